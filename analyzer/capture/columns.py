@@ -1,0 +1,68 @@
+"""The columns of one decoded TCP segment: the interface between the capture readers and everything after them.
+
+A chunk of segments is a table of int64, one row a segment. Addresses are 128-bit numbers in two halves; an IPv4 address
+is its IPv4-mapped IPv6 form (RFC 4291 §2.5.5.2), so that one code path serves both families. `-1` means absent.
+"""
+
+TS = 0  # capture time, ns since the epoch
+NO = 1  # record number in its file, 1-based as Wireshark counts
+SRC_HI = 2  # upper 64 bits of the source address (as signed)
+SRC_LO = 3  # lower 64 bits
+DST_HI = 4
+DST_LO = 5
+SPORT = 6
+DPORT = 7
+FLAGS = 8  # TCP flags: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128
+SEQ = 9
+ACK = 10
+LEN = 11  # payload bytes on the wire (from the IP length, not from what was captured)
+WIN = 12  # as in the header, unscaled
+TTL = 13  # or IPv6 hop limit
+IPID = 14  # IPv4 identification, -1 in IPv6
+TSVAL = 15  # TCP timestamp value, -1 without the option
+TSECR = 16
+WSCALE = 17  # window scale option of a SYN, -1 without
+PATH = 18  # outer path: VLAN tags (inner << 12 | outer), 0 for none
+MARKS = 19  # application markers, bits below
+OFFSET = 20  # where the payload starts, in bytes from the start of the (decompressed) file
+CAPTURED = 21  # payload bytes captured
+N_COLUMNS = 22
+
+FIN, SYN, RST, PSH, ACK_FLAG = 1, 2, 4, 8, 16
+
+#: IPv4-mapped prefix ::ffff:0:0/96, the lower half of such an address above its 32 bits.
+V4_MAPPED = 0xFFFF << 32
+
+# Markers: what the payload looks like, cheaply and without keys. Names follow RFC 9113 (HTTP/2) and RFC 8446 (TLS).
+M_H2_PREFACE = 1
+M_H2_SETTINGS = 2
+M_H2_PING = 4
+M_H2_PING_ACK = 8
+M_H2_GOAWAY = 16
+M_H2_HEADERS = 32
+M_H2_RST_STREAM = 64
+M_RESP_ERROR = 128  # "-ERR …": a Redis error reply
+M_TLS = 256  # a TLS record
+M_TLS_HANDSHAKE = 512
+M_TLS_ALERT = 1024
+#: An HTTP/2 frame of any kind.
+M_H2 = M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | M_H2_HEADERS | M_H2_RST_STREAM
+#: Payloads whose text is evidence and is kept while reading.
+M_KEEP = M_H2_GOAWAY | M_RESP_ERROR
+
+# Columns of one record as the container gives it.
+R_OFFSET, R_CAPLEN, R_LEN, R_TS, R_NO, R_LINK = range(6)
+N_RECORD = 6
+
+# Tallies of a decode, so that nothing is lost silently.
+(
+    C_RECORDS,  # records seen
+    C_TCP,  # TCP segments decoded
+    C_NOT_IP,  # other EtherTypes (ARP …)
+    C_NOT_TCP,  # IP, another protocol
+    C_FRAGMENT,  # IP fragments after the first
+    C_CUT,  # headers cut by the snap length
+    C_MALFORMED,  # header lengths that cannot be
+    C_LINK,  # link type not decoded
+) = range(8)
+N_TALLIES = 8

@@ -1,0 +1,352 @@
+"""Records to TCP segments: link layer, IP and TCP headers of each record, in one loop.
+
+Supported link types (LINKTYPE_ registry of the tcpdump group): Ethernet with any stack of VLAN tags, Linux cooked v1 and
+v2, raw IP, BSD null and loop. Anything else is tallied, never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.capture.byteorder import be16, be32, be64, u8
+from analyzer.capture.columns import (
+    ACK,
+    C_CUT,
+    C_FRAGMENT,
+    C_LINK,
+    C_MALFORMED,
+    C_NOT_IP,
+    C_NOT_TCP,
+    C_RECORDS,
+    C_TCP,
+    CAPTURED,
+    DPORT,
+    DST_HI,
+    DST_LO,
+    FLAGS,
+    IPID,
+    LEN,
+    M_H2_GOAWAY,
+    M_H2_HEADERS,
+    M_H2_PING,
+    M_H2_PING_ACK,
+    M_H2_PREFACE,
+    M_H2_RST_STREAM,
+    M_H2_SETTINGS,
+    M_RESP_ERROR,
+    M_TLS,
+    M_TLS_ALERT,
+    M_TLS_HANDSHAKE,
+    MARKS,
+    NO,
+    OFFSET,
+    PATH,
+    R_CAPLEN,
+    R_LEN,
+    R_LINK,
+    R_NO,
+    R_OFFSET,
+    R_TS,
+    SEQ,
+    SPORT,
+    SRC_HI,
+    SRC_LO,
+    SYN,
+    TS,
+    TSECR,
+    TSVAL,
+    TTL,
+    V4_MAPPED,
+    WIN,
+    WSCALE,
+)
+from analyzer.kernel import kernel
+
+LINK_NULL, LINK_ETHERNET, LINK_RAW, LINK_LOOP, LINK_SLL, LINK_IPV4, LINK_IPV6, LINK_SLL2 = 0, 1, 101, 108, 113, 228, 229, 276
+#: Raw IP under the numbers that operating systems used before the registry (DLT_RAW 12 and 14).
+LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD = 12, 14
+
+LINK_NAMES = {
+    LINK_NULL: "BSD loopback",
+    LINK_ETHERNET: "Ethernet",
+    LINK_RAW: "raw IP",
+    LINK_DLT_RAW: "raw IP",
+    LINK_DLT_RAW_OPENBSD: "raw IP",
+    LINK_LOOP: "OpenBSD loopback",
+    LINK_SLL: "Linux cooked v1",
+    LINK_IPV4: "raw IPv4",
+    LINK_IPV6: "raw IPv6",
+    LINK_SLL2: "Linux cooked v2",
+}
+
+ETHERTYPE_IPV4, ETHERTYPE_IPV6 = 0x0800, 0x86DD
+ETHERTYPE_VLAN, ETHERTYPE_QINQ, ETHERTYPE_QINQ_OLD = 0x8100, 0x88A8, 0x9100
+IPPROTO_TCP = 6
+#: More frames than this in one segment are not walked: enough for a PING beside a GOAWAY, and bounded.
+MAX_H2_FRAMES = 8
+#: HTTP/2 frame length before SETTINGS_MAX_FRAME_SIZE raises it (RFC 9113 §4.2).
+H2_MAX_FRAME = 16_384
+
+
+def h2_marks(data: Any, i: int, end: int, length: int) -> int:
+    """Markers of the HTTP/2 frames that start at `i`, 0 unless every walked frame is well-formed (RFC 9113 §4.1, §6)."""
+    marks = 0
+    pos = i
+    for _ in range(MAX_H2_FRAMES):
+        if pos + 9 > end:
+            break
+        size = (u8(data, pos) << 16) | (u8(data, pos + 1) << 8) | u8(data, pos + 2)
+        kind = u8(data, pos + 3)
+        flags = u8(data, pos + 4)
+        stream = be32(data, pos + 5)
+        if kind > 9 or stream >= 0x80000000 or size > H2_MAX_FRAME:
+            return 0
+        if kind == 6:
+            if size != 8 or stream != 0 or (flags & 0xFE) != 0:
+                return 0
+            marks |= M_H2_PING_ACK if flags & 1 else M_H2_PING
+        elif kind == 7:
+            if size < 8 or stream != 0 or flags != 0:
+                return 0
+            marks |= M_H2_GOAWAY
+        elif kind == 4:
+            if stream != 0 or size % 6 != 0 or (flags & 0xFE) != 0:
+                return 0
+            marks |= M_H2_SETTINGS
+        elif kind == 3:
+            if stream == 0 or size != 4:
+                return 0
+            marks |= M_H2_RST_STREAM
+        elif kind == 1:
+            if stream == 0:
+                return 0
+            marks |= M_H2_HEADERS
+        elif kind == 8:
+            if size != 4 or flags != 0:
+                return 0
+        elif kind == 0:
+            if stream == 0 or (flags & 0xF6) != 0:
+                return 0
+        else:
+            return 0
+        pos += 9 + size
+    # A DATA or WINDOW_UPDATE frame alone proves little; a frame that overruns the segment is fine (it continues).
+    if pos > i + length and marks & (M_H2_PING | M_H2_PING_ACK | M_H2_SETTINGS) == marks:
+        return 0
+    return marks
+
+
+def payload_marks(data: Any, i: int, end: int, length: int) -> int:
+    """Markers of the payload at `i`, of which `end - i` bytes of `length` were captured."""
+    available = end - i
+    if available < 5:
+        return 0
+    first = u8(data, i)
+    if first == 0x2D:  # '-'
+        if u8(data, i + 1) == 0x45 and u8(data, i + 2) == 0x52 and u8(data, i + 3) == 0x52 and u8(data, i + 4) == 0x20:
+            return M_RESP_ERROR
+        return 0
+    if 20 <= first <= 23 and u8(data, i + 1) == 3 and u8(data, i + 2) <= 4:
+        if first == 22:
+            return M_TLS | M_TLS_HANDSHAKE
+        if first == 21:
+            return M_TLS | M_TLS_ALERT
+        return M_TLS
+    if first == 0x50 and available >= 24 and u8(data, i + 1) == 0x52 and u8(data, i + 2) == 0x49 and u8(data, i + 4) == 0x2A:
+        if u8(data, i + 18) != 0x53 or u8(data, i + 19) != 0x4D:
+            return 0
+        return M_H2_PREFACE | h2_marks(data, i + 24, end, length - 24)
+    if first == 0 and available >= 9:
+        return h2_marks(data, i, end, length)
+    return 0
+
+
+@kernel(u8, be16, be32, be64, h2_marks, payload_marks)
+def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -> int:
+    """Decode `n` records into rows of `out` (see `columns`); returns the rows written.
+
+    `data` is the block of file bytes that holds the records, `base` its offset in the file.
+    """
+    rows = 0
+    for r in range(n):
+        record = records[r]
+        i = int(record[R_OFFSET])
+        end = i + record[R_CAPLEN]
+        wire = record[R_LEN]
+        link = record[R_LINK]
+        tallies[C_RECORDS] += 1
+        path = 0
+        # ---- link layer: sets `kind` to an EtherType and `i` to the network header
+        kind = 0
+        if link == LINK_ETHERNET:
+            if end - i < 14:
+                tallies[C_CUT] += 1
+                continue
+            kind = be16(data, i + 12)
+            i += 14
+            shift = 0
+            while (kind == ETHERTYPE_VLAN or kind == ETHERTYPE_QINQ or kind == ETHERTYPE_QINQ_OLD) and end - i >= 4:
+                path |= ((be16(data, i) & 0xFFF) + 1) << shift
+                shift = min(shift + 13, 39)
+                kind = be16(data, i + 2)
+                i += 4
+        elif link == LINK_SLL:
+            if end - i < 16:
+                tallies[C_CUT] += 1
+                continue
+            kind = be16(data, i + 14)
+            i += 16
+        elif link == LINK_SLL2:
+            if end - i < 20:
+                tallies[C_CUT] += 1
+                continue
+            kind = be16(data, i)
+            i += 20
+        elif link == LINK_NULL or link == LINK_LOOP:
+            if end - i < 5:
+                tallies[C_CUT] += 1
+                continue
+            i += 4
+            kind = ETHERTYPE_IPV6 if u8(data, i) >> 4 == 6 else ETHERTYPE_IPV4
+        elif link in (LINK_RAW, LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
+            if end - i < 1:
+                tallies[C_CUT] += 1
+                continue
+            kind = ETHERTYPE_IPV6 if u8(data, i) >> 4 == 6 else ETHERTYPE_IPV4
+        else:
+            tallies[C_LINK] += 1
+            continue
+        # ---- network layer: sets addresses, `i` to the TCP header and `length` to the bytes from there on the wire
+        ip_id = -1
+        if kind == ETHERTYPE_IPV4:
+            if end - i < 20:
+                tallies[C_CUT] += 1
+                continue
+            header = (u8(data, i) & 15) * 4
+            if u8(data, i) >> 4 != 4 or header < 20:
+                tallies[C_MALFORMED] += 1
+                continue
+            total = be16(data, i + 2)
+            if total == 0:  # segmentation offload: the sender's stack had not yet filled it in
+                total = wire - (i - record[R_OFFSET])
+            if u8(data, i + 9) != IPPROTO_TCP:
+                tallies[C_NOT_TCP] += 1
+                continue
+            if be16(data, i + 6) & 0x1FFF:
+                tallies[C_FRAGMENT] += 1
+                continue
+            ip_id = be16(data, i + 4)
+            ttl = u8(data, i + 8)
+            src_hi = 0
+            dst_hi = 0
+            src_lo = V4_MAPPED | be32(data, i + 12)
+            dst_lo = V4_MAPPED | be32(data, i + 16)
+            i += header
+            length = total - header
+        elif kind == ETHERTYPE_IPV6:
+            if end - i < 40:
+                tallies[C_CUT] += 1
+                continue
+            if u8(data, i) >> 4 != 6:
+                tallies[C_MALFORMED] += 1
+                continue
+            length = be16(data, i + 4)
+            if length == 0:
+                length = wire - (i - record[R_OFFSET]) - 40
+            ttl = u8(data, i + 7)
+            src_hi = be64(data, i + 8)
+            src_lo = be64(data, i + 16)
+            dst_hi = be64(data, i + 24)
+            dst_lo = be64(data, i + 32)
+            protocol = u8(data, i + 6)
+            i += 40
+            fragment = False
+            # Extension headers (RFC 8200 §4): hop-by-hop 0, routing 43, fragment 44, destination options 60,
+            # mobility 135, shim6 140; authentication 51 counts its length in words (RFC 4302 §2.2).
+            while protocol in (0, 43, 44, 51, 60, 135, 140) and end - i >= 8:
+                if protocol == 44:
+                    fragment = (be16(data, i + 2) & 0xFFF8) != 0
+                    size = 8
+                elif protocol == 51:
+                    size = (u8(data, i + 1) + 2) * 4
+                else:
+                    size = (u8(data, i + 1) + 1) * 8
+                protocol = u8(data, i)
+                i += size
+                length -= size
+                if fragment:
+                    break
+            if fragment:
+                tallies[C_FRAGMENT] += 1
+                continue
+            if protocol != IPPROTO_TCP:
+                tallies[C_NOT_TCP] += 1
+                continue
+        else:
+            tallies[C_NOT_IP] += 1
+            continue
+        # ---- TCP
+        if end - i < 20:
+            tallies[C_CUT] += 1
+            continue
+        header = (u8(data, i + 12) >> 4) * 4
+        if header < 20 or length < header:
+            tallies[C_MALFORMED] += 1
+            continue
+        flags = u8(data, i + 13)
+        tsval = -1
+        tsecr = -1
+        wscale = -1
+        if header > 20:
+            o = i + 20
+            stop = min(i + header, end)
+            if header == 32 and stop - o == 12 and be32(data, o) == 0x0101080A:  # the usual: NOP NOP timestamps
+                tsval = be32(data, o + 4)
+                tsecr = be32(data, o + 8)
+            else:
+                while o < stop:
+                    option = u8(data, o)
+                    if option == 0:
+                        break
+                    if option == 1:
+                        o += 1
+                        continue
+                    if o + 1 >= stop:
+                        break
+                    size = u8(data, o + 1)
+                    if size < 2 or o + size > stop:
+                        break
+                    if option == 8 and size == 10:
+                        tsval = be32(data, o + 2)
+                        tsecr = be32(data, o + 6)
+                    elif option == 3 and size == 3 and flags & SYN:
+                        wscale = min(u8(data, o + 2), 14)  # RFC 7323 §2.3
+                    o += size
+        payload = i + header
+        length -= header
+        row = out[rows]
+        row[TS] = record[R_TS]
+        row[NO] = record[R_NO]
+        row[SRC_HI] = src_hi
+        row[SRC_LO] = src_lo
+        row[DST_HI] = dst_hi
+        row[DST_LO] = dst_lo
+        row[SPORT] = be16(data, i)
+        row[DPORT] = be16(data, i + 2)
+        row[FLAGS] = flags
+        row[SEQ] = be32(data, i + 4)
+        row[ACK] = be32(data, i + 8)
+        row[LEN] = length
+        row[WIN] = be16(data, i + 14)
+        row[TTL] = ttl
+        row[IPID] = ip_id
+        row[TSVAL] = tsval
+        row[TSECR] = tsecr
+        row[WSCALE] = wscale
+        row[PATH] = path
+        row[OFFSET] = base + payload
+        row[CAPTURED] = max(min(end - payload, length), 0)
+        row[MARKS] = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
+        tallies[C_TCP] += 1
+        rows += 1
+    return rows

@@ -1,0 +1,21 @@
+"""What could not be read, and where: damage is data, not an exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing in a source that could not be read, or that its format lost.
+
+    `ref` is the place (`#12` a packet, `:7` a line, `[3]` an event of a document, empty for the whole source); `what`
+    says what is wrong and what follows from it.
+    """
+
+    ref: str
+    what: str
+
+
+class InputError(Exception):
+    """An input that cannot be used at all. Its text is one line for a person: what, where, what to do."""

@@ -1,0 +1,1 @@
+"""Columns of segments to connections, endpoint states and TCP events."""

@@ -1,0 +1,19 @@
+// A counter in Redis, with the client cached outside the handler, as everybody does.
+import { setTimeout as sleep } from "node:timers/promises";
+import Redis from "ioredis";
+
+const WORK_MS = 60; // what the function does after the reply; longer than the kernel's delayed ACK (40 ms)
+
+const redis = new Redis({ host: process.env.SERVER_ADDRESS, port: 6379 });
+redis.on("ready", () => console.log("redis connection ready"));
+redis.on("close", () => console.warn("redis connection closed"));
+redis.on("reconnecting", (ms) => console.warn(`redis reconnecting in ${ms} ms`));
+redis.on("error", (error) => console.error("redis error", error));
+
+export async function handler({ key }) {
+  const began = Date.now();
+  const value = await redis.incr(key);
+  console.log(`INCR ${key} -> ${value} in ${Date.now() - began} ms`);
+  await sleep(WORK_MS);
+  return { value };
+}
