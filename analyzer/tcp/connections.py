@@ -1,0 +1,146 @@
+"""Tracker rows to connection records: one capture point's view, in names instead of field numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analyzer.model.addresses import endpoint
+from analyzer.tcp import fields as f
+from analyzer.tcp.states import LETTERS, STATES, conn_state
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ENDED_BY = (None, "client-fin", "server-fin", "client-rst", "server-rst")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One endpoint of a connection as one capture point saw it. Times in ns since the epoch, 0 for never."""
+
+    packets: int
+    payload: int  # bytes by sequence space, a retransmission counts once
+    retransmits: int
+    out_of_order: int
+    keepalives: int
+    zero_windows: int
+    hole: int
+    isn: int
+    first_ns: int
+    last_ns: int
+    data_first_ns: int
+    data_last_ns: int
+    unacked_since_ns: int
+    unacked_retransmits: int
+    fin_ns: int
+    fin_no: int
+    fins: int
+    fin_acked_ns: int
+    fin_last_ns: int
+    rst_ns: int
+    rst_no: int
+    rsts: int
+    state: str
+    state_ns: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointConnection:
+    """One connection at one capture point."""
+
+    uid: int
+    client: str
+    server: str
+    oriented: int
+    first_ns: int
+    last_ns: int
+    first_no: int
+    last_no: int
+    syn_ns: int
+    syn_ack_ns: int
+    established_ns: int
+    ended_by: str | None
+    ended_ns: int
+    ended_no: int
+    idle_ns: int
+    wake_gap_ns: int
+    rst_gap_ns: int
+    marks: int
+    midstream: bool
+    history: str
+    conn_state: str
+    sides: tuple[Side, Side]
+
+    @property
+    def a(self) -> Side:
+        """The client's side."""
+        return self.sides[0]
+
+    @property
+    def b(self) -> Side:
+        """The server's side."""
+        return self.sides[1]
+
+    @property
+    def missed(self) -> int:
+        """Payload bytes of both sides that the capture never saw."""
+        return self.sides[0].hole + self.sides[1].hole
+
+
+def history_of(row: list[int]) -> str:
+    """Zeek's history letters out of their packed words."""
+    n = min(row[f.HISTORY_N], 12 * f.HISTORY_WORDS)
+    return "".join(LETTERS[(row[f.HISTORY + k // 12] >> (5 * (k % 12))) & 31] for k in range(n))
+
+
+def payload_bytes(row: list[int], side: int) -> int:
+    """Payload by sequence space: up to the highest position sent or acknowledged, without SYN and FIN."""
+    if not row[side + f.SEEN]:
+        return 0
+    end = max(row[side + f.NXT], row[side + f.UNA])
+    return max(0, end - row[side + f.START] - (1 if row[side + f.FINS] else 0))
+
+
+def side_of(row: list[int], side: int) -> Side:
+    """One side's fields by name."""
+    g = [row[side + k] for k in range(f.SIDE_FIELDS)]
+    return Side(
+        packets=g[f.PKTS], payload=payload_bytes(row, side), retransmits=g[f.RETX], out_of_order=g[f.OOO],
+        keepalives=g[f.KEEPALIVES], zero_windows=g[f.ZERO_WINDOWS], hole=g[f.HOLE], isn=g[f.ISN],
+        first_ns=g[f.SIDE_FIRST_TS] if g[f.PKTS] else 0, last_ns=g[f.SIDE_LAST_TS],
+        data_first_ns=g[f.DATA_FIRST_TS], data_last_ns=g[f.DATA_LAST_TS],
+        unacked_since_ns=g[f.UNACKED_TS], unacked_retransmits=g[f.UNACKED_RETX],
+        fin_ns=g[f.FIN_TS], fin_no=g[f.FIN_NO], fins=g[f.FINS], fin_acked_ns=g[f.FIN_ACKED_TS], fin_last_ns=g[f.FIN_LAST_TS],
+        rst_ns=g[f.RST_TS], rst_no=g[f.RST_NO], rsts=g[f.RSTS],
+        state=STATES[g[f.STATE]], state_ns=g[f.STATE_TS], ttl=g[f.TTL_SEEN],
+    )  # fmt: skip
+
+
+def connection_of(row: list[int]) -> PointConnection:
+    """A tracker row as a record."""
+    client, server = side_of(row, f.SIDE), side_of(row, f.SIDE + f.SIDE_FIELDS)
+    history = history_of(row)
+    return PointConnection(
+        uid=row[f.UID],
+        client=endpoint(row[f.C_HI], row[f.C_LO], row[f.C_PORT]),
+        server=endpoint(row[f.S_HI], row[f.S_LO], row[f.S_PORT]),
+        oriented=row[f.ORIENTED],
+        first_ns=row[f.FIRST_TS], last_ns=row[f.LAST_TS], first_no=row[f.FIRST_NO], last_no=row[f.LAST_NO],
+        syn_ns=row[f.SYN_TS], syn_ack_ns=row[f.SYN_ACK_TS], established_ns=row[f.ESTABLISHED_TS],
+        ended_by=ENDED_BY[row[f.END_BY]], ended_ns=row[f.END_TS], ended_no=row[f.END_NO],
+        idle_ns=row[f.IDLE_NS], wake_gap_ns=row[f.WAKE_GAP], rst_gap_ns=row[f.RST_GAP],
+        marks=row[f.MARKS_SEEN], midstream=bool(row[f.ODD] & f.ODD_MIDSTREAM),
+        history=history,
+        conn_state=conn_state(
+            row[f.SIDE + f.ZEEK], row[f.SIDE + f.SIDE_FIELDS + f.ZEEK], history, bool(client.payload + server.payload)
+        ),
+        sides=(client, server),
+    )  # fmt: skip
+
+
+def connections_of(rows: NDArray[np.int64]) -> list[PointConnection]:
+    """All rows as records, in order of creation."""
+    return [connection_of(row) for row in rows.tolist()]
