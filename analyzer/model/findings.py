@@ -1,0 +1,87 @@
+"""A finding: what a rule says of one connection, environment or server, with its proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Severity(IntEnum):
+    """info < warning (will fail, or costs) < error (requests failed)."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+
+    @property
+    def word(self) -> str:
+        """As people write it."""
+        return self.name.lower()
+
+
+class Confidence(IntEnum):
+    """possible < likely (one rival left) < certain (no rival survives the evidence)."""
+
+    POSSIBLE = 0
+    LIKELY = 1
+    CERTAIN = 2
+
+    @property
+    def word(self) -> str:
+        """As people write it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One line of proof. `time_ns` is aligned, `source_ns` the raw stamp; `primary` marks the line that is the finding."""
+
+    source: str
+    ref: str
+    layer: str
+    time_ns: int
+    source_ns: int | None
+    text: str
+    note: str = ""
+    primary: bool = False
+    also: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A stretch that the timeline draws because nothing happened in it."""
+
+    start_ns: int
+    end_ns: int
+    text: str
+
+
+@dataclass(slots=True)
+class Finding:
+    """See DESIGN: one a connection and rule, or one an environment or server where the rule is about those."""
+
+    rule: str
+    name: str
+    severity: Severity
+    confidence: Confidence
+    title: str
+    time_ns: int
+    evidence: list[Evidence]
+    why: str
+    connection: str | None = None
+    connections: list[str] = field(default_factory=list)
+    transport: str | None = None
+    environment: str | None = None
+    request_ids: list[str] = field(default_factory=list)
+    caused_by: list[str] = field(default_factory=list)
+    silences: list[Silence] = field(default_factory=list)
+    ruled_out: list[str] = field(default_factory=list)
+    help: str = ""
+    upgrade: str = ""
+    clock: str = ""
+    id: str = ""
+
+    @property
+    def silence_ns(self) -> int:
+        """The longest silence that it draws."""
+        return max((s.end_ns - s.start_ns for s in self.silences), default=0)

@@ -1,0 +1,149 @@
+"""The nouns of a trace: sources and their clocks, environments, invocations, freezes, transports, pings, calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analyzer.model.problems import Problem
+
+
+@dataclass(slots=True)
+class Clock:
+    """One clock of a source. `offset_ns` is added to its stamps to get aligned time; None: could not be aligned.
+
+    `error_ns` bounds the offset; `anchors` is the number of matched pairs that gave it; `how` says which.
+    """
+
+    name: str
+    reference: bool = False
+    offset_ns: int | None = None
+    error_ns: int | None = None
+    drift_ppm: float | None = None
+    anchors: int = 0
+    how: str = ""
+
+
+@dataclass(slots=True)
+class Source:
+    """One input as read."""
+
+    id: str
+    path: str
+    kind: str
+    format: str
+    records: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+    clocks: list[Clock] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The file's own name, for a gutter."""
+        return self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(slots=True)
+class Environment:
+    """An execution environment (CloudWatch log stream), or what stands for one where the export lost it."""
+
+    id: str
+    log_group: str | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
+    invocations: int = 0
+    inferred: bool = False
+    addresses: set[str] = field(default_factory=set)
+    concurrent: bool = False
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One START … REPORT. Times are aligned; `end_ns` None while unfinished."""
+
+    environment: str
+    request_id: str
+    ordinal: int
+    start_ns: int
+    end_ns: int | None = None
+    duration_ns: int | None = None
+    status: str = "unknown"
+    cold_start: bool = False
+    start_ref: tuple[str, str] | None = None
+    end_ref: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Freeze:
+    """From the last sign of life of one invocation to the first of the next. `error_ns` bounds each end."""
+
+    environment: str
+    start_ns: int
+    end_ns: int
+    error_ns: int
+    source: str
+    before: str = ""
+    after: str = ""
+
+    @property
+    def length_ns(self) -> int:
+        """How long it lasted."""
+        return self.end_ns - self.start_ns
+
+    def overlap(self, start: int, end: int) -> int:
+        """Nanoseconds of [start, end] that lie inside."""
+        return max(0, min(end, self.end_ns) - max(start, self.start_ns))
+
+
+@dataclass(slots=True)
+class Transport:
+    """gRPC's view of one connection."""
+
+    id: str
+    environment: str | None
+    pid: str | None
+    number: str
+    dialect: str
+    version: str | None
+    remote: str | None
+    opened_ns: int | None = None
+    closed_ns: int | None = None
+    closed_by: str | None = None
+    connection: str | None = None
+    tie: str = ""
+    keepalive_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Ping:
+    """One keepalive ping of a transport; events are indices into the trace's event list."""
+
+    transport: str
+    sent_ns: int
+    sent: int
+    timeout_ms: int | None = None
+    acked_ns: int | None = None
+    acked: int | None = None
+    timed_out_ns: int | None = None
+    timed_out: int | None = None
+    late_ack: int | None = None
+    cancelled: int | None = None
+    running_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One RPC."""
+
+    id: str
+    environment: str | None
+    pid: str | None
+    request_id: str | None
+    method: str | None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    status: int | None = None
+    details: str | None = None
+    remote: str | None = None
+    transport: str | None = None
+    deadline_ns: int | None = None

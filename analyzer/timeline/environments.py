@@ -1,0 +1,207 @@
+"""Environments, invocations and freezes from platform lines; environments inferred where the export lost the stream."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from analyzer.model.events import Event
+from analyzer.model.records import Environment, Freeze, Invocation
+from analyzer.model.times import MS
+
+#: The gap between REPORT and the next START from which on the environment is taken to have been frozen. Back-to-back
+#: invocations of a busy function follow within a few ms.
+MIN_FREEZE_NS = 10 * MS
+#: START is stamped up to 91 ms before the guest runs again (measured); REPORT by a few ms after it stopped.
+FREEZE_ERROR_NS = 100 * MS
+
+#: After these a new process runs: sockets of the one before are gone.
+EPOCH_ENDS = frozenset(("init-start", "timeout", "crash", "restore-start"))
+
+
+def infer_environments(events: list[Event]) -> None:
+    """Give events without a stream an environment: by request id of a known one, by pid, else by nesting of START/REPORT."""
+    lost = [e for e in events if e.environment is None]
+    if not lost:
+        return
+    by_request = {e.request_id: e.environment for e in events if e.request_id and e.environment}
+    by_pid: dict[str, set[str]] = defaultdict(set)
+    for e in events:
+        if e.environment and e.pid:
+            by_pid[e.pid].add(e.environment)
+    rest: dict[str, list[Event]] = defaultdict(list)
+    for e in lost:
+        known = by_request.get(e.request_id) if e.request_id else None
+        if known is None and e.pid and len(by_pid.get(e.pid, ())) == 1:
+            (known,) = by_pid[e.pid]
+        if known is not None:
+            e.environment = known
+        else:
+            rest[e.source].append(e)
+    count = 0
+    for source in sorted(rest):
+        count = _by_nesting(rest[source], count)
+
+
+def _by_nesting(events: list[Event], count: int) -> int:
+    """One source's lines, in order: a START while another runs, or a second INIT_START, is another environment."""
+    running: dict[str, str] = {}  # environment → request id
+    idle: list[str] = []
+    of_request: dict[str, str] = {}
+    of_pid: dict[str, str] = {}
+    current: str | None = None
+
+    def fresh() -> str:
+        nonlocal count
+        count += 1
+        return f"inferred-{count}"
+
+    has_platform = any(e.layer == "lambda" for e in events)
+    if not has_platform and len({e.pid for e in events if e.pid}) <= 1:  # one process, or nothing that tells two apart
+        only = fresh()
+        for e in events:
+            e.environment = only
+        return count
+    for e in events:
+        if e.kind in ("init-start", "restore-start"):
+            current = fresh()
+            idle.append(current)
+        elif e.kind == "start" and e.request_id:
+            current = idle.pop() if idle else fresh()
+            running[current] = e.request_id
+            of_request[e.request_id] = current
+        elif e.request_id in of_request:
+            current = of_request[e.request_id or ""]
+            if e.kind == "report" and running.pop(current, None):
+                idle.append(current)
+        elif e.pid and not has_platform:
+            current = of_pid.get(e.pid) or of_pid.setdefault(e.pid, fresh())
+        elif current is None:
+            current = fresh()
+            idle.append(current)
+        e.environment = current
+    return count
+
+
+def stamp_platform_lines(events: list[Event]) -> None:
+    """Platform lines without a stamp of their own (plain messages) take that of the neighbour in the same environment."""
+    by_environment: dict[str | None, list[Event]] = defaultdict(list)
+    for e in events:
+        by_environment[e.environment].append(e)
+    for lines in by_environment.values():
+        lines = sorted(lines, key=lambda e: (e.source, e.order))
+        for k, e in enumerate(lines):
+            if e.source_ns is not None:
+                continue
+            after = next((x.source_ns for x in lines[k + 1 :] if x.source_ns is not None and x.source == e.source), None)
+            before = next((x.source_ns for x in reversed(lines[:k]) if x.source_ns is not None and x.source == e.source), None)
+            forward = e.kind in ("start", "init-start", "restore-start")
+            e.source_ns = (after if after is not None else before) if forward else (before if before is not None else after)
+            e.attrs["stamp"] = "neighbour"
+
+
+def invocations_of(events: list[Event]) -> list[Invocation]:
+    """START … REPORT per environment, keyed by (environment, request id, ordinal); expects aligned events in time order."""
+    found: list[Invocation] = []
+    ordinals: dict[tuple[str, str], int] = defaultdict(int)
+    open_: dict[tuple[str, str], Invocation] = {}
+    cold: set[str] = set()
+    for e in events:
+        environment = e.environment or ""
+        if e.kind in ("init-start", "restore-start"):
+            cold.add(environment)
+        elif e.kind == "start" and e.request_id:
+            key = (environment, e.request_id)
+            ordinals[key] += 1
+            invocation = Invocation(environment, e.request_id, ordinals[key], e.time_ns, cold_start=environment in cold, start_ref=(e.source, e.ref))
+            cold.discard(environment)
+            open_[key] = invocation
+            found.append(invocation)
+        elif e.kind in ("end", "report", "timeout", "crash") and e.request_id:
+            current = open_.get((environment, e.request_id))
+            if current is not None:
+                _close(current, e)
+    for number, invocation in enumerate(found):
+        if invocation.end_ns is not None and invocation.status == "unknown":
+            found[number].status = "success"
+    return found
+
+
+def _close(invocation: Invocation, e: Event) -> None:
+    if e.kind == "timeout":
+        invocation.status = "timeout"
+    elif e.kind == "crash":
+        invocation.status = "crash"
+    elif e.kind == "report":
+        invocation.duration_ns = e.attrs.get("duration_ns")
+        invocation.cold_start = invocation.cold_start or "init_ns" in e.attrs
+        status = e.attrs.get("status")
+        if status and invocation.status == "unknown":
+            invocation.status = {"timeout": "timeout", "error": "error"}.get(str(status), "unknown")
+    if e.kind in ("end", "report"):
+        invocation.end_ns = max(invocation.end_ns or 0, e.time_ns)
+        invocation.end_ref = (e.source, e.ref)
+
+
+def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
+    """An invocation whose runtime printed `Invoke Error` failed, though its REPORT need not say so."""
+    failed = {(e.environment, e.request_id) for e in events if e.layer == "app" and e.text.startswith("Invoke Error")}
+    for invocation in invocations:
+        if (invocation.environment, invocation.request_id) in failed and invocation.status in ("unknown", "success"):
+            invocation.status = "error"
+
+
+def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: set[str]) -> list[Freeze]:
+    """The gaps between invocations of one environment; none where invocations overlap (no freeze between those)."""
+    first_signs: dict[str, list[int]] = defaultdict(list)
+    for e in events:
+        if e.environment and e.layer in ("app", "grpc"):
+            first_signs[e.environment].append(e.time_ns)
+    by_environment: dict[str, list[Invocation]] = defaultdict(list)
+    for invocation in invocations:
+        by_environment[invocation.environment].append(invocation)
+    found = []
+    for environment, sequence in by_environment.items():
+        if environment in concurrent:
+            continue
+        for before, after in zip(sequence, sequence[1:], strict=False):
+            if before.end_ns is None or after.start_ns - before.end_ns < MIN_FREEZE_NS:
+                continue
+            end = after.start_ns
+            # Lines of the guest between REPORT and START show that it ran on, or woke before START was stamped.
+            inside = [t for t in first_signs[environment] if before.end_ns < t < end]
+            start = before.end_ns
+            for t in inside:
+                if t - start < FREEZE_ERROR_NS:
+                    start = t
+            early = [t for t in inside if t > start]
+            if early and end - min(early) < FREEZE_ERROR_NS:
+                end = min(early)
+            if end - start >= MIN_FREEZE_NS:
+                found.append(Freeze(environment, start, end, FREEZE_ERROR_NS, "platform", before.request_id, after.request_id))
+    return sorted(found, key=lambda z: (z.start_ns, z.environment))
+
+
+def concurrent_environments(invocations: list[Invocation]) -> set[str]:
+    """Environments in which invocations overlap: managed instances and the like, which are never frozen between two."""
+    ends: dict[str, int] = {}
+    found: set[str] = set()
+    for invocation in invocations:
+        end = invocation.end_ns if invocation.end_ns is not None else invocation.start_ns
+        if invocation.start_ns < ends.get(invocation.environment, 0):
+            found.add(invocation.environment)
+        ends[invocation.environment] = max(ends.get(invocation.environment, 0), end)
+    return found
+
+
+def environments_of(events: list[Event], invocations: list[Invocation]) -> list[Environment]:
+    """Every environment that any line names or implies."""
+    found: dict[str, Environment] = {}
+    for e in events:
+        if e.environment is None:
+            continue
+        env = found.setdefault(e.environment, Environment(e.environment, inferred=e.environment.startswith("inferred-")))
+        env.first_ns = min(env.first_ns, e.time_ns) if env.first_ns is not None else e.time_ns
+        env.last_ns = max(env.last_ns, e.time_ns) if env.last_ns is not None else e.time_ns
+    for invocation in invocations:
+        found[invocation.environment].invocations += 1
+    return sorted(found.values(), key=lambda env: (env.first_ns or 0, env.id))

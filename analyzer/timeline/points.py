@@ -1,0 +1,194 @@
+"""Capture points, and the connections that they share: one connection, one record, however many captures saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.capture.reader import CaptureData
+from analyzer.model.addresses import endpoint
+from analyzer.model.records import Clock, Source
+from analyzer.tcp import fields as f
+from analyzer.tcp.connections import PointConnection, connection_of
+from analyzer.tcp.segments import Segment, merge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
+
+#: Two records are one connection only if they overlap in time this closely once clocks may differ by whole time zones:
+#: equal initial sequence numbers of both sides are 64 random bits (RFC 6528), so this is a sanity bound, not a key.
+MAX_CLOCK_DIFFERENCE_NS = 26 * 3600 * 1_000_000_000
+
+
+@dataclass(slots=True)
+class Point:
+    """One capture point. `again` reads the file a second time for chosen connections where not all segments were kept."""
+
+    source: Source
+    data: CaptureData
+    again: Callable[[set[int]], CaptureData]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Connections, `tcp.fields` wide."""
+        return self.data.rows
+
+    @property
+    def clock(self) -> Clock:
+        """The capture's only clock."""
+        return self.source.clocks[0]
+
+
+@dataclass(slots=True)
+class Connections:
+    """Every connection once. `members[k, p]` is its row at point p, -1 where that point did not see it."""
+
+    points: list[Point]
+    members: NDArray[np.int64]
+    #: Order of points along the path from the client, nearest first.
+    nearness: list[int]
+    environment: dict[int, str] = field(default_factory=dict)
+    environment_tie: dict[int, str] = field(default_factory=dict)
+    transports: dict[int, list[str]] = field(default_factory=dict)
+    _segments: dict[int, list[Segment]] = field(default_factory=dict)
+    _indices: dict[int, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
+    _records: dict[tuple[int, int], PointConnection] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def id(self, k: int) -> str:
+        """`C1` …"""
+        return f"C{k + 1}"
+
+    def seen_at(self, k: int) -> list[int]:
+        """Points that saw connection `k`, nearest the client first."""
+        return [p for p in self.nearness if self.members[k, p] >= 0]
+
+    def record(self, k: int, point: int | None = None) -> PointConnection:
+        """Connection `k` at one point; by default at the point that saw most of it."""
+        p = self.fullest(k) if point is None else point
+        if (k, p) not in self._records:
+            self._records[k, p] = connection_of(self.points[p].rows[self.members[k, p]].tolist())
+        return self._records[k, p]
+
+    def fullest(self, k: int) -> int:
+        """The point with most packets of connection `k` (the nearer one on a draw)."""
+        return max(self.seen_at(k), key=lambda p: int(self.points[p].rows[self.members[k, p], CLIENT + f.PKTS] + self.points[p].rows[self.members[k, p], SERVER + f.PKTS]))
+
+    def client(self, k: int) -> str:
+        """The client's address at the point nearest the client."""
+        return self.record(k, self.seen_at(k)[0]).client
+
+    def server(self, k: int) -> str:
+        """The server's address at the point nearest the client."""
+        return self.record(k, self.seen_at(k)[0]).server
+
+    def by_point(self, column: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> set[int]:
+        """Connections for which `column(rows)` holds at any point: what rules select with."""
+        chosen: set[int] = set()
+        for p, point in enumerate(self.points):
+            if len(point.rows):
+                hit = column(point.rows)
+                index = self.members[:, p]
+                chosen.update(np.flatnonzero((index >= 0) & hit[index]).tolist())
+        return chosen
+
+    def load(self, ks: Iterable[int]) -> None:
+        """Make the segments of these connections available: at most one more reading of a file."""
+        wanted = [k for k in ks if k not in self._segments]
+        for p, point in enumerate(self.points):
+            uids = {int(point.rows[self.members[k, p], f.UID]) for k in wanted if self.members[k, p] >= 0}
+            if not point.data.complete and uids - set(self._index(p)):
+                extra = point.again(uids | set(self._index(p)))
+                point.data.segments, point.data.uids, point.data.kinds = extra.segments, extra.uids, extra.kinds
+                self._indices.pop(p, None)
+
+    def segments(self, k: int) -> list[Segment]:
+        """The merged segments of connection `k`, aligned."""
+        if k not in self._segments:
+            self.load([k])
+            parts = []
+            for p in self.seen_at(k):
+                data = self.points[p].data
+                at = self._index(p).get(int(self.points[p].rows[self.members[k, p], f.UID]), np.empty(0, np.int64))
+                offset = self.points[p].clock.offset_ns or 0
+                parts.append((p, self.points[p].source.id, data.segments[at], data.kinds[at], offset, data.texts))
+            self._segments[k] = merge(parts)
+        return self._segments[k]
+
+    def forget_segments(self) -> None:
+        """Drop merged segments: the clocks changed."""
+        self._segments.clear()
+
+    def _index(self, p: int) -> dict[int, NDArray[np.int64]]:
+        if p not in self._indices:
+            uids = self.points[p].data.uids
+            order = np.argsort(uids, kind="stable")
+            cut = np.flatnonzero(np.diff(uids[order])) + 1
+            self._indices[p] = {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
+        return self._indices[p]
+
+    @cached_property
+    def first_ns(self) -> NDArray[np.int64]:
+        """Aligned time of each connection's first packet."""
+        return np.array([], np.int64)
+
+
+def match_points(points: list[Point]) -> NDArray[np.int64]:
+    """Which rows of which points are one connection: equal initial sequence numbers, or equal addresses mid-stream."""
+    owners: dict[tuple[object, ...], int] = {}
+    members: list[list[int]] = []
+    for p, point in enumerate(points):
+        seen_here: dict[tuple[object, ...], int] = {}
+        for row_number, row in enumerate(_key_columns(point.rows).tolist()):
+            c_isn, s_isn, *address, first = row
+            if c_isn >= 0 and s_isn >= 0:
+                key: tuple[object, ...] = ("isn", c_isn, s_isn)
+            elif c_isn >= 0:
+                key = ("syn", c_isn, *address)
+            else:
+                key = ("addr", *address)
+            seen_here[key] = ordinal = seen_here.get(key, 0) + 1
+            full = (*key, ordinal)
+            k = owners.get(full)
+            if k is None or members[k][p] >= 0:
+                k = len(members)
+                members.append([-1] * len(points))
+                owners[full] = k
+            members[k][p] = row_number
+    return np.array(members, np.int64).reshape(len(members), len(points))
+
+
+def _key_columns(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    if not len(rows):
+        return np.empty((0, 9), np.int64)
+    return rows[:, [CLIENT + f.ISN, SERVER + f.ISN, f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT, f.FIRST_TS]]
+
+
+def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Members sorted by aligned first packet, then by addresses: ids do not depend on the order of the inputs."""
+    if not len(members):
+        return members
+    first = np.full(len(members), np.iinfo(np.int64).max)
+    tie = [np.zeros(len(members), np.int64) for _ in range(4)]
+    for p, point in enumerate(points):
+        has = members[:, p] >= 0
+        rows = point.rows[members[has, p]]
+        first[has] = np.minimum(first[has], rows[:, f.FIRST_TS] + (point.clock.offset_ns or 0))
+        for t, column in enumerate((f.C_LO, f.C_PORT, f.S_LO, f.S_PORT)):
+            tie[t][has] = rows[:, column]
+    return members[np.lexsort((*reversed(tie), first))]
+
+
+def address(row: list[int], client: bool) -> str:
+    """The client's or the server's address of a row."""
+    if client:
+        return endpoint(row[f.C_HI], row[f.C_LO], row[f.C_PORT])
+    return endpoint(row[f.S_HI], row[f.S_LO], row[f.S_PORT])

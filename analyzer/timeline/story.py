@@ -1,0 +1,99 @@
+"""The story: everything that all sources say, aligned and tied together. What rules examine and reports render."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Evidence
+from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.points import Connections
+
+
+@dataclass(slots=True)
+class Story:
+    """The result of correlation. Times are aligned ns; `events` are log events in time order.
+
+    `aligned` tells whether logs and captures share one clock; where not, nothing may be tied by time.
+    """
+
+    sources: list[Source]
+    connections: Connections
+    events: list[Event] = field(default_factory=list)
+    environments: list[Environment] = field(default_factory=list)
+    invocations: list[Invocation] = field(default_factory=list)
+    freezes: list[Freeze] = field(default_factory=list)
+    transports: list[Transport] = field(default_factory=list)
+    pings: list[Ping] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    aligned: bool = False
+
+    def source(self, source_id: str) -> Source:
+        """A source by id."""
+        return next(s for s in self.sources if s.id == source_id)
+
+    def transport(self, transport_id: str) -> Transport:
+        """A transport by id."""
+        return next(t for t in self.transports if t.id == transport_id)
+
+    def invocation_at(self, environment: str | None, time_ns: int, slack_ns: int = 0) -> Invocation | None:
+        """The invocation of an environment that runs at a time (or begins within `slack_ns` after)."""
+        for i in self.invocations:
+            if i.environment == environment and i.start_ns - slack_ns <= time_ns and (i.end_ns is None or time_ns <= i.end_ns):
+                return i
+        return None
+
+    def freezes_of(self, environment: str | None) -> list[Freeze]:
+        """Freezes of one environment, in order."""
+        return [z for z in self.freezes if z.environment == environment]
+
+    def freeze_covering(self, environment: str | None, start_ns: int, end_ns: int) -> Freeze | None:
+        """The longest freeze that fills most of [start, end]."""
+        found = max(self.freezes_of(environment), key=lambda z: z.overlap(start_ns, end_ns), default=None)
+        if found is None or 2 * found.overlap(start_ns, end_ns) < end_ns - start_ns:
+            return None
+        return found
+
+    def events_between(self, start_ns: int, end_ns: int, environment: str | None = None) -> list[Event]:
+        """Log events in [start, end], of one environment if given."""
+        first = bisect_left(self.events, start_ns, key=lambda e: e.time_ns)
+        found = []
+        for e in self.events[first:]:
+            if e.time_ns > end_ns:
+                break
+            if environment is None or e.environment == environment:
+                found.append(e)
+        return found
+
+    def clock_error(self, *source_ids: str) -> int | None:
+        """The largest clock error among these sources, None if one is unaligned."""
+        errors = []
+        for source_id in set(source_ids):
+            for clock in self.source(source_id).clocks:
+                if clock.offset_ns is None:
+                    return None
+                errors.append(clock.error_ns or 0)
+        return max(errors, default=0)
+
+    def evidence(self, event: Event, note: str = "", primary: bool = False) -> Evidence:
+        """A log event as a line of proof."""
+        return Evidence(
+            event.source, event.ref, event.layer, event.time_ns, event.source_ns, event_text(event), note, primary, tuple(event.also)
+        )
+
+    def packet(self, segment: Segment, note: str = "", primary: bool = False, point: int | None = None) -> Evidence:
+        """A segment as a line of proof, at its first sighting or at a chosen point; other sightings as further refs."""
+        place = (segment.at(point) if point is not None else None) or min(segment.places, key=lambda p: p.time_ns)
+        also = tuple((p.source, f"#{p.no}") for p in segment.places if p is not place)
+        return Evidence(place.source, f"#{place.no}", "pcap", place.time_ns, place.source_ns, segment.describe(), note, primary, also)
+
+
+def event_text(event: Event) -> str:
+    """One line for a person: a trace line without its prefix, a platform line shortened, the first line of the rest."""
+    line = event.text.split("\n", 1)[0].strip()
+    if event.layer == "grpc" and event.tracer and " | " in line:
+        line = line.split(f"| {event.tracer} | ", 1)[-1]
+    return " ".join(line.split())
