@@ -1,20 +1,24 @@
 """Capture files to records: classic pcap and pcapng, in blocks of bounded size.
 
-A block of the file is held as it is; records are offsets into it. Nothing is copied until a segment's columns are
+A window of the file is held as it is; records are offsets into it. Nothing is copied until a segment's columns are
 written. Formats: pcap (tcpdump group, `pcap-savefile(5)`), micro- and nanosecond, both byte orders; pcapng
 (draft-ietf-opsawg-pcapng) with several sections and interfaces, enhanced, simple and old packet blocks.
+
+Rules that this file keeps: what the file claims is checked before it is used, in the kernels too, which compiled have
+no bounds checks; work and memory stay proportional to the bytes read, whatever they say; a time that cannot be is 0,
+"unknown", and never leaves 62 bits, so that no sum of it overflows.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from analyzer.capture.byteorder import be32, le32, u8
 from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_LEN, R_LINK, R_NO, R_OFFSET, R_TS
-from analyzer.kernel import COMPILE_FROM, compiled_wanted, kernel
+from analyzer.kernel import compiled_wanted, kernel
 from analyzer.model.problems import Problem
 from analyzer.streams import READ_ERRORS
 
@@ -28,29 +32,42 @@ PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 
 #: No real record is larger: libpcap's MAXIMUM_SNAPLEN is 262144, USB captures go to 128 MB, which we do not decode.
 MAX_RECORD = 1 << 20
-READ_SIZE = 8 << 20
-BATCH_COMPILED = 65_536
-BATCH_INTERPRETED = 4_096
+#: A larger pcapng block is damage: secrets and name blocks stay far below.
+MAX_BLOCK = 1 << 28
+READ_SIZE = 4 << 20
+BATCH_COMPILED = 16_384
+BATCH_INTERPRETED = 2_048
+#: More problems than this in one file are counted, not listed.
+MAX_PROBLEMS = 50
+#: Times are kept below this (year 2116), so that differences and sums stay inside 64 bits.
+MAX_NS = 1 << 62
 
 BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_NAMES, BLOCK_STATS, BLOCK_ENHANCED = (
     0x0A0D0D0A, 1, 2, 3, 4, 5, 6,
 )  # fmt: skip
 
 # Columns of one pcapng interface for the scanning kernel.
-I_LINK, I_MUL, I_DIV, I_SHIFT, I_OFFSET, I_SNAPLEN = range(6)
-N_INTERFACE = 6
+I_LINK, I_MUL, I_DIV, I_SHIFT, I_OFFSET, I_SNAPLEN, I_MAX = range(7)
+N_INTERFACE = 7
+#: An interface that no block describes well enough: its packets are counted, not decoded.
+NO_INTERFACE = [-1, 0, 1, 0, 0, 0, 0]
 
 
-def to_ns(units: int, mul: int, div: int, shift: int) -> int:
-    """A pcapng time stamp in ns: `units × mul / div` for decimal resolutions, binary ones by `shift`."""
+def to_ns(units: int, interfaces: Any, face: int) -> int:
+    """A pcapng time stamp in ns: `units × mul / div` for decimal resolutions, binary ones by `shift`; 0 if it cannot be."""
+    if units > interfaces[face + I_MAX]:
+        return 0
+    shift = interfaces[face + I_SHIFT]
     if shift > 0:
-        whole = units >> shift
         part = units & ((1 << shift) - 1)
         if shift > 30:  # keep the product inside 64 bits
             part = part >> (shift - 30)
-            return whole * 1_000_000_000 + ((part * 1_000_000_000) >> 30)
-        return whole * 1_000_000_000 + ((part * 1_000_000_000) >> shift)
-    return units * mul // div
+            shift = 30
+        ns = (units >> interfaces[face + I_SHIFT]) * 1_000_000_000 + ((part * 1_000_000_000) >> shift)
+    else:
+        ns = units * interfaces[face + I_MUL] // interfaces[face + I_DIV]
+    ns += interfaces[face + I_OFFSET]
+    return ns if 0 < ns < MAX_NS else 0
 
 
 @kernel(u8, le32, be32)
@@ -66,13 +83,13 @@ def scan_pcap(
             sec, frac, caplen, wire = le32(data, pos), le32(data, pos + 4), le32(data, pos + 8), le32(data, pos + 12)
         if caplen > MAX_RECORD or pos + 16 + caplen > end:
             break
-        row = records[n]
-        row[R_OFFSET] = pos + 16
-        row[R_CAPLEN] = caplen
-        row[R_LEN] = wire
-        row[R_TS] = sec * 1_000_000_000 + frac * unit_ns
-        row[R_NO] = number + n
-        row[R_LINK] = link
+        row = n * N_RECORD
+        records[row + R_OFFSET] = pos + 16
+        records[row + R_CAPLEN] = caplen
+        records[row + R_LEN] = wire
+        records[row + R_TS] = sec * 1_000_000_000 + frac * unit_ns
+        records[row + R_NO] = number + n
+        records[row + R_LINK] = link
         n += 1
         pos += 16 + caplen
     return pos, n
@@ -91,18 +108,18 @@ def scan_enhanced(
         else:
             kind, size, interface = le32(data, pos), le32(data, pos + 4), le32(data, pos + 8)
             high, low, caplen, wire = le32(data, pos + 12), le32(data, pos + 16), le32(data, pos + 20), le32(data, pos + 24)
-        if kind != BLOCK_ENHANCED or size < 32 or size > MAX_RECORD or pos + size > end:
+        if kind != BLOCK_ENHANCED or size < 32 or size > MAX_BLOCK or pos + size > end:
             break
         if interface >= n_interfaces or caplen > size - 32 or high >= 0x80000000:
             break
         face = interfaces[interface]
-        row = records[n]
-        row[R_OFFSET] = pos + 28
-        row[R_CAPLEN] = caplen
-        row[R_LEN] = wire
-        row[R_TS] = to_ns((high << 32) | low, face[I_MUL], face[I_DIV], face[I_SHIFT]) + face[I_OFFSET]
-        row[R_NO] = number + n
-        row[R_LINK] = face[I_LINK]
+        row = n * N_RECORD
+        records[row + R_OFFSET] = pos + 28
+        records[row + R_CAPLEN] = caplen
+        records[row + R_LEN] = wire
+        records[row + R_TS] = to_ns((high << 32) | low, interfaces, face)
+        records[row + R_NO] = number + n
+        records[row + R_LINK] = interfaces[face + I_LINK]
         n += 1
         pos += (size + 3) & ~3
     return pos, n
@@ -110,7 +127,10 @@ def scan_enhanced(
 
 @dataclass(slots=True)
 class Batch:
-    """`n` records of one block: `data` holds the bytes (`base` is its file offset), `records` the R_ columns."""
+    """`n` records of one window: `data` holds the bytes (`base` is its file offset), `records` the R_ columns, end to end.
+
+    `records` is used again for the next batch; `data` is not.
+    """
 
     data: Any
     base: int
@@ -119,20 +139,28 @@ class Batch:
     compiled: bool
 
 
-@dataclass(slots=True)
-class Buffer:
-    """A sliding window over the file: `data[pos:end]` is what is not yet used."""
+class Window:
+    """A sliding window over the file: `data[pos:end]` is what is not yet used. Each filling is a new `data`."""
 
-    stream: BinaryIO
-    problems: list[Problem]
-    data: bytearray = field(default_factory=bytearray)
-    base: int = 0
-    pos: int = 0
-    ended: bool = False
+    def __init__(self, stream: BinaryIO, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.data: Any = b""
+        self.base = 0
+        self.pos = 0
+        self.ended = False
+        self.compiled = False
+        # One underlying read at a time, so that what came before damage in a compressed stream is not lost with it.
+        self._read: Callable[[memoryview], int | None] = getattr(stream, "readinto1", None) or stream.readinto  # type: ignore[attr-defined]
 
     @property
     def end(self) -> int:
+        """Bytes in the window."""
         return len(self.data)
+
+    @property
+    def left(self) -> int:
+        """Bytes not yet used; 0 also when the last block claimed padding that the file does not have."""
+        return max(0, len(self.data) - self.pos)
 
     @property
     def offset(self) -> int:
@@ -140,47 +168,104 @@ class Buffer:
         return self.base + self.pos
 
     def fill(self, wanted: int = READ_SIZE) -> bool:
-        """Drop what was used, read on; False when the file has ended. Batches of the old window stay valid."""
+        """Drop what was used, read on; False when the file has ended."""
         if self.ended:
             return False
         rest = self.data[self.pos :]
-        self.base += self.pos
-        self.pos = 0
-        try:
-            more = self.stream.read(wanted)
-        except READ_ERRORS as error:
-            self.problems.append(Problem("", f"reading stopped at byte {self.base + len(rest):,}: {error}"))
-            more = b""
-        self.data = rest + more if rest else bytearray(more)
-        self.ended = not more
-        return not self.ended
+        fresh = self._room(len(rest) + wanted)
+        view = memoryview(fresh)
+        view[: len(rest)] = rest
+        got = len(rest)
+        while got < len(view):
+            try:
+                more = self._read(view[got:])
+            except READ_ERRORS as error:
+                self.problems.append(Problem("", f"reading stopped at byte {self.base + self.pos + got:,}: {error}"))
+                more = 0
+            if not more:
+                self.ended = True
+                break
+            got += more
+        self.base += self.end - len(rest)
+        self.pos = max(0, self.pos - self.end)  # padding that the next filling has to skip
+        self.data = fresh[:got] if self.compiled else bytes(view[:got])
+        return got > len(rest)
 
     def need(self, size: int) -> bool:
         """Make `size` unused bytes available; False when the file ends before."""
         while self.end - self.pos < size:
-            if not self.fill(max(READ_SIZE, size)):
+            if not self.fill(max(READ_SIZE, self.end - self.pos)):  # doubling: a claimed size alone allocates nothing
                 return False
         return True
 
+    def form(self, compiled: bool) -> Any:
+        """The window as the kernel's form wants it: bytes, or a uint8 array."""
+        if compiled and not self.compiled:
+            import numpy as np
+
+            self.data = np.frombuffer(bytearray(self.data), np.uint8)  # writable as `_room`'s: one compiled form
+            self.compiled = True
+        return self.data
+
+    def _room(self, size: int) -> Any:
+        if not self.compiled:
+            return bytearray(size)
+        import numpy as np
+
+        return np.empty(size, np.uint8)
+
+
+class Interfaces:
+    """The interfaces of one pcapng section, laid end to end, in the form that either kernel takes."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._array: Any = None
+        self._copied = 0
+
+    def __len__(self) -> int:
+        return len(self.rows) // N_INTERFACE
+
+    def form(self, compiled: bool) -> Any:
+        """All rows: a list, or an array that grows by doubling, so that many interface blocks cost no more than they are."""
+        if not compiled:
+            return self.rows
+        import numpy as np
+
+        if self._array is None or len(self._array) < len(self.rows):
+            grown = np.zeros(2 * len(self.rows), np.int64)
+            if self._copied:
+                grown[: self._copied] = self._array[: self._copied]
+            self._array = grown
+        if self._copied < len(self.rows):
+            self._array[self._copied : len(self.rows)] = self.rows[self._copied :]
+            self._copied = len(self.rows)
+        return self._array
+
+
+Scan = Callable[[Any, Any, bool, int, int], tuple[int, int]]
+
 
 class Container:
-    """A capture file as a stream of batches. `problems` tells what could not be read; `links` the link types seen."""
+    """A capture file as a stream of batches. `problems` tells what could not be read; `number` counts the records."""
 
     def __init__(self, stream: BinaryIO, size: int | None = None) -> None:
         self.problems: list[Problem] = []
-        self.links: dict[int, int] = {}
         self.format = ""
         self.number = 0
         self._size = size
-        self._buffer = Buffer(stream, self.problems)
+        self._window = Window(stream, self.problems)
+        self._records: dict[bool, Any] = {}
+        self._unlisted = 0
+        self._dropped: dict[tuple[int, int], int] = {}
 
     def batches(self) -> Iterator[Batch]:
         """Every record of the file, in file order."""
-        buffer = self._buffer
-        if not buffer.need(4):
-            self.problems.append(Problem("", "empty file" if buffer.end == 0 else "shorter than a capture file header"))
+        window = self._window
+        if not window.need(4):
+            self._tell("", "empty file" if window.end == 0 else "shorter than a capture file header")
             return
-        magic = bytes(buffer.data[:4])
+        magic = bytes(window.data[:4])
         if magic == PCAPNG_MAGIC:
             self.format = "pcapng"
             yield from self._pcapng()
@@ -188,207 +273,226 @@ class Container:
             self.format = "pcap"
             yield from self._pcap(*PCAP_MAGICS[magic])
         else:
-            self.problems.append(Problem("", f"not a capture file: it starts with {magic.hex(' ')}"))
+            self._tell("", f"not a capture file: it starts with {magic.hex(' ')}")
+        self._close()
+
+    def _tell(self, ref: str, what: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(ref, what))
+        else:
+            self._unlisted += 1
+
+    def _damage(self, what: str) -> None:
+        self._tell(f"#{self.number + 1}", what)
+
+    def _close(self) -> None:
+        """Problems that are known only at the end."""
+        for code, who in ((5, "the interface"), (7, "the capturing host")):
+            dropped = sum(count for (_, kind), count in self._dropped.items() if kind == code)
+            if dropped:
+                self.problems.append(Problem("", f"{who} dropped {dropped:,} packets: silence in this capture may be loss"))
+        if self._unlisted:
+            self.problems.append(Problem("", f"{self._unlisted:,} more problems of this kind are not listed"))
+
+    # ---- runs of records
 
     def _compiled(self) -> bool:
         """Whether the next batch goes through the compiled kernels: by the file's size, else by what came so far."""
-        estimate = self._size // 100 if self._size is not None else self.number
-        return compiled_wanted(max(estimate, self.number))
+        estimate = self._size // 100 if self._size is not None else 0
+        return self._window.compiled or compiled_wanted(max(estimate, self.number))
 
-    def _runs(self, scan: Callable[[Any, Any, Any, int, bool], tuple[int, int]]) -> Iterator[Batch]:
-        """Batches from one run of records: calls `scan(kernel_form…)` until it makes no progress in a full window."""
-        buffer = self._buffer
-        while True:
-            compiled = self._compiled()
-            limit = BATCH_COMPILED if compiled else min(BATCH_INTERPRETED, COMPILE_FROM)
-            data: Any
-            records: Any
+    def _table(self, compiled: bool) -> tuple[Any, int]:
+        """The records table of either form, and its length."""
+        limit = BATCH_COMPILED if compiled else BATCH_INTERPRETED
+        if compiled not in self._records:
             if compiled:
                 import numpy as np
 
-                data, records = np.frombuffer(buffer.data, np.uint8), np.empty((limit, N_RECORD), np.int64)
+                self._records[True] = np.empty(limit * N_RECORD, np.int64)
             else:
-                data, records = bytes(buffer.data), [[0] * N_RECORD for _ in range(limit)]
-            while True:
-                buffer.pos, n = scan(data, records, buffer.pos, limit, compiled)
-                self.number += n
-                if n:
-                    yield Batch(data, buffer.base, records, n, compiled)
-                if n < limit or compiled != self._compiled():
-                    break
-            if n == limit:
-                continue
-            if not buffer.fill():
-                return
-            yield from ()
-            if n == 0 and buffer.end - buffer.pos > MAX_RECORD + 64:
-                return
+                self._records[False] = [0] * (limit * N_RECORD)
+        return self._records[compiled], limit
+
+    def _run(self, scan: Scan) -> Iterator[Batch]:
+        """Batches of one run of records inside the window, until `scan` stops short."""
+        window = self._window
+        n = limit = 1
+        while n == limit:
+            compiled = self._compiled()
+            data = window.form(compiled)
+            records, limit = self._table(compiled)
+            window.pos, n = scan(data, records, compiled, window.pos, limit)
+            self.number += n
+            if n:
+                yield Batch(data, window.base, records, n, compiled)
+
+    # ---- pcap
 
     def _pcap(self, order: str, unit_ns: int) -> Iterator[Batch]:
-        buffer = self._buffer
-        if not buffer.need(24):
-            self.problems.append(Problem("", "cut short inside the file header"))
+        window = self._window
+        if not window.need(24):
+            self._tell("", "cut short inside the file header")
             return
-        network = struct.unpack_from(order + "I", buffer.data, 20)[0]
+        network = struct.unpack_from(order + "I", window.data, 20)[0]
         link = network & 0x03FFFFFF  # the upper bits tell the frame check sequence (pcap-savefile(5))
-        self.links[link] = 0
-        buffer.pos = 24
+        window.pos = 24
         big = int(order == ">")
 
-        def scan(data: Any, records: Any, pos: int, limit: int, compiled: bool) -> tuple[int, int]:
+        def scan(data: Any, records: Any, compiled: bool, pos: int, limit: int) -> tuple[int, int]:
             run = scan_pcap.compiled if compiled else scan_pcap.interpreted
             found: tuple[int, int] = run(data, pos, len(data), big, unit_ns, link, self.number + 1, records, limit)
             return found
 
-        yield from self._runs(scan)
-        left = buffer.end - buffer.pos
-        if left >= 16:
-            caplen = struct.unpack_from(order + "I", buffer.data, buffer.pos + 8)[0]
-            if caplen > MAX_RECORD:
-                self._damage(f"a record claims {caplen:,} captured bytes at byte {buffer.offset:,}; stopped there")
-                return
-            self._damage(f"cut short: the last record has {left - 16:,} of {caplen:,} bytes")
-        elif left:
-            self._damage(f"cut short: {left} bytes of a record header at the end")
-
-    def _damage(self, what: str) -> None:
-        self.problems.append(Problem(f"#{self.number + 1}", what))
+        while True:
+            yield from self._run(scan)
+            if window.left >= 16:
+                caplen = struct.unpack_from(order + "I", window.data, window.pos + 8)[0]
+                if caplen > MAX_RECORD:
+                    self._damage(f"a record claims {caplen:,} captured bytes at byte {window.offset:,}; stopped there")
+                    return
+            if not window.fill():
+                break
+        if window.left >= 16:
+            self._damage(f"cut short: the last record has {window.left - 16:,} of {caplen:,} bytes")
+        elif window.left:
+            self._damage(f"cut short: {window.left} bytes of a record header at the end")
 
     # ---- pcapng
 
     def _pcapng(self) -> Iterator[Batch]:
-        buffer = self._buffer
+        window = self._window
         order = "<"
-        interfaces: list[list[int]] = []
-        while buffer.need(12):
-            kind = struct.unpack_from(order + "I", buffer.data, buffer.pos)[0]
+        interfaces = Interfaces()
+        while window.need(12):
+            kind = struct.unpack_from(order + "I", window.data, window.pos)[0]
             if kind == BLOCK_SECTION:
-                magic = bytes(buffer.data[buffer.pos + 8 : buffer.pos + 12])
+                magic = bytes(window.data[window.pos + 8 : window.pos + 12])
                 if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
-                    self._damage(f"unknown byte-order magic {magic.hex(' ')} in a section header at byte {buffer.offset:,}")
+                    self._damage(f"unknown byte-order magic {magic.hex(' ')} in a section header at byte {window.offset:,}")
                     return
                 order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
-                interfaces = []
-            size = struct.unpack_from(order + "I", buffer.data, buffer.pos + 4)[0]
-            if size < 12 or size > 1 << 28:
-                self._damage(f"a block claims {size:,} bytes at byte {buffer.offset:,}; stopped there")
+                interfaces = Interfaces()
+            size = struct.unpack_from(order + "I", window.data, window.pos + 4)[0]
+            if size < 12 or size > MAX_BLOCK:
+                self._damage(f"a block claims {size:,} bytes at byte {window.offset:,}; stopped there")
                 return
-            if not buffer.need(size):
-                self._damage(f"cut short: the last block has {buffer.end - buffer.pos:,} of {size:,} bytes")
+            if not window.need(size):
+                self._damage(f"cut short: the last block has {window.left:,} of {size:,} bytes")
                 return
             if kind == BLOCK_ENHANCED and interfaces:
                 before = self.number
-                yield from self._enhanced(order, interfaces)
-                if self.number > before:
-                    continue
-                if self._bad_packet_block(order, len(interfaces)):
-                    return
+                yield from self._run(self._scan_enhanced(order, interfaces))
+                if self.number == before:
+                    self._skip_packet_block(order, len(interfaces))
                 continue
-            body = bytes(buffer.data[buffer.pos + 8 : buffer.pos + size - 4])
-            if kind == BLOCK_INTERFACE:
-                interfaces.append(self._interface(order, body))
-            elif kind in (BLOCK_SIMPLE, BLOCK_PACKET_OLD, BLOCK_ENHANCED):
-                yield from self._single(order, kind, body, interfaces)
-            elif kind == BLOCK_STATS:
-                self._drops(order, body)
-            buffer.pos += (size + 3) & ~3
-        if buffer.end - buffer.pos:
-            self._damage(f"cut short: {buffer.end - buffer.pos} bytes of a block header at the end")
+            if kind in (BLOCK_INTERFACE, BLOCK_SIMPLE, BLOCK_PACKET_OLD, BLOCK_ENHANCED, BLOCK_STATS):
+                body = bytes(window.data[window.pos + 8 : window.pos + size - 4])
+                if kind == BLOCK_INTERFACE:
+                    interfaces.rows.extend(self._interface(order, body))
+                elif kind == BLOCK_STATS:
+                    self._statistics(order, body)
+                else:
+                    yield from self._single(order, kind, body, interfaces)
+            window.pos += (size + 3) & ~3
+        if window.left:
+            self._damage(f"cut short: {window.left} bytes of a block header at the end")
 
-    def _enhanced(self, order: str, interfaces: list[list[int]]) -> Iterator[Batch]:
+    def _scan_enhanced(self, order: str, interfaces: Interfaces) -> Scan:
         big = int(order == ">")
-        arrays: dict[bool, Any] = {False: interfaces}
 
-        def scan(data: Any, records: Any, pos: int, limit: int, compiled: bool) -> tuple[int, int]:
-            if compiled and True not in arrays:
-                import numpy as np
-
-                arrays[True] = np.array(interfaces, np.int64)
+        def scan(data: Any, records: Any, compiled: bool, pos: int, limit: int) -> tuple[int, int]:
             run = scan_enhanced.compiled if compiled else scan_enhanced.interpreted
             found: tuple[int, int] = run(
-                data, pos, len(data), big, arrays[compiled], len(interfaces), self.number + 1, records, limit
+                data, pos, len(data), big, interfaces.form(compiled), len(interfaces), self.number + 1, records, limit
             )
             return found
 
-        buffer = self._buffer
-        for batch in self._runs(scan):
-            yield batch
-            if buffer.end - buffer.pos >= 4:
-                if struct.unpack_from(order + "I", buffer.data, buffer.pos)[0] != BLOCK_ENHANCED:
-                    return
+        return scan
 
-    def _bad_packet_block(self, order: str, n_interfaces: int) -> bool:
-        """An enhanced packet block that the kernel refused: say why, step over it; True when reading must stop."""
-        buffer = self._buffer
-        size, interface = struct.unpack_from(order + "II", buffer.data, buffer.pos + 4)
+    def _skip_packet_block(self, order: str, n_interfaces: int) -> None:
+        """An enhanced packet block that the kernel refused: say why, step over it."""
+        window = self._window
+        size, interface = struct.unpack_from(order + "II", window.data, window.pos + 4)
         self.number += 1
-        if interface >= n_interfaces:
+        if size >= 32 and interface >= n_interfaces:
             what = f"packet of interface {interface}, which no interface block describes; skipped"
         else:
-            what = f"damaged packet block of {size} bytes at byte {buffer.offset:,}; skipped"
-        self.problems.append(Problem(f"#{self.number}", what))
-        buffer.pos += (size + 3) & ~3
-        return False
+            what = f"damaged packet block of {size:,} bytes at byte {window.offset:,}; skipped"
+        self._tell(f"#{self.number}", what)
+        window.pos += (size + 3) & ~3
 
     def _interface(self, order: str, body: bytes) -> list[int]:
         """One interface description block as the kernel's row."""
         if len(body) < 8:
             self._damage("an interface block is too short; its packets are not decoded")
-            return [-1, 1, 1, 0, 0, 0]
+            return list(NO_INTERFACE)
         link, _, snaplen = struct.unpack_from(order + "HHI", body)
         mul, div, shift, offset = 1000, 1, 0, 0  # default resolution: microseconds (pcapng §4.2)
         for code, value in options(order, body[8:]):
             if code == 9 and value:
-                exponent = value[0] & 0x7F
-                if value[0] & 0x80:
-                    mul, div, shift = 1, 1, exponent
-                elif exponent <= 9:
-                    mul, div, shift = 10 ** (9 - exponent), 1, 0
-                else:
-                    mul, div, shift = 1, 10 ** min(exponent - 9, 9), 0
+                mul, div, shift = resolution(value[0])
+                if not mul:
+                    self._damage(f"an interface has the time resolution {value[0]:#04x}: the times of its packets are unknown")
             elif code == 14 and len(value) == 8:
                 offset = struct.unpack(order + "q", value)[0] * 1_000_000_000
-        self.links.setdefault(link, 0)
-        return [link, mul, div, shift, offset, snaplen]
+                if abs(offset) >= MAX_NS:
+                    self._damage("an interface has an impossible time offset: the times of its packets are unknown")
+                    mul, offset = 0, 0
+        if not mul:
+            return [link, 0, 1, 0, 0, snaplen, 0]
+        most = (MAX_NS // 1_000_000_000) << shift if shift else MAX_NS // mul
+        return [link, mul, div, shift, offset, snaplen, min(most, MAX_NS)]
 
-    def _single(self, order: str, kind: int, body: bytes, interfaces: list[list[int]]) -> Iterator[Batch]:
+    def _single(self, order: str, kind: int, body: bytes, interfaces: Interfaces) -> Iterator[Batch]:
         """Simple and old packet blocks: rare, one record at a time."""
         self.number += 1
         ref = f"#{self.number}"
         if kind == BLOCK_ENHANCED:
-            self.problems.append(Problem(ref, "packet before any interface block; skipped"))
+            self._tell(ref, "packet before any interface block; skipped")
             return
         if kind == BLOCK_SIMPLE:
             if not interfaces or len(body) < 4:
-                self.problems.append(Problem(ref, "simple packet block without an interface; skipped"))
+                self._tell(ref, "simple packet block without an interface; skipped")
                 return
-            face = interfaces[0]
+            face = 0
             wire = struct.unpack_from(order + "I", body)[0]
-            start, caplen = 4, min(wire, len(body) - 4, face[I_SNAPLEN] or wire)
+            start, caplen = 4, min(wire, len(body) - 4, interfaces.rows[I_SNAPLEN] or wire)
             ts = 0  # simple packet blocks carry no time (pcapng §4.4)
             if not any("no time stamp" in p.what for p in self.problems):
-                self.problems.append(Problem(ref, "simple packet blocks carry no time stamp: times of those packets are unknown"))
+                self._tell(ref, "simple packet blocks carry no time stamp: times of those packets are unknown")
         else:
             if len(body) < 20:
-                self.problems.append(Problem(ref, "old packet block too short; skipped"))
+                self._tell(ref, "old packet block too short; skipped")
                 return
             number, _, high, low, caplen, wire = struct.unpack_from(order + "HHIIII", body)
             if number >= len(interfaces) or caplen > len(body) - 20:
-                self.problems.append(Problem(ref, "old packet block of an unknown interface or length; skipped"))
+                self._tell(ref, "old packet block of an unknown interface or length; skipped")
                 return
-            face, start = interfaces[number], 20
-            ts = to_ns((high << 32) | low, face[I_MUL], face[I_DIV], face[I_SHIFT]) + face[I_OFFSET]
-        base = self._buffer.offset + 8
-        yield Batch(body, base, [[start, caplen, wire, ts, self.number, face[I_LINK]]], 1, False)
+            face, start = number * N_INTERFACE, 20
+            ts = to_ns((high << 32) | low, interfaces.rows, face)
+        base = self._window.offset + 8
+        yield Batch(body, base, [start, caplen, wire, ts, self.number, interfaces.rows[face + I_LINK]], 1, False)
 
-    def _drops(self, order: str, body: bytes) -> None:
-        """Interface statistics: packets that the kernel dropped are silence that proves nothing."""
+    def _statistics(self, order: str, body: bytes) -> None:
+        """Interface statistics, cumulative: packets that the kernel dropped are silence that proves nothing."""
+        if len(body) < 12:
+            return
+        interface = struct.unpack_from(order + "I", body)[0]
         for code, value in options(order, body[12:]):
             if code in (5, 7) and len(value) == 8:
-                dropped = struct.unpack(order + "Q", value)[0]
-                if dropped:
-                    who = "the interface" if code == 5 else "the capturing host"
-                    self.problems.append(Problem("", f"{who} dropped {dropped:,} packets: silence in this capture may be loss"))
+                self._dropped[interface, code] = struct.unpack(order + "Q", value)[0]
+
+
+def resolution(byte: int) -> tuple[int, int, int]:
+    """`if_tsresol` as (mul, div, shift) of `to_ns`; mul 0 for one that 64 bits of nanoseconds cannot follow."""
+    exponent = byte & 0x7F
+    if byte & 0x80:
+        if exponent == 0:
+            return 1_000_000_000, 1, 0
+        return (1, 1, exponent) if exponent <= 62 else (0, 1, 0)
+    if exponent <= 9:
+        return 10 ** (9 - exponent), 1, 0
+    return (1, 10 ** (exponent - 9), 0) if exponent <= 18 else (0, 1, 0)
 
 
 def options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:

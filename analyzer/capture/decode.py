@@ -1,7 +1,7 @@
 """Records to TCP segments: link layer, IP and TCP headers of each record, in one loop.
 
-Supported link types (LINKTYPE_ registry of the tcpdump group): Ethernet with any stack of VLAN tags, Linux cooked v1 and
-v2, raw IP, BSD null and loop. Anything else is tallied, never guessed.
+Supported link types (LINKTYPE_ registry of the tcpdump group): Ethernet, Linux cooked v1 and v2, each with any stack of
+VLAN tags, raw IP, BSD null and loop. Anything else is tallied, never guessed.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from analyzer.capture.columns import (
     M_TLS_ALERT,
     M_TLS_HANDSHAKE,
     MARKS,
+    N_COLUMNS,
+    N_RECORD,
     NO,
     OFFSET,
     PATH,
@@ -82,6 +84,8 @@ LINK_NAMES = {
 ETHERTYPE_IPV4, ETHERTYPE_IPV6 = 0x0800, 0x86DD
 ETHERTYPE_VLAN, ETHERTYPE_QINQ, ETHERTYPE_QINQ_OLD = 0x8100, 0x88A8, 0x9100
 IPPROTO_TCP = 6
+#: Extension headers (RFC 8200 §4): hop-by-hop, routing, fragment, authentication, destination options, mobility, shim6.
+IPV6_EXTENSIONS = (0, 43, 44, 51, 60, 135, 140)
 #: More frames than this in one segment are not walked: enough for a PING beside a GOAWAY, and bounded.
 MAX_H2_FRAMES = 8
 #: HTTP/2 frame length before SETTINGS_MAX_FRAME_SIZE raises it (RFC 9113 §4.2).
@@ -163,17 +167,18 @@ def payload_marks(data: Any, i: int, end: int, length: int) -> int:
 
 @kernel(u8, be16, be32, be64, h2_marks, payload_marks)
 def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -> int:
-    """Decode `n` records into rows of `out` (see `columns`); returns the rows written.
+    """Decode `n` records into rows of `out` (see `columns`; both laid end to end); returns the rows written.
 
     `data` is the block of file bytes that holds the records, `base` its offset in the file.
     """
     rows = 0
     for r in range(n):
-        record = records[r]
-        i = int(record[R_OFFSET])
-        end = i + record[R_CAPLEN]
-        wire = record[R_LEN]
-        link = record[R_LINK]
+        record = r * N_RECORD
+        start = records[record + R_OFFSET]
+        i = start
+        end = i + records[record + R_CAPLEN]
+        wire = records[record + R_LEN]
+        link = records[record + R_LINK]
         tallies[C_RECORDS] += 1
         path = 0
         # ---- link layer: sets `kind` to an EtherType and `i` to the network header
@@ -184,12 +189,6 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                 continue
             kind = be16(data, i + 12)
             i += 14
-            shift = 0
-            while (kind == ETHERTYPE_VLAN or kind == ETHERTYPE_QINQ or kind == ETHERTYPE_QINQ_OLD) and end - i >= 4:
-                path |= ((be16(data, i) & 0xFFF) + 1) << shift
-                shift = min(shift + 13, 39)
-                kind = be16(data, i + 2)
-                i += 4
         elif link == LINK_SLL:
             if end - i < 16:
                 tallies[C_CUT] += 1
@@ -202,20 +201,27 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                 continue
             kind = be16(data, i)
             i += 20
-        elif link == LINK_NULL or link == LINK_LOOP:
-            if end - i < 5:
-                tallies[C_CUT] += 1
-                continue
-            i += 4
-            kind = ETHERTYPE_IPV6 if u8(data, i) >> 4 == 6 else ETHERTYPE_IPV4
-        elif link in (LINK_RAW, LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
+        elif link in (LINK_NULL, LINK_LOOP, LINK_RAW, LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
+            # The address family before BSD loopback packets differs between systems; the version nibble does not.
+            if link == LINK_NULL or link == LINK_LOOP:
+                i += 4
             if end - i < 1:
                 tallies[C_CUT] += 1
                 continue
-            kind = ETHERTYPE_IPV6 if u8(data, i) >> 4 == 6 else ETHERTYPE_IPV4
+            version = u8(data, i) >> 4
+            if version == 4:
+                kind = ETHERTYPE_IPV4
+            elif version == 6:
+                kind = ETHERTYPE_IPV6
         else:
             tallies[C_LINK] += 1
             continue
+        shift = 0
+        while (kind == ETHERTYPE_VLAN or kind == ETHERTYPE_QINQ or kind == ETHERTYPE_QINQ_OLD) and end - i >= 4:
+            path |= ((be16(data, i) & 0xFFF) + 1) << shift
+            shift = min(shift + 13, 39)
+            kind = be16(data, i + 2)
+            i += 4
         # ---- network layer: sets addresses, `i` to the TCP header and `length` to the bytes from there on the wire
         ip_id = -1
         if kind == ETHERTYPE_IPV4:
@@ -228,7 +234,7 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                 continue
             total = be16(data, i + 2)
             if total == 0:  # segmentation offload: the sender's stack had not yet filled it in
-                total = wire - (i - record[R_OFFSET])
+                total = wire - (i - start)
             if u8(data, i + 9) != IPPROTO_TCP:
                 tallies[C_NOT_TCP] += 1
                 continue
@@ -252,7 +258,7 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                 continue
             length = be16(data, i + 4)
             if length == 0:
-                length = wire - (i - record[R_OFFSET]) - 40
+                length = wire - (i - start) - 40
             ttl = u8(data, i + 7)
             src_hi = be64(data, i + 8)
             src_lo = be64(data, i + 16)
@@ -261,9 +267,8 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
             protocol = u8(data, i + 6)
             i += 40
             fragment = False
-            # Extension headers (RFC 8200 §4): hop-by-hop 0, routing 43, fragment 44, destination options 60,
-            # mobility 135, shim6 140; authentication 51 counts its length in words (RFC 4302 §2.2).
-            while protocol in (0, 43, 44, 51, 60, 135, 140) and end - i >= 8:
+            # Authentication headers count their length in words (RFC 4302 §2.2), the others in eight bytes.
+            while protocol in IPV6_EXTENSIONS and end - i >= 8:
                 if protocol == 44:
                     fragment = (be16(data, i + 2) & 0xFFF8) != 0
                     size = 8
@@ -278,6 +283,9 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                     break
             if fragment:
                 tallies[C_FRAGMENT] += 1
+                continue
+            if protocol in IPV6_EXTENSIONS:
+                tallies[C_CUT] += 1
                 continue
             if protocol != IPPROTO_TCP:
                 tallies[C_NOT_TCP] += 1
@@ -324,29 +332,29 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
                     o += size
         payload = i + header
         length -= header
-        row = out[rows]
-        row[TS] = record[R_TS]
-        row[NO] = record[R_NO]
-        row[SRC_HI] = src_hi
-        row[SRC_LO] = src_lo
-        row[DST_HI] = dst_hi
-        row[DST_LO] = dst_lo
-        row[SPORT] = be16(data, i)
-        row[DPORT] = be16(data, i + 2)
-        row[FLAGS] = flags
-        row[SEQ] = be32(data, i + 4)
-        row[ACK] = be32(data, i + 8)
-        row[LEN] = length
-        row[WIN] = be16(data, i + 14)
-        row[TTL] = ttl
-        row[IPID] = ip_id
-        row[TSVAL] = tsval
-        row[TSECR] = tsecr
-        row[WSCALE] = wscale
-        row[PATH] = path
-        row[OFFSET] = base + payload
-        row[CAPTURED] = max(min(end - payload, length), 0)
-        row[MARKS] = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
+        row = rows * N_COLUMNS
+        out[row + TS] = records[record + R_TS]
+        out[row + NO] = records[record + R_NO]
+        out[row + SRC_HI] = src_hi
+        out[row + SRC_LO] = src_lo
+        out[row + DST_HI] = dst_hi
+        out[row + DST_LO] = dst_lo
+        out[row + SPORT] = be16(data, i)
+        out[row + DPORT] = be16(data, i + 2)
+        out[row + FLAGS] = flags
+        out[row + SEQ] = be32(data, i + 4)
+        out[row + ACK] = be32(data, i + 8)
+        out[row + LEN] = length
+        out[row + WIN] = be16(data, i + 14)
+        out[row + TTL] = ttl
+        out[row + IPID] = ip_id
+        out[row + TSVAL] = tsval
+        out[row + TSECR] = tsecr
+        out[row + WSCALE] = wscale
+        out[row + PATH] = path
+        out[row + OFFSET] = base + payload
+        out[row + CAPTURED] = max(min(end - payload, length), 0)
+        out[row + MARKS] = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
         tallies[C_TCP] += 1
         rows += 1
     return rows

@@ -1,1 +1,84 @@
-"""TODO."""
+"""Rules: one module each, found by being here. The module's docstring is its documentation, in four parts (see CONTRIBUTING).
+
+A module has `CODE`, `NAME`, `SUMMARY`, `FIRES` and `QUIET` (cases), `select(story)` (a cheap filter over tables) and
+`examine(story, candidate)` (careful, on the few that remain; a `Finding` or None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from analyzer.discovery import modules
+from analyzer.model.findings import Finding
+from analyzer.timeline.story import Story
+
+
+class Rule(Protocol):
+    """The interface of a rule module."""
+
+    CODE: str
+    NAME: str
+    SUMMARY: str
+    FIRES: tuple[Any, ...]
+    QUIET: tuple[Any, ...]
+
+    def select(self, story: Story) -> Iterable[Any]:
+        """Candidates: what is worth examining."""
+
+    def examine(self, story: Story, candidate: Any) -> Finding | None:
+        """The finding, if the evidence holds."""
+
+
+#: Which finding on a connection makes which other one on it superfluous (DESIGN §6, "which rule wins").
+REPLACES = {
+    "R301": ("R302", "R303", "F203"),
+    "F203": ("R303",),
+}
+#: Which finding on a connection is the cause of which other.
+CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301")}
+
+
+def rules() -> list[Rule]:
+    """Every rule, by code."""
+    found: list[Rule] = modules(__name__, __path__)  # type: ignore[assignment]
+    return sorted(found, key=lambda rule: rule.CODE)
+
+
+def run(story: Story) -> list[Finding]:
+    """All findings, in order of time, with ids and causes."""
+    found: list[Finding] = []
+    for rule in rules():
+        candidates = list(rule.select(story))
+        story.connections.load(c for c in candidates if isinstance(c, int))
+        for candidate in candidates:
+            finding = rule.examine(story, candidate)
+            if finding is not None:
+                found.append(finding)
+    found = _settle(found)
+    found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
+    for number, finding in enumerate(found, 1):
+        finding.id = f"F{number}"
+    _chain(found)
+    return found
+
+
+def _settle(found: list[Finding]) -> list[Finding]:
+    """Drop what a better explanation of the same connection replaces."""
+    by_connection: dict[str, set[str]] = {}
+    for finding in found:
+        if finding.connection:
+            by_connection.setdefault(finding.connection, set()).add(finding.rule)
+    return [
+        finding
+        for finding in found
+        if not any(finding.rule in REPLACES.get(rule, ()) for rule in by_connection.get(finding.connection or "", ()))
+    ]
+
+
+def _chain(found: list[Finding]) -> None:
+    for finding in found:
+        for other in found:
+            if other is not finding and finding.connection and other.connection == finding.connection:
+                if finding.rule in CAUSES.get(other.rule, ()) and other.id not in finding.caused_by:
+                    finding.caused_by.append(other.id)

@@ -64,7 +64,7 @@ ZEEK = 36
 HIST_BITS = 37
 TTL_SEEN = 38  # of the last segment that is no RST
 TS_FIRST, TS_FIRST_AT, TS_LAST, TS_LAST_AT = 39, 40, 41, 42  # TCP timestamps and when they were seen
-T_COUNT = 43  # Zeek's T letter counter (low 32 bits) and W counter (high)
+T_COUNT = 43  # counters of Zeek's T, W and G letters, 20 bits each
 
 N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 128
 
@@ -97,5 +97,5 @@ K_ACKED_UNSEEN = 4096
 K_STATE = 8192  # changed the state of an endpoint
 
 # ---- tracker counters
-T_NEXT_UID, T_ROWS, T_PACKETS = range(3)
-N_TRACKER = 3
+T_ROWS, T_PACKETS = range(2)
+N_TRACKER = 2

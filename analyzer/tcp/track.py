@@ -1,9 +1,10 @@
 """Segments to connections: one loop over decoded segments that keeps every connection's row up to date.
 
-Theory of operation. `rows` holds one row a live connection (`fields`), `index` maps the hash of its 4-tuple to the row.
-A SYN with another initial sequence number opens a new incarnation: the old row leaves the index (`GONE`) and stays
-until the caller collects it. Nothing else is remembered, so state can be saved between chunks, and a chunk may end
-anywhere. Retransmissions, out-of-order segments and keepalive probes follow tshark's definitions (packet-tcp.c
+Theory of operation. `rows` holds one row a connection (`fields`) and `packets` one a segment, laid end to end: a flat
+table is what an interpreter and a compiler both index fastest. `index` maps the hash of a 4-tuple to its row. A SYN with
+another initial sequence number opens a new incarnation: the old row leaves the index (`GONE`) and stays where it is, so
+a row's number is its connection's `UID`. Nothing else is remembered, so state can be saved between chunks, and a chunk
+may end anywhere. Retransmissions, out-of-order segments and keepalive probes follow tshark's definitions (packet-tcp.c
 `tcp_analyze_sequence_number`), endpoint states RFC 9293 (`states`), history and Zeek states Zeek's TCP analyzer.
 """
 
@@ -23,6 +24,7 @@ from analyzer.capture.columns import (
     MARKS,
     NO,
     PATH,
+    N_COLUMNS,
     RST,
     SEQ,
     SPORT,
@@ -124,7 +126,6 @@ from analyzer.tcp.fields import (
     SYN_COUNT,
     SYN_TS,
     T_COUNT,
-    T_NEXT_UID,
     T_PACKETS,
     T_ROWS,
     TS_FIRST,
@@ -149,6 +150,7 @@ from analyzer.tcp.states import (
     CLOSED,
     FIN_ACKED,
     GETS_RST,
+    N_STATES,
     SENDS,
     SENDS_FIN,
     SENDS_RST,
@@ -184,54 +186,54 @@ def mix(hi: int, lo: int, port: int) -> int:
     return x ^ (x >> 29)
 
 
-def add_letter(c: Any, letter: int) -> None:
+def add_letter(rows: Any, c: int, letter: int) -> None:
     """Append one history letter to a row, while there is room."""
-    n = c[HISTORY_N]
+    n = rows[c + HISTORY_N]
     if n < 12 * HISTORY_WORDS:
-        c[HISTORY + n // 12] |= letter << (5 * (n % 12))
-    c[HISTORY_N] = n + 1
+        rows[c + HISTORY + n // 12] |= letter << (5 * (n % 12))
+    rows[c + HISTORY_N] = n + 1
 
 
-def once_letter(c: Any, side: int, bit: int, letter: int, upper: int) -> None:
+def once_letter(rows: Any, c: int, side: int, bit: int, letter: int, upper: int) -> None:
     """Append a letter unless this side has it already."""
-    if not c[side + HIST_BITS] & bit:
-        c[side + HIST_BITS] |= bit
-        add_letter(c, letter + upper)
+    if not rows[side + HIST_BITS] & bit:
+        rows[side + HIST_BITS] |= bit
+        add_letter(rows, c, letter + upper)
 
 
-def scaled_letter(c: Any, side: int, shift: int, letter: int, upper: int) -> None:
+def scaled_letter(rows: Any, c: int, side: int, shift: int, letter: int, upper: int) -> None:
     """Append a letter at its 1st, 10th, 100th … occurrence (Zeek's logarithmic letters)."""
-    count = ((c[side + T_COUNT] >> shift) & 0xFFFFFF) + 1
-    if count < 0xFFFFFF:
-        c[side + T_COUNT] += 1 << shift
+    count = ((rows[side + T_COUNT] >> shift) & 0xFFFFF) + 1
+    if count < 0xFFFFF:
+        rows[side + T_COUNT] += 1 << shift
     power = 1
     while power < count:
         power *= 10
     if power == count:
-        add_letter(c, letter + upper)
+        add_letter(rows, c, letter + upper)
 
 
-def enter(c: Any, side: int, event: int, ts: int, transitions: Any) -> bool:
+def enter(rows: Any, side: int, event: int, ts: int, transitions: Any) -> bool:
     """Move one endpoint by an event; True when its state changed."""
-    state = transitions[event][c[side + STATE]]
-    if state == c[side + STATE]:
+    state = transitions[event * N_STATES + rows[side + STATE]]
+    if state == rows[side + STATE]:
         return False
-    c[side + STATE] = state
-    c[side + STATE_TS] = ts
+    rows[side + STATE] = state
+    rows[side + STATE_TS] = ts
     return True
 
 
-def zeek_step(c: Any, s: int, p: int, flags: int, length: int, is_client: bool) -> None:
+def zeek_step(rows: Any, s: int, p: int, flags: int, length: int, is_client: bool) -> None:
     """Zeek's endpoint state machine for the sender `s` of a segment."""
-    state = c[s + ZEEK]
-    peer = c[p + ZEEK]
+    state = rows[s + ZEEK]
+    peer = rows[p + ZEEK]
     if state == Z_INACTIVE:
         if flags & SYN:
             if is_client:
                 state = Z_SYN_ACK_SENT if flags & ACK_FLAG else Z_SYN_SENT
             else:
                 if peer == Z_SYN_SENT:
-                    c[p + ZEEK] = Z_ESTABLISHED
+                    rows[p + ZEEK] = Z_ESTABLISHED
                 state = Z_ESTABLISHED
         if flags & FIN:
             state = Z_CLOSED
@@ -259,69 +261,69 @@ def zeek_step(c: Any, s: int, p: int, flags: int, length: int, is_client: bool) 
     elif state == Z_CLOSED:
         if flags & RST and peer != Z_CLOSED:
             state = Z_RESET
-    c[s + ZEEK] = state
+    rows[s + ZEEK] = state
 
 
-def opens_anew(c: Any, from_client: bool, flags: int, seq: int) -> bool:
+def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bool:
     """Whether a segment on a known 4-tuple starts another incarnation: a SYN with another initial sequence number."""
     if not flags & SYN or flags & (ACK_FLAG | RST):
         return False
-    s = SIDE if from_client else SIDE + SIDE_FIELDS
-    p = SIDE + SIDE_FIELDS if from_client else SIDE
-    if c[s + SEEN] == 2:
-        if c[s + ISN] >= 0:
-            return bool(c[s + ISN] != seq)
-        return delta32(seq + 1, c[s + START] & 0xFFFFFFFF) != 0
-    if c[p + ISN] >= 0 and c[p + FINS] + c[p + RSTS] + c[s + PKTS] == 0:
+    s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
+    p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
+    if rows[s + SEEN] == 2:
+        if rows[s + ISN] >= 0:
+            return bool(rows[s + ISN] != seq)
+        return delta32(seq + 1, rows[s + START] & 0xFFFFFFFF) != 0
+    if rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0:
         return False  # the other side's SYN or SYN-ACK came first: simultaneous open, or the order of the capture
     return True
 
 
-def open_row(c: Any, p: Any, uid: int, service: Any) -> bool:
-    """Fill a fresh row from its first segment; returns whether that segment is the client's."""
-    for k in range(N_FIELDS):
-        c[k] = 0
-    flags = p[FLAGS]
+def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any) -> bool:
+    """Fill a row of zeros from its first segment; returns whether that segment is the client's."""
+    flags = packets[q + FLAGS]
     if flags & SYN and flags & ACK_FLAG:
         from_client = False
-        c[ORIENTED] = BY_SYN_ACK
+        rows[c + ORIENTED] = BY_SYN_ACK
     elif flags & SYN:
         from_client = True
-        c[ORIENTED] = BY_SYN
-    elif service[p[SPORT]] != service[p[DPORT]]:
-        from_client = not service[p[SPORT]]
-        c[ORIENTED] = BY_PORT
+        rows[c + ORIENTED] = BY_SYN
+    elif service[packets[q + SPORT]] != service[packets[q + DPORT]]:
+        from_client = not service[packets[q + SPORT]]
+        rows[c + ORIENTED] = BY_PORT
     else:
         from_client = True
-        c[ORIENTED] = BY_FIRST
+        rows[c + ORIENTED] = BY_FIRST
     if from_client:
-        c[C_HI], c[C_LO], c[C_PORT] = p[SRC_HI], p[SRC_LO], p[SPORT]
-        c[S_HI], c[S_LO], c[S_PORT] = p[DST_HI], p[DST_LO], p[DPORT]
+        rows[c + C_HI], rows[c + C_LO], rows[c + C_PORT] = packets[q + SRC_HI], packets[q + SRC_LO], packets[q + SPORT]
+        rows[c + S_HI], rows[c + S_LO], rows[c + S_PORT] = packets[q + DST_HI], packets[q + DST_LO], packets[q + DPORT]
     else:
-        c[C_HI], c[C_LO], c[C_PORT] = p[DST_HI], p[DST_LO], p[DPORT]
-        c[S_HI], c[S_LO], c[S_PORT] = p[SRC_HI], p[SRC_LO], p[SPORT]
-        add_letter(c, L_FLIP)
+        rows[c + C_HI], rows[c + C_LO], rows[c + C_PORT] = packets[q + DST_HI], packets[q + DST_LO], packets[q + DPORT]
+        rows[c + S_HI], rows[c + S_LO], rows[c + S_PORT] = packets[q + SRC_HI], packets[q + SRC_LO], packets[q + SPORT]
+        add_letter(rows, c, L_FLIP)
     if not flags & SYN:
-        c[ODD] = ODD_MIDSTREAM
-    c[UID] = uid
-    c[FIRST_TS] = p[TS]
-    c[FIRST_NO] = p[NO]
-    c[LAST_TS] = p[TS]
-    c[LAST_NO] = p[NO]
-    c[PATH_SEEN] = p[PATH]
-    c[SIDE + ISN] = -1
-    c[SIDE + SIDE_FIELDS + ISN] = -1
+        rows[c + ODD] = ODD_MIDSTREAM
+    rows[c + UID] = uid
+    rows[c + FIRST_TS] = packets[q + TS]
+    rows[c + FIRST_NO] = packets[q + NO]
+    rows[c + LAST_TS] = packets[q + TS]
+    rows[c + LAST_NO] = packets[q + NO]
+    rows[c + PATH_SEEN] = packets[q + PATH]
+    rows[c + SIDE + ISN] = -1
+    rows[c + SIDE + SIDE_FIELDS + ISN] = -1
     return from_client
 
 
-def classify(c: Any, s: int, p: int, flags: int, position: int, size: int, length: int, win: int, ts: int) -> int:
+def classify(rows: Any, c: int, s: int, p: int, flags: int, position: int, size: int, length: int, win: int, ts: int) -> int:
     """tshark's verdict on one segment of side `s`, before the row takes the segment in."""
-    if c[s + SEEN] != 2:
+    if rows[s + SEEN] != 2:
+        if rows[s + SEEN] == 1 and length > 0 and position + length <= rows[s + UNA]:
+            return K_RETX | K_SPURIOUS
         return 0
-    nxt = c[s + NXT]
+    nxt = rows[s + NXT]
     kind = 0
     plain = flags & (SYN | FIN | RST) == 0
-    if length == 1 and plain and position == nxt and c[p + SEEN] == 2 and c[p + LAST_WIN] == 0:
+    if length == 1 and plain and position == nxt and rows[p + SEEN] == 2 and rows[p + LAST_WIN] == 0:
         kind |= K_ZERO_PROBE
     if position > nxt and not flags & RST:
         kind |= K_LOST
@@ -329,15 +331,17 @@ def classify(c: Any, s: int, p: int, flags: int, position: int, size: int, lengt
         return kind | K_KEEPALIVE
     if size == 0 or flags & RST or position >= nxt:
         return kind
+    if length > 1 and position == nxt - 1:
+        return kind  # new data that repeats the byte of a keepalive or window probe
     # Data, a SYN or a FIN that does not advance the sequence: out of order or a retransmission.
     rtt = OUT_OF_ORDER_DEFAULT_NS
-    if c[ESTABLISHED_TS] > 0 and c[SYN_TS] > 0:
-        rtt = max(c[ESTABLISHED_TS] - c[SYN_TS], 1)
-    if c[s + DUP_ACKS] >= 2 and c[s + UNA] == position and ts - c[p + LAST_ACK_TS] < FAST_WITHIN_NS:
+    if rows[c + ESTABLISHED_TS] > 0 and rows[c + SYN_TS] > 0:
+        rtt = max(rows[c + ESTABLISHED_TS] - rows[c + SYN_TS], 1)
+    if rows[s + DUP_ACKS] >= 2 and rows[s + UNA] == position and ts - rows[p + LAST_ACK_TS] < FAST_WITHIN_NS:
         return kind | K_RETX | K_FAST
-    if ts - c[s + NXT_TS] < rtt and nxt != position + size:
+    if ts - rows[s + NXT_TS] < rtt and nxt != position + size:
         return kind | K_OOO
-    if length > 0 and c[s + UNA] > 0 and position + size <= c[s + UNA]:
+    if length > 0 and rows[s + UNA] > 0 and position + length <= rows[s + UNA]:
         return kind | K_RETX | K_SPURIOUS
     return kind | K_RETX
 
@@ -355,263 +359,276 @@ def track(
     uids: Any,
     kinds: Any,
 ) -> None:
-    """Take `n` segments in. `rows` must have room for `n` more, `index` (a power of two, `mask` + 1) stay half empty."""
+    """Take `n` segments in. `rows` must have zeroed room for `n` more, `index` (of `mask` + 1, a power of two) stay half empty."""
     for k in range(n):
-        packet = packets[k]
-        ts = packet[TS]
-        number = packet[NO]
-        flags = packet[FLAGS]
-        seq = packet[SEQ]
-        length = packet[LEN]
+        q = k * N_COLUMNS
+        ts = packets[q + TS]
+        number = packets[q + NO]
+        flags = packets[q + FLAGS]
+        seq = packets[q + SEQ]
+        length = packets[q + LEN]
         # ---- find the connection
-        slot = (
-            mix(packet[SRC_HI], packet[SRC_LO], packet[SPORT]) ^ mix(packet[DST_HI], packet[DST_LO], packet[DPORT])
-        ) & mask
+        src_hi, src_lo, sport = packets[q + SRC_HI], packets[q + SRC_LO], packets[q + SPORT]
+        dst_hi, dst_lo, dport = packets[q + DST_HI], packets[q + DST_LO], packets[q + DPORT]
+        slot = (mix(src_hi, src_lo, sport) ^ mix(dst_hi, dst_lo, dport)) & mask
         from_client = True
         fresh = True
-        c = rows[0]
+        c = 0
         while index[slot] != 0:
-            c = rows[index[slot] - 1]
+            c = (index[slot] - 1) * N_FIELDS
             if (
-                c[C_LO] == packet[SRC_LO]
-                and c[S_LO] == packet[DST_LO]
-                and c[C_PORT] == packet[SPORT]
-                and c[S_PORT] == packet[DPORT]
-                and c[C_HI] == packet[SRC_HI]
-                and c[S_HI] == packet[DST_HI]
+                rows[c + C_LO] == src_lo
+                and rows[c + S_LO] == dst_lo
+                and rows[c + C_PORT] == sport
+                and rows[c + S_PORT] == dport
+                and rows[c + C_HI] == src_hi
+                and rows[c + S_HI] == dst_hi
             ):
                 fresh = False
                 break
             if (
-                c[C_LO] == packet[DST_LO]
-                and c[S_LO] == packet[SRC_LO]
-                and c[C_PORT] == packet[DPORT]
-                and c[S_PORT] == packet[SPORT]
-                and c[C_HI] == packet[DST_HI]
-                and c[S_HI] == packet[SRC_HI]
+                rows[c + C_LO] == dst_lo
+                and rows[c + S_LO] == src_lo
+                and rows[c + C_PORT] == dport
+                and rows[c + S_PORT] == sport
+                and rows[c + C_HI] == dst_hi
+                and rows[c + S_HI] == src_hi
             ):
                 from_client = False
                 fresh = False
                 break
             slot = (slot + 1) & mask
-        if not fresh and opens_anew(c, from_client, flags, seq):
-            c[GONE] = 1
+        if not fresh and opens_anew(rows, c, from_client, flags, seq):
+            rows[c + GONE] = 1
             fresh = True
         if fresh:
             row = counters[T_ROWS]
             counters[T_ROWS] = row + 1
             index[slot] = row + 1
-            c = rows[row]
-            from_client = open_row(c, packet, counters[T_NEXT_UID], service)
-            counters[T_NEXT_UID] += 1
-        s = SIDE if from_client else SIDE + SIDE_FIELDS
-        p = SIDE + SIDE_FIELDS if from_client else SIDE
+            c = row * N_FIELDS
+            from_client = open_row(rows, c, packets, q, row, service)
+        s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
+        p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
         upper = 1 if from_client else 0
         # ---- time
-        gap = ts - c[LAST_TS]
+        gap = ts - rows[c + LAST_TS]
         if gap < 0:
-            c[ODD] |= ODD_BACKWARDS
-        elif gap > c[IDLE_NS]:
-            c[IDLE_NS] = gap
-            c[IDLE_FROM_NO] = c[LAST_NO]
-            c[IDLE_TO_NO] = number
+            rows[c + ODD] |= ODD_BACKWARDS
+        elif gap > rows[c + IDLE_NS]:
+            rows[c + IDLE_NS] = gap
+            rows[c + IDLE_FROM_NO] = rows[c + LAST_NO]
+            rows[c + IDLE_TO_NO] = number
         # ---- where the segment stands
         size = length
         if flags & SYN:
             size += 1
         if flags & FIN:
             size += 1
-        if c[s + SEEN] == 0 or (c[s + SEEN] == 1 and flags & SYN):
+        if rows[s + SEEN] == 0 or (rows[s + SEEN] == 1 and flags & SYN):
             position = seq + 0x100000000
         else:
-            position = extend(seq, c[s + NXT])
-        kind = classify(c, s, p, flags, position, size, length, packet[WIN], ts)
+            position = extend(seq, rows[s + NXT])
+        kind = classify(rows, c, s, p, flags, position, size, length, packets[q + WIN], ts)
         if not from_client:
             kind |= K_SERVER
         # ---- history (Zeek)
         bits = (1 if flags & SYN else 0) + (1 if flags & FIN else 0) + (1 if flags & RST else 0)
         if bits > 1:
-            once_letter(c, s, 1 if flags & FIN and flags & RST else 2, L_FIN_RST if flags & FIN and flags & RST else L_MULTI, upper)
+            once_letter(rows, c, s, 1 if flags & FIN and flags & RST else 2, L_FIN_RST if flags & FIN and flags & RST else L_MULTI, upper)
         elif flags & SYN:
             bit = 4 if flags & ACK_FLAG else 8
-            if not c[s + HIST_BITS] & bit or (c[s + ISN] >= 0 and c[s + ISN] != seq):
-                c[s + HIST_BITS] |= bit
-                add_letter(c, (L_SYN_ACK if flags & ACK_FLAG else L_SYN) + upper)
+            if not rows[s + HIST_BITS] & bit or (rows[s + ISN] >= 0 and rows[s + ISN] != seq):
+                rows[s + HIST_BITS] |= bit
+                add_letter(rows, c, (L_SYN_ACK if flags & ACK_FLAG else L_SYN) + upper)
         elif flags & FIN:
-            if not c[s + HIST_BITS] & 16 or position + size != c[s + FIN_END]:
-                c[s + HIST_BITS] |= 16
-                add_letter(c, L_FIN + upper)
+            if not rows[s + HIST_BITS] & 16 or position + size != rows[s + FIN_END]:
+                rows[s + HIST_BITS] |= 16
+                add_letter(rows, c, L_FIN + upper)
         elif flags & RST:
-            if not c[s + HIST_BITS] & 32:
-                c[s + HIST_BITS] |= 32
-                add_letter(c, L_RST + upper)
+            if not rows[s + HIST_BITS] & 32:
+                rows[s + HIST_BITS] |= 32
+                add_letter(rows, c, L_RST + upper)
         elif length > 0:
-            once_letter(c, s, 64, L_DATA, upper)
+            once_letter(rows, c, s, 64, L_DATA, upper)
         elif flags & ACK_FLAG:
-            once_letter(c, s, 128, L_ACK, upper)
-        if length > 0 and c[s + SEEN] == 2 and position + size <= c[s + NXT] and c[s + ZEEK] != Z_RESET:
-            scaled_letter(c, s, 0, L_RETX, upper)
-        if packet[WIN] == 0 and not flags & RST and c[p + ZEEK] != Z_CLOSED and c[s + ZEEK] != Z_RESET:
-            scaled_letter(c, s, 24, L_WIN, upper)
+            once_letter(rows, c, s, 128, L_ACK, upper)
+        if length > 0 and rows[s + SEEN] == 2 and position + size <= rows[s + NXT] and rows[s + ZEEK] != Z_RESET:
+            scaled_letter(rows, c, s, 0, L_RETX, upper)
+        if packets[q + WIN] == 0 and not flags & RST and rows[p + ZEEK] != Z_CLOSED and rows[s + ZEEK] != Z_RESET:
+            scaled_letter(rows, c, s, 20, L_WIN, upper)
         # ---- a client that writes after a long silence of its own
-        if from_client and size > 0 and not flags & (SYN | RST) and position >= c[s + NXT] and c[s + SEEN] == 2:
-            quiet = ts - c[s + SIDE_LAST_TS]
+        if from_client and size > 0 and not flags & (SYN | RST) and position >= rows[s + NXT] and rows[s + SEEN] == 2:
+            quiet = ts - rows[s + SIDE_LAST_TS]
             if quiet >= WAKE_AFTER and length > 0:
                 kind |= K_WAKE
-                c[WAKE_TS] = ts
-                c[WAKE_NO] = number
-                c[WAKE_GAP] = quiet
+                rows[c + WAKE_TS] = ts
+                rows[c + WAKE_NO] = number
+                rows[c + WAKE_GAP] = quiet
         # ---- the sender's sequence space
-        if c[s + SEEN] == 0 or (c[s + SEEN] == 1 and flags & SYN):
-            c[s + START] = position + 1 if flags & SYN else position
-            c[s + NXT] = position
-            c[s + SIDE_FIRST_TS] = ts
-            if c[s + SEEN] == 0 or flags & SYN:
-                c[s + UNA] = c[s + START] if not flags & SYN else 0
-        if c[s + SEEN] != 2:
-            c[s + SIDE_FIRST_TS] = ts
-            c[s + SEEN] = 2
+        if rows[s + SEEN] == 0 or (rows[s + SEEN] == 1 and flags & SYN):
+            rows[s + START] = position + 1 if flags & SYN else position
+            rows[s + NXT] = position
+            rows[s + SIDE_FIRST_TS] = ts
+            if rows[s + SEEN] == 0 or flags & SYN:
+                rows[s + UNA] = rows[s + START] if not flags & SYN else 0
+        if rows[s + SEEN] != 2:
+            rows[s + SIDE_FIRST_TS] = ts
+            rows[s + SEEN] = 2
         if flags & SYN:
-            if c[s + ISN] < 0:
-                c[s + ISN] = seq
+            if rows[s + ISN] < 0:
+                rows[s + ISN] = seq
             if flags & ACK_FLAG:
-                if c[SYN_ACK_TS] == 0:
-                    c[SYN_ACK_TS] = ts
+                if rows[c + SYN_ACK_TS] == 0:
+                    rows[c + SYN_ACK_TS] = ts
             else:
-                c[SYN_COUNT] += 1
-                if c[SYN_TS] == 0:
-                    c[SYN_TS] = ts
+                rows[c + SYN_COUNT] += 1
+                if rows[c + SYN_TS] == 0:
+                    rows[c + SYN_TS] = ts
                 elif not from_client:
-                    c[ODD] |= ODD_SIMULTANEOUS
+                    rows[c + ODD] |= ODD_SIMULTANEOUS
         if not flags & RST:
             if kind & K_LOST:
-                c[s + HOLE] += position - c[s + NXT]
-            elif kind & (K_RETX | K_OOO) and not kind & K_SPURIOUS and length > 0 and c[s + HOLE] > 0:
-                c[s + HOLE] = max(0, c[s + HOLE] - length)
+                rows[s + HOLE] += position - rows[s + NXT]
+            elif kind & (K_RETX | K_OOO) and not kind & K_SPURIOUS and length > 0 and rows[s + HOLE] > 0:
+                rows[s + HOLE] = max(0, rows[s + HOLE] - length)
             if length > 0 and not kind & K_KEEPALIVE:
-                if c[s + NXT] <= c[s + UNA] or c[s + UNACKED_TS] == 0:
-                    c[s + UNACKED_TS] = ts
-                if position + size > c[s + NXT]:
+                if rows[s + NXT] <= rows[s + UNA] or rows[s + UNACKED_TS] == 0:
+                    rows[s + UNACKED_TS] = ts
+                if position + size > rows[s + NXT]:
                     kind |= K_NEW_DATA
-            if position + size > c[s + NXT] and not kind & K_ZERO_PROBE:
-                c[s + NXT] = position + size
-                c[s + NXT_TS] = ts
+            if position + size > rows[s + NXT] and not kind & K_ZERO_PROBE:
+                rows[s + NXT] = position + size
+                rows[s + NXT_TS] = ts
         # ---- counts
-        c[s + PKTS] += 1
-        c[s + PAYLOAD] += length
+        rows[s + PKTS] += 1
+        rows[s + PAYLOAD] += length
         if kind & K_RETX:
-            c[s + RETX] += 1
-            c[s + UNACKED_RETX] += 1
+            rows[s + RETX] += 1
+            rows[s + UNACKED_RETX] += 1
         if kind & K_OOO:
-            c[s + OOO] += 1
+            rows[s + OOO] += 1
         if kind & K_KEEPALIVE:
-            c[s + KEEPALIVES] += 1
-        if packet[WIN] == 0 and not flags & (RST | FIN | SYN):
-            c[s + ZERO_WINDOWS] += 1
+            rows[s + KEEPALIVES] += 1
+        if packets[q + WIN] == 0 and not flags & (RST | FIN | SYN):
+            rows[s + ZERO_WINDOWS] += 1
             kind |= K_ZERO_WINDOW
         if length > 0 and not kind & K_KEEPALIVE:
-            if c[s + DATA_FIRST_TS] == 0:
-                c[s + DATA_FIRST_TS] = ts
-            c[s + DATA_LAST_TS] = ts
-        c[MARKS_SEEN] |= packet[MARKS]
-        if packet[TSVAL] >= 0:
-            if c[s + TS_FIRST_AT] == 0:
-                c[s + TS_FIRST] = packet[TSVAL]
-                c[s + TS_FIRST_AT] = ts
-            c[s + TS_LAST] = packet[TSVAL]
-            c[s + TS_LAST_AT] = ts
+            if rows[s + DATA_FIRST_TS] == 0:
+                rows[s + DATA_FIRST_TS] = ts
+            rows[s + DATA_LAST_TS] = ts
+        rows[c + MARKS_SEEN] |= packets[q + MARKS]
+        if packets[q + TSVAL] >= 0:
+            if rows[s + TS_FIRST_AT] == 0:
+                rows[s + TS_FIRST] = packets[q + TSVAL]
+                rows[s + TS_FIRST_AT] = ts
+            rows[s + TS_LAST] = packets[q + TSVAL]
+            rows[s + TS_LAST_AT] = ts
         # ---- what the sender acknowledges
         fin_acked = False
-        if flags & ACK_FLAG and not (flags & RST and packet[ACK] == 0):
-            if c[p + SEEN] == 0:
-                c[p + SEEN] = 1
-                c[p + START] = packet[ACK] + 0x100000000
-                c[p + NXT] = c[p + START]
-                c[p + UNA] = c[p + START]
-            ack = extend(packet[ACK], c[p + NXT])
+        if flags & ACK_FLAG and not (flags & RST and packets[q + ACK] == 0):
+            if rows[p + SEEN] == 0:
+                rows[p + SEEN] = 1
+                rows[p + START] = packets[q + ACK] + 0x100000000
+                rows[p + NXT] = rows[p + START]
+                rows[p + UNA] = rows[p + START]
+            ack = extend(packets[q + ACK], rows[p + NXT])
             if not flags & RST:
-                if ack > c[p + NXT] and c[p + SEEN] == 2:
-                    c[p + HOLE] += ack - c[p + NXT]
-                    c[p + NXT] = ack
-                    c[ODD] |= ODD_ACKED_UNSEEN
+                if rows[p + SEEN] == 1:
+                    rows[p + NXT] = max(ack, rows[p + NXT])
+                elif ack > rows[p + NXT] and ack > rows[p + UNA]:
+                    # Not yet a hole: the data may follow, in a capture whose order is not the wire's.
+                    rows[c + ODD] |= ODD_ACKED_UNSEEN
                     kind |= K_ACKED_UNSEEN
-                    scaled_letter(c, p, 0, L_GAP, 1 - upper)
-                elif ack > c[p + NXT]:
-                    c[p + NXT] = ack
-                if ack > c[p + UNA]:
-                    c[p + UNA] = ack
-                    c[p + UNACKED_RETX] = 0
-                    c[p + UNACKED_TS] = ts if ack < c[p + NXT] else 0
-                    c[p + DUP_ACKS] = 0
-                elif length == 0 and ack == c[s + LAST_ACK_NO] and packet[WIN] == c[s + LAST_WIN] and ack < c[p + NXT] and not flags & (SYN | FIN):
-                    c[p + DUP_ACKS] += 1
+                    scaled_letter(rows, c, p, 40, L_GAP, 1 - upper)
+                if ack > rows[p + UNA]:
+                    rows[p + UNA] = ack
+                    rows[p + UNACKED_RETX] = 0
+                    rows[p + UNACKED_TS] = ts if ack < rows[p + NXT] else 0
+                    rows[p + DUP_ACKS] = 0
+                elif length == 0 and ack == rows[s + LAST_ACK_NO] and packets[q + WIN] == rows[s + LAST_WIN] and ack < rows[p + NXT] and not flags & (SYN | FIN):
+                    rows[p + DUP_ACKS] += 1
                     kind |= K_DUP_ACK
-                c[s + LAST_ACK_NO] = ack
-                c[s + LAST_ACK_TS] = ts
-                if from_client and c[SYN_ACK_TS] > 0 and c[ESTABLISHED_TS] == 0 and not flags & SYN:
-                    c[ESTABLISHED_TS] = ts
-                if c[p + FINS] > 0 and ack >= c[p + FIN_END]:
+                rows[s + LAST_ACK_NO] = ack
+                rows[s + LAST_ACK_TS] = ts
+                if from_client and rows[c + SYN_ACK_TS] > 0 and rows[c + ESTABLISHED_TS] == 0 and not flags & SYN:
+                    rows[c + ESTABLISHED_TS] = ts
+                if rows[p + FINS] > 0 and ack >= rows[p + FIN_END]:
                     fin_acked = True
-        c[s + LAST_WIN] = packet[WIN]
+        rows[s + LAST_WIN] = packets[q + WIN]
         # ---- states (RFC 9293): an acknowledgement is taken before the FIN in the same segment
         changed = False
-        if c[s + STATE_BEFORE_RST] > 0 and not flags & RST and ts - c[p + RST_TS] > RESET_LOST_AFTER_NS:
-            c[s + STATE] = c[s + STATE_BEFORE_RST] - 1
-            c[s + STATE_TS] = ts
-            c[s + STATE_BEFORE_RST] = 0
+        if rows[s + STATE_BEFORE_RST] > 0 and not flags & RST and ts - rows[p + RST_TS] > RESET_LOST_AFTER_NS:
+            rows[s + STATE] = rows[s + STATE_BEFORE_RST] - 1
+            rows[s + STATE_TS] = ts
+            rows[s + STATE_BEFORE_RST] = 0
             changed = True
         if flags & RST:
-            if c[p + STATE] != CLOSED:
-                c[p + STATE_BEFORE_RST] = c[p + STATE] + 1
-            changed |= enter(c, s, SENDS_RST, ts, transitions)
-            changed |= enter(c, p, GETS_RST, ts, transitions)
+            if rows[p + STATE] != CLOSED:
+                rows[p + STATE_BEFORE_RST] = rows[p + STATE] + 1
+            changed |= enter(rows, s, SENDS_RST, ts, transitions)
+            changed |= enter(rows, p, GETS_RST, ts, transitions)
         else:
             if flags & SYN:
-                changed |= enter(c, s, SENDS_SYN_ACK if flags & ACK_FLAG else SENDS_SYN, ts, transitions)
+                changed |= enter(rows, s, SENDS_SYN_ACK if flags & ACK_FLAG else SENDS_SYN, ts, transitions)
             elif flags & ACK_FLAG or length > 0:
-                changed |= enter(c, s, SENDS, ts, transitions)
+                changed |= enter(rows, s, SENDS, ts, transitions)
             if flags & ACK_FLAG and not flags & SYN:
-                changed |= enter(c, p, SYN_ACKED, ts, transitions)
+                changed |= enter(rows, p, SYN_ACKED, ts, transitions)
             if fin_acked:
-                changed |= enter(c, s, ACKS_FIN, ts, transitions)
-                changed |= enter(c, p, FIN_ACKED, ts, transitions)
-                if c[p + FIN_ACKED_TS] == 0:
-                    c[p + FIN_ACKED_TS] = ts
+                changed |= enter(rows, s, ACKS_FIN, ts, transitions)
+                changed |= enter(rows, p, FIN_ACKED, ts, transitions)
+                if rows[p + FIN_ACKED_TS] == 0:
+                    rows[p + FIN_ACKED_TS] = ts
             if flags & FIN:
-                changed |= enter(c, s, SENDS_FIN, ts, transitions)
+                changed |= enter(rows, s, SENDS_FIN, ts, transitions)
         if changed:
             kind |= K_STATE
-        zeek_step(c, s, p, flags, length, from_client)
+        zeek_step(rows, s, p, flags, length, from_client)
         # ---- the end
         if flags & FIN:
-            if c[s + FINS] == 0:
-                c[s + FIN_TS] = ts
-                c[s + FIN_NO] = number
-            c[s + FIN_END] = position + size
-            c[s + FINS] += 1
-            c[s + FIN_LAST_TS] = ts
-            if c[END_BY] == 0:
-                c[END_BY] = 1 if from_client else 2
-                c[END_TS] = ts
-                c[END_NO] = number
+            if rows[s + FINS] == 0:
+                rows[s + FIN_TS] = ts
+                rows[s + FIN_NO] = number
+            rows[s + FIN_END] = position + size
+            rows[s + FINS] += 1
+            rows[s + FIN_LAST_TS] = ts
+            if rows[c + END_BY] == 0:
+                rows[c + END_BY] = 1 if from_client else 2
+                rows[c + END_TS] = ts
+                rows[c + END_NO] = number
         if flags & RST:
-            if c[s + RSTS] == 0:
-                c[s + RST_TS] = ts
-                c[s + RST_NO] = number
-                c[s + RST_FLAGS] = flags
-            c[s + RSTS] += 1
-            if c[END_BY] == 0:
-                c[END_BY] = 3 if from_client else 4
-                c[END_TS] = ts
-                c[END_NO] = number
-            if not from_client and c[WAKE_TS] > 0 and c[s + SIDE_LAST_TS] < c[WAKE_TS] and c[RST_GAP] == 0:
-                c[RST_GAP] = c[WAKE_GAP]
+            if rows[s + RSTS] == 0:
+                rows[s + RST_TS] = ts
+                rows[s + RST_NO] = number
+                rows[s + RST_FLAGS] = flags
+            rows[s + RSTS] += 1
+            if rows[c + END_BY] == 0:
+                rows[c + END_BY] = 3 if from_client else 4
+                rows[c + END_TS] = ts
+                rows[c + END_NO] = number
+            if not from_client and rows[c + WAKE_TS] > 0 and rows[s + SIDE_LAST_TS] < rows[c + WAKE_TS] and rows[c + RST_GAP] == 0:
+                rows[c + RST_GAP] = rows[c + WAKE_GAP]
         else:
-            c[s + TTL_SEEN] = packet[TTL]
-        c[s + SIDE_LAST_TS] = ts
-        if ts > c[LAST_TS]:
-            c[LAST_TS] = ts
-        c[LAST_NO] = number
-        uids[k] = c[UID]
+            rows[s + TTL_SEEN] = packets[q + TTL]
+        rows[s + SIDE_LAST_TS] = ts
+        if ts > rows[c + LAST_TS]:
+            rows[c + LAST_TS] = ts
+        rows[c + LAST_NO] = number
+        uids[k] = rows[c + UID]
         kinds[k] = kind
     counters[T_PACKETS] += n
+
+
+@kernel(mix)
+def reindex(rows: Any, n: int, index: Any, mask: int) -> None:
+    """Fill an empty `index` with the `n` rows that are not `GONE`."""
+    for row in range(n):
+        c = row * N_FIELDS
+        if rows[c + GONE]:
+            continue
+        slot = (
+            mix(rows[c + C_HI], rows[c + C_LO], rows[c + C_PORT]) ^ mix(rows[c + S_HI], rows[c + S_LO], rows[c + S_PORT])
+        ) & mask
+        while index[slot] != 0:
+            slot = (slot + 1) & mask
+        index[slot] = row + 1

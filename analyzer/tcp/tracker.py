@@ -1,38 +1,21 @@
-"""The tracker around the kernel: keeps room for its rows, sets aside what is closed, hands rows out."""
+"""The tracker around the kernel: keeps room for its rows and its index, and hands the rows out."""
 
 from __future__ import annotations
 
+import mmap
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.capture.columns import TS
-from analyzer.tcp.fields import (
-    C_HI,
-    C_LO,
-    C_PORT,
-    FIN_ACKED_TS,
-    GONE,
-    LAST_TS,
-    N_FIELDS,
-    N_TRACKER,
-    RSTS,
-    S_HI,
-    S_LO,
-    S_PORT,
-    SIDE,
-    SIDE_FIELDS,
-    T_ROWS,
-)
+from analyzer.capture.columns import N_COLUMNS
+from analyzer.tcp.fields import N_FIELDS, N_TRACKER, T_ROWS
 from analyzer.tcp.states import TRANSITIONS
-from analyzer.tcp.track import mix, track
+from analyzer.tcp.track import reindex, track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: A closed connection leaves the hot table when nothing came for this long: twice the 60 s that Linux keeps TIME_WAIT.
-LINGER_NS = 120_000_000_000
 
 #: Ports that a server listens on, for captures that begin in the middle of a connection: the system ports
 #: (RFC 6335 §6) and the registered ports of the databases, caches, brokers and proxies that functions talk to.
@@ -50,6 +33,36 @@ def service_ports() -> list[int]:
     return [int(port in known) for port in range(65_536)]
 
 
+class Table:
+    """Rows of zeros that grow without being copied where the system can do that, and take memory only when written."""
+
+    def __init__(self) -> None:
+        self.capacity = 0
+        self.array: Any = np.zeros(0, np.int64)
+        self._map: mmap.mmap | None = None
+
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` rows. Views taken before must be gone: their memory may move."""
+        if rows <= self.capacity:
+            return
+        wanted = max(rows, 2 * self.capacity)
+        if sys.platform == "linux":
+            self._remap(wanted * N_FIELDS * 8)
+        else:
+            grown = np.zeros(wanted * N_FIELDS, np.int64)
+            grown[: len(self.array)] = self.array
+            self.array = grown
+        self.capacity = wanted
+
+    def _remap(self, size: int) -> None:
+        self.array = np.zeros(0, np.int64)  # a mapping with a view on it cannot be resized
+        if self._map is None:
+            self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            self._map.resize(size)
+        self.array = np.frombuffer(self._map, np.int64)
+
+
 class Tracker:
     """Connections of one capture point. Feed chunks of segments in file order, then `finish`.
 
@@ -61,17 +74,17 @@ class Tracker:
         self.counters: Any = [0] * N_TRACKER
         self.rows: Any = []
         self.index: Any = [0] * 1024
-        self.done: list[NDArray[np.int64]] = []
+        self._table = Table()
         self._service: Any = service_ports()
-        self._transitions: Any = TRANSITIONS
+        self._transitions: Any = [state for states in TRANSITIONS for state in states]
 
     def feed(self, segments: Any, n: int, compiled: bool) -> tuple[Any, Any]:
-        """Take in `n` segments; returns for each the connection's `UID` and its classification (`fields.K_…`)."""
+        """Take in `n` segments, their columns end to end; returns each one's `UID` and classification (`fields.K_…`)."""
         if compiled and not self.compiled:
             self._to_arrays()
         elif not compiled and self.compiled:
-            segments, compiled = np.array(segments[:n], np.int64), True
-        self._make_room(n, segments)
+            segments, compiled = np.array(segments[: n * N_COLUMNS], np.int64), True
+        self._make_room(n)
         uids: Any = np.empty(n, np.int64) if compiled else [0] * n
         kinds: Any = np.empty(n, np.int64) if compiled else [0] * n
         run = track.compiled if compiled else track.interpreted
@@ -82,70 +95,36 @@ class Tracker:
         return uids, kinds
 
     def finish(self) -> NDArray[np.int64]:
-        """Every connection's row, in order of creation (n × `fields.N_FIELDS`, int64)."""
-        used = self.counters[T_ROWS]
-        live = np.array(self.rows[:used], np.int64).reshape(used, N_FIELDS)
-        everything = np.concatenate([*self.done, live]) if self.done else live
-        return everything[np.argsort(everything[:, 0], kind="stable")]
+        """Every connection's row, in order of creation (n × `fields.N_FIELDS`, int64). The tracker is done after it."""
+        used = int(self.counters[T_ROWS])
+        table: NDArray[np.int64] = np.asarray(self.rows[: used * N_FIELDS], np.int64).reshape(used, N_FIELDS)
+        return table
 
     # ---- room
 
     def _to_arrays(self) -> None:
         used = self.counters[T_ROWS]
-        rows = np.zeros((max(used, 1024), N_FIELDS), np.int64)
-        if used:
-            rows[:used] = np.array(self.rows[:used], np.int64)
-        self.rows = rows
-        self.index = np.array(self.index, np.int64)
+        self._table.grow(used + 1024)
+        self._table.array[: used * N_FIELDS] = self.rows[: used * N_FIELDS]
+        self.rows = self._table.array
+        self.index = np.array(self.index, np.int32)
         self.counters = np.array(self.counters, np.int64)
         self._service = np.array(self._service, np.int64)
         self._transitions = np.array(self._transitions, np.int64)
         self.compiled = True
 
-    def _make_room(self, n: int, segments: Any) -> None:
+    def _make_room(self, n: int) -> None:
         used = int(self.counters[T_ROWS])
         if not self.compiled:
-            self.rows.extend([0] * N_FIELDS for _ in range(used + n + 1 - len(self.rows)))
-        elif used + n + 1 > len(self.rows):
-            if n:
-                self._set_aside(int(segments[0][TS]))
-            used = int(self.counters[T_ROWS])
-            if used + n + 1 > len(self.rows) * 3 // 4:
-                grown = np.zeros((max(2 * len(self.rows), used + 2 * n + 1), N_FIELDS), np.int64)
-                grown[:used] = self.rows[:used]
-                self.rows = grown
-        if 2 * (used + n + 1) > len(self.index):
-            self._reindex(max(2 * len(self.index), 1 << (4 * (used + n)).bit_length()))
+            self.rows.extend([0] * ((used + n) * N_FIELDS - len(self.rows)))
+        elif used + n > self._table.capacity:
+            self.rows = None
+            self._table.grow(used + n)
+            self.rows = self._table.array
+        if 2 * (used + n) > len(self.index):
+            self._reindex(1 << (2 * (used + n)).bit_length(), used)
 
-    def _set_aside(self, now: int) -> None:
-        """Move replaced and long-closed connections out of the hot table."""
-        used = int(self.counters[T_ROWS])
-        rows = self.rows[:used]
-        client, server = SIDE, SIDE + SIDE_FIELDS
-        closed = (rows[:, client + FIN_ACKED_TS] > 0) & (rows[:, server + FIN_ACKED_TS] > 0)
-        closed |= (rows[:, client + RSTS] > 0) | (rows[:, server + RSTS] > 0)
-        gone = (rows[:, GONE] == 1) | (closed & (now - rows[:, LAST_TS] > LINGER_NS))
-        if gone.any():
-            self.done.append(rows[gone].copy())
-            kept = rows[~gone]
-            self.rows[: len(kept)] = kept
-            self.counters[T_ROWS] = len(kept)
-            self._reindex(len(self.index))
-
-    def _reindex(self, size: int) -> None:
-        mask = size - 1
-        index = [0] * size
-        used = int(self.counters[T_ROWS])
-        keys = (C_HI, C_LO, C_PORT, S_HI, S_LO, S_PORT)
-        if self.compiled:
-            table = self.rows[:used][:, [*keys, GONE]].tolist()
-        else:
-            table = [[row[k] for k in (*keys, GONE)] for row in self.rows[:used]]
-        for number, (c_hi, c_lo, c_port, s_hi, s_lo, s_port, is_gone) in enumerate(table):
-            if is_gone:
-                continue
-            slot = (mix(c_hi, c_lo, c_port) ^ mix(s_hi, s_lo, s_port)) & mask
-            while index[slot]:
-                slot = (slot + 1) & mask
-            index[slot] = number + 1
-        self.index = np.array(index, np.int64) if self.compiled else index
+    def _reindex(self, size: int, used: int) -> None:
+        self.index = np.zeros(size, np.int32) if self.compiled else [0] * size
+        run = reindex.compiled if self.compiled else reindex.interpreted
+        run(self.rows, used, self.index, size - 1)

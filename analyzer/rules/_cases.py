@@ -1,0 +1,161 @@
+"""Cases of rules: a few lines of log and of packets, run through the same path as real input.
+
+Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SYN, SYN-ACK, ACK, FIN, RST, PING, PING-ACK,
+`GOAWAY code data`, or a number of payload bytes. `again` repeats the sender's last segment; `lost` means that the other
+side never got it (its acknowledgements do not move); `ttl=N` sets the TTL. Log: `HH:MM:SS.mmm` and then `START n`,
+`REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or `app n TEXT`.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.capture import columns as col
+from analyzer.capture.decode import payload_marks
+from analyzer.capture.reader import CaptureData
+from analyzer.model.records import Clock, Source
+from analyzer.model.times import SECOND, parse_iso
+from analyzer.tcp.tracker import Tracker
+from analyzer.timeline.build import build
+from analyzer.timeline.points import Point
+
+if TYPE_CHECKING:
+    from analyzer.timeline.story import Story
+
+DAY = "2026-11-21"
+CLIENT_PORT, SERVER_PORT = 48822, 6379
+CLIENT_IP, SERVER_IP = (10 << 24) | (3 << 8) | 17, (10 << 24) | 9
+EPOCH = parse_iso(f"{DAY}T00:00:00Z") or 0
+_FLAGS = {
+    "SYN": col.SYN, "SYN-ACK": col.SYN | col.ACK_FLAG, "ACK": col.ACK_FLAG, "FIN": col.FIN | col.ACK_FLAG, "RST": col.RST,
+    "RST-ACK": col.RST | col.ACK_FLAG,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scene: a sentence, a log, the packets of one connection at one capture point (`side`: server or function)."""
+
+    what: str
+    log: str = ""
+    packets: str = ""
+    server_packets: str = ""  # a second capture, at the server, where the first is at the client
+
+    def story(self) -> Story:
+        """The scene, correlated."""
+        points = [
+            _point(script, name)
+            for script, name in ((self.packets, "client.pcap" if self.server_packets else "capture.pcap"), (self.server_packets, "server.pcap"))
+            if script.strip()
+        ]
+        logs = []
+        if self.log.strip():
+            from analyzer.logs.envelopes import plain
+            from analyzer.logs.reader import read_log
+
+            data = read_log(io.BytesIO(_log(self.log).encode()), "log", plain)
+            for event in data.events:
+                event.environment = "2026/11/21/[$LATEST]3f1c0de3f1c0de3f1c0de3f1c0de3f1c"
+                stamp = _stamps(self.log)[event.order - 1]
+                event.event_ns = stamp
+                if event.source_ns is None:
+                    event.source_ns = stamp
+            logs.append((Source("log", "fn.log", "lambda-log", data.format, data.records), data.events))
+        for number, point in enumerate(points):
+            point.source.id = f"pcap{number + 1}"
+        return build(points, logs)
+
+
+def _lines(script: str) -> list[str]:
+    return [line.strip() for line in script.strip().splitlines() if line.strip()]
+
+
+def _stamps(script: str) -> list[int]:
+    return [parse_iso(f"{DAY}T{line.split(' ', 1)[0]}Z") or 0 for line in _lines(script)]
+
+
+def _log(script: str) -> str:
+    """The lines as a Lambda function would print them."""
+    out = []
+    for line in _lines(script):
+        stamp, kind, rest = line.split(" ", 2)
+        iso = f"{DAY}T{stamp}Z"
+        if kind in ("START", "REPORT"):
+            request = _request(rest)
+            out.append(f"{kind} RequestId: {request}" + (" Version: $LATEST" if kind == "START" else "\tDuration: 4.00 ms\tBilled Duration: 5 ms"))
+            continue
+        number, text = rest.split(" ", 1)
+        prefix = "" if number == "-" else f"{iso}\t{_request(number)}\tERROR\t"
+        out.append(f"{prefix}D {iso} | v1.14.7 18 | {text}" if kind == "grpc" else f"{prefix}{text}")
+    return "\n".join(out) + "\n"
+
+
+def _request(number: str) -> str:
+    return f"6f0d{int(number):04x}-0000-4000-8000-{int(number):012x}"
+
+
+class _End:
+    """One side's sequence numbers."""
+
+    def __init__(self, isn: int) -> None:
+        self.next = isn
+        self.acked = 0
+        self.last: tuple[int, int, bytes] = (0, 0, b"")
+
+
+def _point(script: str, name: str) -> Point:
+    ends = {">": _End(1000), "<": _End(500_000)}
+    rows, texts = [], {}
+    for number, line in enumerate(_lines(script), 1):
+        seconds, arrow, what, *options = line.split()
+        me, peer = ends[arrow], ends["<" if arrow == ">" else ">"]
+        flags, payload, size = _segment(what, options)
+        if "again" in options:
+            seq, flags, payload = me.last
+            size = max(size, len(payload))
+        else:
+            seq = me.next
+            me.next += size + bool(flags & (col.SYN | col.FIN))
+            me.last = (seq, flags, payload)
+        if flags & col.RST and not flags & col.ACK_FLAG:
+            seq = peer.acked
+        ack = me.acked if flags & col.ACK_FLAG else 0
+        if "lost" not in options:
+            peer.acked = max(peer.acked, seq + size + bool(flags & (col.SYN | col.FIN)))
+        row = [0] * col.N_COLUMNS
+        row[col.TS], row[col.NO] = EPOCH + round(float(seconds) * SECOND), number
+        a, b = (CLIENT_IP, CLIENT_PORT), (SERVER_IP, SERVER_PORT)
+        (src, sport), (dst, dport) = (a, b) if arrow == ">" else (b, a)
+        row[col.SRC_LO], row[col.DST_LO], row[col.SPORT], row[col.DPORT] = col.V4_MAPPED | src, col.V4_MAPPED | dst, sport, dport
+        row[col.FLAGS], row[col.SEQ], row[col.ACK], row[col.LEN] = flags, seq, ack, size
+        row[col.WIN], row[col.IPID], row[col.TSVAL], row[col.TSECR], row[col.WSCALE] = 500, number, -1, -1, -1
+        row[col.TTL] = next((int(o[4:]) for o in options if o.startswith("ttl=")), 64 if arrow == ">" else 63)
+        row[col.MARKS] = payload_marks(payload, 0, len(payload), len(payload)) if payload else 0
+        if row[col.MARKS] & col.M_KEEP:
+            texts[number] = payload
+        rows.append(row)
+    tracker = Tracker()
+    uids, kinds = tracker.feed(rows, len(rows), False)
+    data = CaptureData(
+        "pcap", len(rows), len(rows), rows[0][col.TS], rows[-1][col.TS] + 60 * SECOND, tracker.finish(),
+        np.array(rows, np.int64), np.array(uids, np.int64), np.array(kinds, np.int64), True, texts,
+    )  # fmt: skip
+    return Point(Source("", name, "pcap", "pcap", len(rows), clocks=[Clock("packet")]), data, lambda _: data)
+
+
+def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:
+    """(flags, payload, payload bytes)."""
+    if what in _FLAGS:
+        return _FLAGS[what], b"", 0
+    if what in ("PING", "PING-ACK"):
+        payload = b"\x00\x00\x08\x06" + (b"\x01" if what == "PING-ACK" else b"\x00") + bytes(4) + b"keepaliv"
+    elif what == "GOAWAY":
+        debug = options[1].encode() if len(options) > 1 else b""
+        payload = (8 + len(debug)).to_bytes(3) + b"\x07\x00" + bytes(4) + (1).to_bytes(4) + int(options[0]).to_bytes(4) + debug
+    else:
+        return col.ACK_FLAG | col.PSH, b"", int(what)
+    return col.ACK_FLAG | col.PSH, payload, len(payload)

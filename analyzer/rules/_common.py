@@ -1,0 +1,160 @@
+"""What rules share: where a connection lives, what stands around a time, known limits, the clock line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Evidence, Silence
+from analyzer.model.records import Freeze
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.story import Story
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: Connections of one capture point as rows of `tcp.fields`, and what a filter makes of them.
+    Rows = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+else:
+    Rows = Mask = Any
+
+#: A stall that a rule speaks of lasts at least this long and more than three retransmission time-outs (DESIGN §6).
+LEAST_STALL_NS = SECOND
+#: Linux's first retransmission time-out is the smoothed round trip plus at least 200 ms (RTO minimum, TCP_RTO_MIN).
+RTO_MIN_NS = 200 * MS
+
+#: Known idle limits in seconds: (limit, whose, how it ends). AWS documentation unless said otherwise.
+IDLE_LIMITS = (
+    (60, "ALB and classic ELB default", "FIN"),
+    (240, "Azure load balancer default", "silence, or RST where TCP reset is enabled"),
+    (350, "NAT gateway, NLB, Gateway LB, PrivateLink, Network Firewall, Nitro v6 connection tracking", "RST or silence"),
+    (600, "Azure Cache for Redis; GCP VPC firewall", "FIN; silence"),
+    (1800, "RDS Proxy client idle", "FIN"),
+    (28800, "MySQL wait_timeout default", "FIN"),
+)
+#: How near a gap must come to a limit to be worth naming it.
+NEAR_LIMIT = 1.25
+
+
+def rto_ns(segments: list[Segment]) -> int:
+    """A first guess of the retransmission time-out from the handshake: round trip + 200 ms (RFC 6298 with Linux's minimum)."""
+    syn = next((s for s in segments if s.syn and s.from_client), None)
+    ack = next((s for s in segments if s.syn and not s.from_client), None)
+    rtt = ack.time_ns - syn.time_ns if syn and ack else 100 * MS
+    return max(rtt, 0) + RTO_MIN_NS
+
+
+def environment(story: Story, k: int) -> str | None:
+    """The environment behind connection `k`, if known."""
+    return story.connections.environment.get(k)
+
+
+def frozen(story: Story, k: int, start_ns: int, end_ns: int) -> Freeze | None:
+    """The freeze of the connection's environment that fills most of a stretch."""
+    return story.freeze_covering(environment(story, k), start_ns, end_ns)
+
+
+def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
+    """The platform lines at both ends of a freeze."""
+    if freeze is None:
+        return []
+    lines = []
+    for i in story.invocations:
+        if i.environment != freeze.environment:
+            continue
+        if i.request_id == freeze.before and i.end_ref and i.end_ns and abs(i.end_ns - freeze.start_ns) <= freeze.error_ns:
+            lines.append((i.end_ref, "frozen"))
+        if i.request_id == freeze.after and i.start_ref and abs(i.start_ns - freeze.end_ns) <= freeze.error_ns:
+            lines.append((i.start_ref, "thawed"))
+    found = []
+    for (source, ref), note in lines:
+        event = next((e for e in story.events if e.source == source and e.ref == ref), None)
+        if event is not None:
+            found.append(story.evidence(event, note))
+    return found
+
+
+def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Freeze | None, what: str) -> list[Silence]:
+    """The silent stretch as drawn: clipped to the freeze where there is one."""
+    if freeze is not None:
+        start_ns, end_ns = max(start_ns, freeze.start_ns), min(end_ns, freeze.end_ns)
+    if end_ns - start_ns < LEAST_STALL_NS // 2:
+        return []
+    label = f"{seconds(end_ns - start_ns)} frozen: {what}" if freeze is not None else f"{seconds(end_ns - start_ns)}: {what}"
+    return [Silence(start_ns, end_ns, label)]
+
+
+def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, codes: Iterable[str]) -> list[Event]:
+    """Application errors of these codes in a stretch, of one environment if known."""
+    wanted = set(codes)
+    found = []
+    for e in story.events_between(start_ns, end_ns, env):
+        if e.kind == "error" and e.attrs.get("code") in wanted:
+            found.append(e)
+    return found
+
+
+def failed_requests(story: Story, events: list[Event]) -> list[str]:
+    """Request ids of the invocations in which these events stand."""
+    found: list[str] = []
+    for e in events:
+        i = story.invocation_at(e.environment, e.time_ns, slack_ns=100 * MS)
+        request_id = i.request_id if i is not None else e.request_id
+        if request_id and request_id not in found:
+            found.append(request_id)
+    return found
+
+
+def clock_line(story: Story, evidence: list[Evidence]) -> str:
+    """How well the clocks of the sources in evidence agree, empty for a single source."""
+    used = sorted({e.source for e in evidence})
+    if len(used) < 2:
+        return ""
+    parts = []
+    for source_id in used:
+        source = story.source(source_id)
+        for clock in source.clocks[:1]:
+            if clock.reference:
+                continue
+            if clock.offset_ns is None:
+                parts.append(f"{source.label} unaligned: its order against the others is unknown")
+            elif clock.error_ns:
+                parts.append(f"{source.label} {clock.offset_ns / MS:+.1f} ms ± {clock.error_ns / MS:.1f} ms from {clock.anchors} anchors")
+    return "; ".join(parts)
+
+
+def limit_near(gap_ns: int) -> str:
+    """Names the known idle limit that a gap has just passed, empty when none is near."""
+    gap = gap_ns / SECOND
+    for limit, whose, _ in IDLE_LIMITS:
+        if limit <= gap <= limit * NEAR_LIMIT:
+            return f"{limit} s ({whose})"
+    return ""
+
+
+def service(address: str) -> str:
+    """The protocol usually behind a server's port, for advice."""
+    port = address.rsplit(":", 1)[-1]
+    return {"6379": "Redis", "6380": "Redis", "3306": "MySQL", "5432": "PostgreSQL", "27017": "MongoDB", "50051": "gRPC"}.get(port, "")
+
+
+CHECK_ON_BORROW = (
+    "check by wall clock before reuse: drop a connection that was idle longer than the server's limit less a margin "
+    "(background reapers and pings do not run while frozen)"
+)
+IDLE_HELP = {
+    "Redis": f"{CHECK_ON_BORROW}; ioredis: retryStrategy plus maxRetriesPerRequest 1–3; redis-py: health_check_interval; or raise the server's `timeout`",
+    "MySQL": f"{CHECK_ON_BORROW}; mysql2: ping() on borrow; serverless-mysql: end() per invocation; or raise wait_timeout",
+    "PostgreSQL": f"{CHECK_ON_BORROW}; pg: test on borrow and retry once; SQLAlchemy: pool_pre_ping; or raise idle_session_timeout",
+    "MongoDB": f"{CHECK_ON_BORROW}; maxIdleTimeMS is checked on checkout and works after a thaw",
+    "gRPC": f"{CHECK_ON_BORROW}: close and recreate the channel when idle longer than 240 s; retry UNAVAILABLE once",
+}
+
+
+def idle_help(address: str) -> str:
+    """What to change so that an idle connection is not reused dead."""
+    return IDLE_HELP.get(service(address), f"{CHECK_ON_BORROW}; retry idempotent requests once on ECONNRESET/EPIPE")

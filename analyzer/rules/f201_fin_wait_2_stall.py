@@ -1,0 +1,160 @@
+"""fin-wait-2-stall
+
+## What it does
+Flags a connection that the server closed and the client's kernel acknowledged, while the client's application did nothing for
+at least a second and three retransmission time-outs: the server sits in FIN_WAIT_2, the client in CLOSE_WAIT.
+
+## Why it matters
+The client does not know yet that its connection is dead. The server forgets the half-closed connection after a while (Linux:
+tcp_fin_timeout, 60 s); what the client then writes is answered with a reset. A function frozen between invocations is the
+usual reason; a client that never reads its idle sockets (a leak) the other.
+
+## What to do
+Do not trust a pooled connection by its flag: check by wall clock before reuse, drop it when idle longer than the server's
+limit. Raise the server's idle limit above the time a function is idle, or close the connection in each invocation.
+
+## Known limits
+A FIN that was never acknowledged is not this but F202. A client that still sends after the server's FIN (a half-close) is
+healthy. A capture that ends during the stall shows only that it lasted until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.story import Story
+
+CODE = "F201"
+NAME = "fin-wait-2-stall"
+SUMMARY = "the server closed and was acknowledged; the client did not close, frozen or leaking"
+
+#: Stalls longer than this cost a server socket for a minute or more even without a freeze: Linux tcp_fin_timeout.
+FIN_TIMEOUT_NS = 60 * SECOND
+
+_OPEN = """
+        0.000 > SYN
+        0.001 < SYN-ACK
+        0.002 > ACK
+        0.010 > 40
+        0.012 < 90
+        0.050 > ACK
+"""
+FIRES = (
+    Case(
+        "the server closes an idle connection while the function is frozen; the kernel acknowledges",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:16.100 START 2
+        00:00:16.104 app 1 redis close
+        00:00:16.300 REPORT 2
+        """,
+        packets=_OPEN
+        + """
+        6.500 < FIN
+        6.540 > ACK
+        16.103 > FIN
+        16.104 < RST
+        """,
+    ),
+)
+QUIET = (
+    Case("the client closes at once", packets=_OPEN + "\n6.500 < FIN\n6.540 > ACK\n6.600 > FIN\n6.601 < ACK"),
+    Case(
+        "half-close with data still flowing",
+        packets=_OPEN + "\n1.000 < FIN\n1.001 > ACK\n" + "\n".join(f"{1.5 + k / 2} > 300\n{1.51 + k / 2} < ACK" for k in range(8)) + "\n6.000 > FIN\n6.001 < ACK",
+    ),
+    Case("a FIN that nobody acknowledges is F202", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n8.0 < FIN again lost"),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections whose server closed first and was acknowledged, and whose client stayed for a second."""
+    if not len(story.connections):
+        return []
+
+    def stalled(rows: common.Rows) -> common.Mask:
+        acked = rows[:, SERVER + f.FIN_ACKED_TS]
+        client_fin = rows[:, CLIENT + f.FIN_TS]
+        first = (rows[:, SERVER + f.FIN_TS] > 0) & (acked > 0) & ((client_fin == 0) | (client_fin >= acked + common.LEAST_STALL_NS))
+        return first & (rows[:, CLIENT + f.RST_TS] == 0) | first & (rows[:, CLIENT + f.RST_TS] >= acked + common.LEAST_STALL_NS)
+
+    return sorted(story.connections.by_point(stalled))
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: FIN, its acknowledgement, the client's silence, and how it ended."""
+    segments = story.connections.segments(k)
+    fin = next((s for s in segments if s.fin and not s.from_client), None)
+    if fin is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < fin.time_ns for s in segments):
+        return None
+    ack = next((s for s in segments if s.from_client and s.time_ns >= fin.time_ns and not s.rst and s.ack == fin.end_seq), None)
+    if ack is None or ack.payload or ack.fin:
+        return None
+    # A FIN repeated after its acknowledgement was sent shows that the acknowledgement was lost: then this is F202's matter.
+    if any(s.fin and not s.from_client and s.time_ns > ack.time_ns + SECOND for s in segments):
+        return None
+    reset = next((s for s in segments if s.rst and not s.from_client and s.time_ns > ack.time_ns), None)
+    next_own = next((s for s in segments if s.from_client and s.time_ns > ack.time_ns and (s.payload or s.fin or s.rst)), None)
+    watched = _watched_until(story, k)
+    if reset is not None and (next_own is None or reset.time_ns < next_own.time_ns):
+        end, how = reset.time_ns, "the server reset it"
+    elif next_own is not None:
+        end, how = next_own.time_ns, "the client closed" if next_own.fin else "the client wrote again" if next_own.payload else "the client reset it"
+    else:
+        end, how = watched, ""
+    stall = end - ack.time_ns
+    if stall < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
+        return None
+    return _finding(story, k, segments, fin, ack, next_own, end, stall, how)
+
+
+def _watched_until(story: Story, k: int) -> int:
+    """The last packet of the captures that saw this connection: silence after it proves nothing."""
+    points = [story.connections.points[p] for p in story.connections.seen_at(k)]
+    return max(p.data.last_ns + (p.clock.offset_ns or 0) for p in points)
+
+
+def _finding(
+    story: Story, k: int, segments: list[Segment], fin: Segment, ack: Segment, after: Segment | None, end: int, stall: int, how: str
+) -> Finding:
+    env = common.environment(story, k)
+    freeze = common.frozen(story, k, ack.time_ns, end)
+    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < fin.time_ns), default=fin.time_ns)
+    reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
+    evidence = [story.packet(fin, "server: FIN_WAIT_1", primary=True), story.packet(ack, "server: FIN_WAIT_2, client: CLOSE_WAIT")]
+    evidence += common.freeze_evidence(story, freeze)
+    if after is not None:
+        evidence.append(story.packet(after, "client: LAST_ACK" if after.fin else ""))
+    if reply is not None:
+        evidence.append(story.packet(reply, "the server had forgotten the connection"))
+    if after is not None and env:
+        evidence += [story.evidence(e) for e in story.events_between(after.time_ns - 20 * MS, after.time_ns + 50 * MS, env) if e.layer == "app"][:2]
+    evidence.sort(key=lambda e: e.time_ns)
+    idle = fin.time_ns - last_data
+    troubled = freeze is not None or reply is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
+    why = f"the server closed after {seconds(idle)} idle; the client's kernel acknowledged, its application "
+    why += f"was frozen for {seconds(freeze.length_ns)} and could not close" if freeze else f"did not react for {seconds(stall)}"
+    ruled = ["F202 (the FIN was acknowledged, so it arrived and the client's kernel was running)", "a half-close (the client sent nothing meanwhile)"]
+    requests = common.failed_requests(story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, env) if e.request_id]) if env and after else []
+    near = common.limit_near(idle)
+    return Finding(
+        CODE, NAME,
+        Severity.WARNING if troubled else Severity.INFO,
+        Confidence.CERTAIN if freeze is not None else Confidence.LIKELY,
+        f"server in FIN_WAIT_2, client in CLOSE_WAIT for {seconds(stall)}" + ("" if how else " and still at the end of the capture"),
+        fin.time_ns, evidence, why + (f"; idle time near a known limit: {near}" if near else ""),
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env, request_ids=requests,
+        silences=common.silence(story, k, ack.time_ns, end, freeze, "server in FIN_WAIT_2, client in CLOSE_WAIT"),
+        ruled_out=ruled,
+        help=common.idle_help(story.connections.server(k)),
+        upgrade="" if freeze else "the function's log for this time (START/REPORT) would tell a freeze from a client that leaks its socket",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

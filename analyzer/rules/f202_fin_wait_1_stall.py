@@ -1,0 +1,100 @@
+"""fin-wait-1-stall
+
+## What it does
+Flags a server's FIN that was retransmitted and never acknowledged: the server is in FIN_WAIT_1, the client is frozen or gone.
+
+## Why it matters
+The client still believes in the connection. When the server's kernel gives up (Linux: after tcp_orphan_retries, about 106 s by
+default) it forgets the connection without a word; the client's next write meets a reset.
+
+## What to do
+As for F201: check by wall clock before reuse. The server cannot do better than to close earlier or later.
+
+## Known limits
+An unacknowledged FIN is FIN_WAIT_1, never FIN_WAIT_2. Whether the client was frozen or its path was cut cannot be told from
+the server's side alone; the function's platform lines can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import SERVER
+from analyzer.timeline.story import Story
+
+CODE = "F202"
+NAME = "fin-wait-1-stall"
+SUMMARY = "the server's FIN was never acknowledged; the client is frozen or gone"
+
+#: Fewer copies than this are an ordinary loss.
+LEAST_FINS = 3
+
+FIRES = (
+    Case(
+        "the FIN is repeated into the void",
+        packets=_OPEN + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n9.650 < FIN again lost",
+    ),
+)
+QUIET = (
+    Case("one loss, then acknowledged", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again\n6.75 > ACK\n6.8 > FIN\n6.81 < ACK"),
+    Case("acknowledged at once", packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.2 < RST"),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections in which some point saw the server's FIN several times and no acknowledgement."""
+    if not len(story.connections):
+        return []
+
+    def unanswered(rows: common.Rows) -> common.Mask:
+        long = rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= common.LEAST_STALL_NS
+        return (rows[:, SERVER + f.FINS] >= LEAST_FINS) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0) & long
+
+    return sorted(story.connections.by_point(unanswered))
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: the FINs, the client's silence, what came after."""
+    segments = story.connections.segments(k)
+    fins = [s for s in segments if s.fin and not s.from_client]
+    if len(fins) < LEAST_FINS or any(s.from_client and (s.fin or s.rst) and s.time_ns < fins[0].time_ns for s in segments):
+        return None
+    first, last = fins[0], fins[-1]
+    if last.time_ns - first.time_ns < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
+        return None
+    if any(s.from_client and not s.rst and s.time_ns > first.time_ns and s.ack == first.end_seq for s in segments):
+        return None
+    after = next((s for s in segments if s.from_client and s.time_ns > last.time_ns), None)
+    if any(s.from_client and first.time_ns < s.time_ns <= last.time_ns for s in segments):
+        return None  # the client is alive and talks: its acknowledgement is missing for another reason
+    env = common.environment(story, k)
+    freeze = common.frozen(story, k, first.time_ns, after.time_ns if after else last.time_ns)
+    reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
+    evidence = [story.packet(first, "server: FIN_WAIT_1", primary=True)]
+    evidence += [story.packet(s) for s in (fins[1], last) if s is not first]
+    evidence += common.freeze_evidence(story, freeze)
+    evidence += [story.packet(s, note) for s, note in ((after, "client still ESTABLISHED"), (reply, "the server had forgotten it")) if s is not None]
+    evidence.sort(key=lambda e: e.time_ns)
+    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=first.time_ns)
+    span = last.time_ns - first.time_ns
+    returned = f"; the client spoke again {seconds(after.time_ns - first.time_ns)} after the FIN" if after else ""
+    return Finding(
+        CODE, NAME, Severity.WARNING, Confidence.CERTAIN if freeze else Confidence.LIKELY,
+        f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}",
+        first.time_ns, evidence,
+        f"the server closed after {seconds(first.time_ns - last_data)} idle; "
+        + (f"the client was frozen for {seconds(freeze.length_ns)}" if freeze else "the client's kernel did not answer: frozen, gone, or cut off")
+        + f", so the server stayed in FIN_WAIT_1 and never reached FIN_WAIT_2{returned}",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        silences=common.silence(story, k, last.time_ns, after.time_ns, freeze, "no packet from the client") if after else [],
+        ruled_out=["F201 (no acknowledgement of the FIN was seen, so FIN_WAIT_2 was not reached)"],
+        help=common.idle_help(story.connections.server(k)),
+        upgrade="" if freeze else "the function's log for this time (START/REPORT) would tell a freeze from a cut path",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

@@ -1,0 +1,214 @@
+"""keepalive-timeout-after-freeze
+
+## What it does
+Flags a gRPC keepalive ping whose timeout fired although the process had not run for that long: the environment was frozen
+while the ping was outstanding. With platform lines the *running* time (wall time less freezes) is compared with the
+timeout; without them, a timeout line that comes later than the timer by more than 250 ms and 5 % of it.
+
+## Why it matters
+At the thaw the expired timer runs before the socket is read, so the answer that waits in the socket buffer counts for
+nothing: the client tears down a healthy connection and the next request pays for a new one, or fails by its deadline.
+
+## What to do
+Turn keepalive pings off in functions (omit `grpc.keepalive_time_ms` and `grpc.keepalive_permit_without_calls`), and
+recreate channels that were idle longer than 240 s by wall clock. Pings alone off leaves silent drops unnoticed; both
+belong together. Where pings must stay, a timeout of 20 s or more makes the race rarer, not impossible.
+
+## Known limits
+Request ids support, never decide: a line printed right after the thaw can carry the previous id. A late
+`Received ping response` proves an answer only in grpc-js ≥ 1.10.10 (1.9.2 to 1.10.9: only without a `Ping failed` just before).
+A blocked event loop looks the same in a bare trace; platform lines tell the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.capture import columns as col
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
+from analyzer.model.records import Freeze, Ping, Transport
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.timeline.story import Story
+
+CODE = "K101"
+NAME = "keepalive-timeout-after-freeze"
+SUMMARY = "a ping's timeout expired while the function was frozen; the connection was healthy"
+
+#: Without platform lines: lateness of the timeout line that a busy process does not reach (DESIGN K101).
+LEAST_OVERSHOOT_NS = 250 * MS
+OVERSHOOT_SHARE = 0.05
+#: With platform lines: a real timeout runs its full time, so anything clearly below it is not one.
+CLEARLY_BELOW = 0.95
+#: grpc.keepalive_timeout_ms when a trace does not show it (grpc-js README).
+DEFAULT_TIMEOUT_MS = 20_000
+#: Errors this soon after the timeout are its consequence: the reconnect that it forced.
+CONSEQUENCE_NS = 5 * SECOND
+
+FIRES = (
+    Case(
+        "ping sent, function frozen for 5 s, timeout first and answer after",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 transport | dns:cache:443 10.0.0.9:443 Established TCP connection
+        00:00:00.020 grpc 1 keepalive | (1) 10.0.0.9:443 Starting keepalive timer for 5000ms
+        00:00:05.020 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:05.024 REPORT 1
+        00:00:10.190 START 2
+        00:00:10.192 grpc 1 keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        00:00:10.193 grpc 1 subchannel | (1) 10.0.0.9:443 READY -> IDLE
+        00:00:10.201 grpc 1 keepalive | (1) 10.0.0.9:443 Received ping response
+        00:00:10.240 REPORT 2
+        """,
+    ),
+    Case(
+        "the same without platform lines: overshoot alone",
+        log="""
+        00:00:05.020 grpc - keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:10.192 grpc - keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "a real timeout: the process ran all the time",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:01.021 grpc 1 keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        00:00:01.100 REPORT 1
+        """,
+    ),
+    Case(
+        "a ping that was due during the freeze is sent late and answered",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 grpc 1 keepalive | (1) 10.0.0.9:443 Starting keepalive timer for 2000ms
+        00:00:00.100 REPORT 1
+        00:00:09.000 START 2
+        00:00:09.001 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:09.004 grpc 2 keepalive | (1) 10.0.0.9:443 Received ping response
+        00:00:09.100 REPORT 2
+        """,
+    ),
+)
+
+
+def late_by(ping: Ping) -> int:
+    """How much later than its timer the timeout line stands, ns."""
+    return (ping.timed_out_ns or 0) - ping.sent_ns - (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+
+
+def platform_known(story: Story, transport: Transport) -> bool:
+    """Whether invocations of this environment are known, so that freezes are too."""
+    return any(i.environment == transport.environment for i in story.invocations)
+
+
+def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
+    """The rule's condition."""
+    timeout = (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+    if platform_known(story, transport):
+        frozen = story.freezes_of(transport.environment)
+        spans = any(z.overlap(ping.sent_ns, ping.timed_out_ns or 0) for z in frozen)
+        return spans and (ping.running_ns or 0) < CLEARLY_BELOW * timeout
+    return late_by(ping) > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout)
+
+
+def select(story: Story) -> Iterable[Ping]:
+    """Pings that timed out."""
+    return [p for p in story.pings if p.timed_out is not None]
+
+
+def examine(story: Story, ping: Ping) -> Finding | None:
+    """The proof: sent, frozen, answered meanwhile (a capture), thawed, timed out, answered after (the log)."""
+    transport = story.transport(ping.transport)
+    if not is_after_freeze(story, ping, transport):
+        return None
+    sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
+    freeze = story.freeze_covering(transport.environment, ping.sent_ns, ping.timed_out_ns or 0)
+    stale = _is_stale(story, timed_out.request_id, transport.environment, timed_out.time_ns)
+    evidence = [story.evidence(sent), *common.freeze_evidence(story, freeze)]
+    evidence.append(story.evidence(timed_out, "(previous request's id)" if stale else "", primary=True))
+    if ping.late_ack is not None:
+        evidence.append(story.evidence(story.events[ping.late_ack], "(after its timeout)"))
+    answer = _answer(story, transport, ping)
+    if answer is not None:
+        evidence.append(answer)
+    errors = common.errors_after(
+        story, transport.environment, timed_out.time_ns, timed_out.time_ns + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+    )
+    evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
+    evidence.sort(key=lambda e: e.time_ns)
+    return Finding(
+        CODE, NAME,
+        Severity.ERROR if errors else Severity.WARNING,
+        Confidence.CERTAIN if freeze is not None else Confidence.LIKELY,
+        f"keepalive timeout fired {seconds(max(late_by(ping), 0))} late, after a freeze"
+        if late_by(ping) > 0 else "keepalive timeout fired after a freeze",
+        timed_out.time_ns, evidence,
+        _why(ping, freeze, ping.late_ack is not None or answer is not None),
+        connection=transport.connection, connections=[transport.connection] if transport.connection else [],
+        transport=transport.id, environment=transport.environment,
+        request_ids=common.failed_requests(story, [timed_out, *errors]),
+        silences=_silences(ping, freeze),
+        ruled_out=_ruled_out(story, ping, answer, transport),
+        help="turn keepalive pings off in this function and recreate channels idle longer than 240 s (both: without pings, "
+        "a silently dropped connection is noticed only by deadlines)",
+        upgrade="" if freeze else "the function's platform lines for this time (START/REPORT) would tell a freeze from a blocked event loop",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _why(ping: Ping, freeze: Freeze | None, answered: bool) -> str:
+    timer = seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)
+    if freeze is None:
+        return (
+            f"the {timer} timer is {seconds(late_by(ping))} late: the process did not run in between (frozen, or its event loop "
+            f"blocked), so the timeout says nothing of the peer{'; its answer was there' if answered else ''}"
+        )
+    ran = f"the process ran only {seconds(max(ping.running_ns or 0, 0))} of it"
+    if answered:
+        return f"the {timer} timer expired during the freeze and fired before the socket was read ({ran}); the connection was healthy"
+    return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); it says nothing of the peer"
+
+
+def _is_stale(story: Story, request_id: str | None, env: str | None, time_ns: int) -> bool:
+    current = story.invocation_at(env, time_ns)
+    return bool(request_id and current is not None and current.request_id != request_id)
+
+
+def _answer(story: Story, transport: Transport, ping: Ping) -> Evidence | None:
+    """The server's PING ack in a capture, between the ping and its timeout."""
+    if transport.connection is None or not story.aligned:
+        return None
+    k = int(transport.connection[1:]) - 1
+    slack = story.clock_error(*{p.source for s in story.connections.segments(k)[:1] for p in s.places}) or 0
+    for s in story.connections.segments(k):
+        if not s.from_client and s.marks & col.M_H2_PING_ACK and ping.sent_ns - slack <= s.time_ns <= (ping.timed_out_ns or 0):
+            return story.packet(s)
+    return None
+
+
+def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
+    what = "nothing from this environment in any source"
+    if freeze is not None:
+        return [Silence(freeze.start_ns, freeze.end_ns, f"{seconds(freeze.length_ns)} frozen: {what}")]
+    return [Silence(ping.sent_ns, ping.timed_out_ns or 0, f"{seconds((ping.timed_out_ns or 0) - ping.sent_ns)}: no line of this process")]
+
+
+def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Transport) -> list[str]:
+    found = []
+    if answer is not None:
+        found.append(f"packet loss or a dead server (its ack passed the capture {seconds(answer.time_ns - ping.sent_ns)} after the ping)")
+    if ping.late_ack is not None:
+        found.append("dead peer (its answer was read right after the timeout)")
+    if transport.connection is not None:
+        segments = story.connections.segments(int(transport.connection[1:]) - 1)
+        syn = next((s for s in segments if s.syn and s.from_client), None)
+        reply = next((s for s in segments if s.syn and not s.from_client), None)
+        if syn and reply and 0 < reply.time_ns - syn.time_ns < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
+            found.append(f"slow network (handshake round trip {seconds(reply.time_ns - syn.time_ns)})")
+    if (ping.running_ns or 0) < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS * CLEARLY_BELOW:
+        found.append(f"a real keepalive timeout (K102): it would have run its full {seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)}")
+    return found

@@ -1,0 +1,159 @@
+"""too-many-pings
+
+## What it does
+Flags a GOAWAY with error code ENHANCE_YOUR_CALM (11): the server threw the client out for pinging too often. Read from the
+gRPC trace, from cleartext HTTP/2 in a capture, or both.
+
+## Why it matters
+Calls in flight end with UNAVAILABLE, and a client that does not double its interval is thrown out again and again.
+
+## What to do
+Raise the client's keepalive time above what the server permits, or permit it on the server: grpc-go
+`keepalive.EnforcementPolicy{MinTime, PermitWithoutStream}`, C-core `GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`.
+In functions, turn keepalive off: after a thaw a due ping and a new one can bunch.
+
+## Known limits
+The server's minimum is not on the wire. gRPC's default is 5 minutes between pings without data, with two strikes allowed
+(grpc/grpc doc/keepalive.md); it is named as a default, not as this server's setting. Proxies send the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+from analyzer.capture import columns as col
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment, parse_goaway
+from analyzer.timeline.story import Story
+
+CODE = "K103"
+NAME = "too-many-pings"
+SUMMARY = "the server closed the connection because the client pinged too often"
+
+#: RFC 9113 §7.
+ENHANCE_YOUR_CALM = 11
+CONSEQUENCE_NS = 5 * SECOND
+
+FIRES = (
+    Case(
+        "four pings a second apart, then GOAWAY",
+        packets="""
+        0.000 > SYN
+        0.001 < SYN-ACK
+        0.002 > ACK
+        1.000 > PING
+        1.001 < PING-ACK
+        2.000 > PING
+        2.001 < PING-ACK
+        3.000 > PING
+        3.001 < PING-ACK
+        4.000 > PING
+        4.001 < GOAWAY 11 too_many_pings
+        4.002 < FIN
+        4.003 > FIN
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "a GOAWAY without an error is a graceful end",
+        packets="""
+        0.000 > SYN
+        0.001 < SYN-ACK
+        0.002 > ACK
+        1.000 > PING
+        1.001 < PING-ACK
+        2.001 < GOAWAY 0 max_age
+        2.002 < FIN
+        2.003 > FIN
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Goaway:
+    """One too-many-pings GOAWAY, from the log, from a capture, or both."""
+
+    connection: int | None
+    transport: str | None
+    events: list[int] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[Goaway]:
+    """GOAWAYs with code 11, one a connection."""
+    found: dict[str, Goaway] = {}
+    marked = story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0) if len(story.connections) else set()
+    for k in sorted(marked):
+        hits = [s for s in story.connections.segments(k) if s.text and (parse_goaway(s.text) or (0, ""))[0] == ENHANCE_YOUR_CALM]
+        if hits:
+            transports = story.connections.transports.get(k, [None])
+            found[story.connections.id(k)] = Goaway(k, transports[0], segments=hits)
+    for number, e in enumerate(story.events):
+        if e.kind == "goaway-received" and str(e.attrs.get("code")) == str(ENHANCE_YOUR_CALM):
+            k = int(e.connection[1:]) - 1 if e.connection else None
+            key = e.connection or e.transport or f"{e.source}{e.ref}"
+            found.setdefault(key, Goaway(k, e.transport)).events.append(number)
+    return list(found.values())
+
+
+def examine(story: Story, goaway: Goaway) -> Finding | None:
+    """The proof: the pings before it and the frame or line itself."""
+    pings = _ping_times(story, goaway)
+    period = int(median(b - a for a, b in zip(pings, pings[1:], strict=False))) if len(pings) > 1 else None
+    transport = story.transport(goaway.transport) if goaway.transport else None
+    evidence: list[Evidence] = [story.packet(s, primary=not goaway.events) for s in goaway.segments[:1]]
+    evidence += [story.evidence(story.events[n], primary=True) for n in goaway.events[:1]]
+    when = evidence[-1].time_ns
+    evidence += _pings(story, goaway)
+    evidence += [
+        story.evidence(e) for e in story.events_between(when, when + SECOND) if e.kind == "too-many-pings"
+        and (transport is None or e.environment == transport.environment)
+    ][:1]  # fmt: skip
+    evidence.sort(key=lambda e: e.time_ns)
+    env = transport.environment if transport else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
+    errors = [e for e in common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",))] if env else []
+    configured = transport.keepalive_ms if transport else None
+    every = f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")
+    return Finding(
+        CODE, NAME,
+        Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
+        f"the server closed the connection: pings {every} were too many",
+        when, evidence,
+        f"the server answered with GOAWAY ENHANCE_YOUR_CALM; the client pinged {every}{' (configured)' if configured else ''}, "
+        "gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",
+        connection=story.connections.id(goaway.connection) if goaway.connection is not None else None,
+        connections=[story.connections.id(goaway.connection)] if goaway.connection is not None else [],
+        transport=goaway.transport, environment=env,
+        request_ids=common.failed_requests(story, errors),
+        ruled_out=["an idle or age limit of the server (those close with NO_ERROR)"],
+        help="raise grpc.keepalive_time_ms to 5 minutes or more (or the server's MinTime), leave grpc.keepalive_permit_without_calls off; "
+        "in functions, turn pings off and recreate idle channels",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _frames(story: Story, goaway: Goaway) -> list[Segment]:
+    if goaway.connection is None:
+        return []
+    return [s for s in story.connections.segments(goaway.connection) if s.from_client and s.marks & col.M_H2_PING and not s.retransmitted]
+
+
+def _ping_times(story: Story, goaway: Goaway) -> list[int]:
+    logged = [p.sent_ns for p in story.pings if p.transport == goaway.transport]
+    return logged or [s.time_ns for s in _frames(story, goaway)]
+
+
+def _pings(story: Story, goaway: Goaway) -> list[Evidence]:
+    """The last three pings before it, from the log or the capture."""
+    mine = [p for p in story.pings if p.transport == goaway.transport]
+    if mine:
+        return [story.evidence(story.events[p.sent]) for p in mine[-3:]]
+    return [story.packet(s) for s in _frames(story, goaway)[-3:]]

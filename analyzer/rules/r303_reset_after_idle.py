@@ -1,0 +1,127 @@
+"""reset-after-idle
+
+## What it does
+Flags the first write after an idle gap that is answered with a reset, where no close was seen before: a middlebox that
+forgot the flow and answers for the server, or a server that lost its state.
+
+## Why it matters
+The request fails with ECONNRESET at once. Unlike a server's close there is nothing to notice beforehand: the connection
+looks established at both ends until it is used.
+
+## What to do
+Recreate connections idle longer than the path's limit, by wall clock; retry once on ECONNRESET.
+
+## Known limits
+TTL and IP-ID hint at who sent the reset, a second capture proves it. With a second capture that shows the server's close,
+F203 takes this finding's place. A client that is closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.capture import columns as col
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.story import Story
+
+CODE = "R303"
+NAME = "reset-after-idle"
+SUMMARY = "the first write after an idle gap was answered with a reset, no close was seen"
+
+ERROR_WITHIN_NS = 2 * SECOND
+
+FIRES = (
+    Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),
+)
+QUIET = (
+    Case("the server had closed before (F203)", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST"),
+    Case("the client was closing", packets=_OPEN + "\n14.3 > 31\n14.3001 > FIN\n14.301 < RST"),
+    Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections whose server answered a waking client with RST and nothing else."""
+    if not len(story.connections):
+        return []
+    return sorted(story.connections.by_point(lambda rows: rows[:, f.RST_GAP] >= f.WAKE_AFTER))
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: the gap, the write, the reset, who sent it."""
+    segments = story.connections.segments(k)
+    reset = next((s for s in segments if s.rst and not s.from_client), None)
+    if reset is None:
+        return None
+    write = next((s for s in reversed(segments) if s.from_client and s.payload and not s.retransmitted and s.time_ns <= reset.time_ns), None)
+    if write is None or any(s.from_client and (s.fin or s.rst) and s.time_ns <= reset.time_ns for s in segments):
+        return None
+    if any(not s.from_client and s.fin and s.time_ns < reset.time_ns for s in segments):
+        return None
+    burst = _burst_start(segments, write)
+    if any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments) or burst.marks & col.M_TLS_ALERT:
+        return None
+    before = max((s.time_ns for s in segments if s.time_ns < burst.time_ns and s.from_client), default=burst.time_ns)
+    gap = burst.time_ns - before
+    if gap < common.LEAST_STALL_NS:
+        return None
+    env = common.environment(story, k)
+    freeze = common.frozen(story, k, before, burst.time_ns)
+    errors = common.errors_after(story, env, burst.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "UNAVAILABLE", "CLOSED")) if env and story.aligned else []
+    evidence = [*common.freeze_evidence(story, freeze), story.packet(burst), story.packet(reset, _ttl_note(segments, reset), primary=True)]
+    evidence += [story.evidence(e) for e in errors[:2]]
+    evidence.sort(key=lambda e: e.time_ns)
+    sender, proven = _sender(story, k, segments, reset, burst)
+    near = common.limit_near(gap)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
+        f"reset after {seconds(gap)} idle, no close seen before",
+        reset.time_ns, evidence,
+        f"the connection had been idle for {seconds(gap)}{' (frozen)' if freeze else ''}"
+        + (f", near a known limit: {near}" if near else "") + f"; the first write was answered with a reset by {sender}",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        request_ids=common.failed_requests(story, errors),
+        silences=common.silence(story, k, before, burst.time_ns, freeze, "no packet of this connection"),
+        ruled_out=["a close by the server (no FIN or RST before the write)", "a silent drop (an answer came)"]
+        + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
+        help=common.idle_help(story.connections.server(k)),
+        upgrade="" if proven else f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {story.connections.server(k).rsplit(':', 1)[-1]}'`) "
+        "would show whether the reset came from it",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _burst_start(segments: list[Segment], write: Segment) -> Segment:
+    """The first segment of the client after its silence, of which `write` is the last payload."""
+    own = [s for s in segments if s.from_client and s.payload and s.time_ns <= write.time_ns]
+    start = write
+    for s in reversed(own):
+        if start.time_ns - s.time_ns > f.WAKE_AFTER:
+            break
+        start = s
+    return start
+
+
+def _ttl_note(segments: list[Segment], reset: Segment) -> str:
+    others = [s.ttl for s in segments if not s.from_client and not s.rst]
+    return f"TTL {reset.ttl}, the server's other packets {others[-1]}" if others and others[-1] != reset.ttl else ""
+
+
+def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write: Segment) -> tuple[str, bool]:
+    """Who sent the reset, and whether that is proven by a second capture."""
+    points = story.connections.seen_at(k)
+    if len(points) > 1:
+        far = points[-1]
+        if reset.at(far) is not None and write.at(far) is not None:
+            return "the server, which had lost the connection's state", True
+        if reset.at(far) is None and write.at(far) is None:
+            return "a middlebox: the server's capture shows neither the write nor the reset", True
+    if _ttl_note(segments, reset):
+        return "a middlebox, by its TTL", False
+    return "a middlebox that forgot the flow, or a server that lost its state", False
