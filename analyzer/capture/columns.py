@@ -1,7 +1,8 @@
 """The columns of one decoded TCP segment: the interface between the capture readers and everything after them.
 
-A chunk of segments is a table of int64, one row a segment. Addresses are 128-bit numbers in two halves; an IPv4 address
-is its IPv4-mapped IPv6 form (RFC 4291 §2.5.5.2), so that one code path serves both families. `-1` means absent.
+A chunk of segments is a table of int64, one row a segment, laid end to end. Addresses are 128-bit numbers in two
+halves; an IPv4 address is its IPv4-mapped IPv6 form (RFC 4291 §2.5.5.2), so that one code path serves both families.
+`-1` means absent.
 """
 
 TS = 0  # capture time, ns since the epoch
@@ -64,5 +65,8 @@ N_RECORD = 6
     C_CUT,  # headers cut by the snap length
     C_MALFORMED,  # header lengths that cannot be
     C_LINK,  # link type not decoded
-) = range(8)
-N_TALLIES = 8
+    C_KEEP,  # segments with a marker of M_KEEP
+    C_FIRST,  # earliest known time of any record, 0 if none
+    C_LAST,  # latest
+) = range(11)
+N_TALLIES = 11

@@ -9,6 +9,7 @@ no bounds checks; work and memory stay proportional to the bytes read, whatever 
 "unknown", and never leaves 62 bits, so that no sum of it overflows.
 """
 
+# ruff: noqa: PLR0917 - kernels take columns
 from __future__ import annotations
 
 import struct
@@ -54,7 +55,7 @@ NO_INTERFACE = [-1, 0, 1, 0, 0, 0, 0]
 
 
 def to_ns(units: int, interfaces: Any, face: int) -> int:
-    """A pcapng time stamp in ns: `units × mul / div` for decimal resolutions, binary ones by `shift`; 0 if it cannot be."""
+    """A pcapng time stamp in ns: `units × mul / div` or, for binary resolutions, by `shift`; 0 if it cannot be."""
     if units > interfaces[face + I_MAX]:
         return 0
     shift = interfaces[face + I_SHIFT]
@@ -104,15 +105,25 @@ def scan_enhanced(
     while n < limit and pos + 32 <= end:
         if big:
             kind, size, interface = be32(data, pos), be32(data, pos + 4), be32(data, pos + 8)
-            high, low, caplen, wire = be32(data, pos + 12), be32(data, pos + 16), be32(data, pos + 20), be32(data, pos + 24)
+            high, low, caplen, wire = (
+                be32(data, pos + 12),
+                be32(data, pos + 16),
+                be32(data, pos + 20),
+                be32(data, pos + 24),
+            )
         else:
             kind, size, interface = le32(data, pos), le32(data, pos + 4), le32(data, pos + 8)
-            high, low, caplen, wire = le32(data, pos + 12), le32(data, pos + 16), le32(data, pos + 20), le32(data, pos + 24)
+            high, low, caplen, wire = (
+                le32(data, pos + 12),
+                le32(data, pos + 16),
+                le32(data, pos + 20),
+                le32(data, pos + 24),
+            )
         if kind != BLOCK_ENHANCED or size < 32 or size > MAX_BLOCK or pos + size > end:
             break
         if interface >= n_interfaces or caplen > size - 32 or high >= 0x80000000:
             break
-        face = interfaces[interface]
+        face = interface * N_INTERFACE
         row = n * N_RECORD
         records[row + R_OFFSET] = pos + 28
         records[row + R_CAPLEN] = caplen
@@ -127,7 +138,7 @@ def scan_enhanced(
 
 @dataclass(slots=True)
 class Batch:
-    """`n` records of one window: `data` holds the bytes (`base` is its file offset), `records` the R_ columns, end to end.
+    """`n` records of one window: `data` holds the bytes (from file offset `base`), `records` the R_ columns, end to end.
 
     `records` is used again for the next batch; `data` is not.
     """
@@ -227,7 +238,7 @@ class Interfaces:
         return len(self.rows) // N_INTERFACE
 
     def form(self, compiled: bool) -> Any:
-        """All rows: a list, or an array that grows by doubling, so that many interface blocks cost no more than they are."""
+        """All rows: a list, or an array that grows by doubling, so that many interface blocks cost little each."""
         if not compiled:
             return self.rows
         import numpy as np
@@ -290,7 +301,9 @@ class Container:
         for code, who in ((5, "the interface"), (7, "the capturing host")):
             dropped = sum(count for (_, kind), count in self._dropped.items() if kind == code)
             if dropped:
-                self.problems.append(Problem("", f"{who} dropped {dropped:,} packets: silence in this capture may be loss"))
+                self.problems.append(
+                    Problem("", f"{who} dropped {dropped:,} packets: silence in this capture may be loss")
+                )
         if self._unlisted:
             self.problems.append(Problem("", f"{self._unlisted:,} more problems of this kind are not listed"))
 
@@ -368,7 +381,9 @@ class Container:
             if kind == BLOCK_SECTION:
                 magic = bytes(window.data[window.pos + 8 : window.pos + 12])
                 if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
-                    self._damage(f"unknown byte-order magic {magic.hex(' ')} in a section header at byte {window.offset:,}")
+                    self._damage(
+                        f"unknown byte-order magic {magic.hex(' ')} in a section header at byte {window.offset:,}"
+                    )
                     return
                 order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
                 interfaces = Interfaces()
@@ -432,7 +447,9 @@ class Container:
             if code == 9 and value:
                 mul, div, shift = resolution(value[0])
                 if not mul:
-                    self._damage(f"an interface has the time resolution {value[0]:#04x}: the times of its packets are unknown")
+                    self._damage(
+                        f"an interface has the time resolution {value[0]:#04x}: the times of its packets are unknown"
+                    )
             elif code == 14 and len(value) == 8:
                 offset = struct.unpack(order + "q", value)[0] * 1_000_000_000
                 if abs(offset) >= MAX_NS:

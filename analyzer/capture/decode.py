@@ -4,6 +4,8 @@ Supported link types (LINKTYPE_ registry of the tcpdump group): Ethernet, Linux 
 VLAN tags, raw IP, BSD null and loop. Anything else is tallied, never guessed.
 """
 
+# ruff: noqa: PLR0911, PLR0912, PLR0915, PLR0917, PLR1714, SIM109
+# One hot loop in one function, and chains of `==`, are what the compiler makes fast.
 from __future__ import annotations
 
 from typing import Any
@@ -12,7 +14,10 @@ from analyzer.capture.byteorder import be16, be32, be64, u8
 from analyzer.capture.columns import (
     ACK,
     C_CUT,
+    C_FIRST,
     C_FRAGMENT,
+    C_KEEP,
+    C_LAST,
     C_LINK,
     C_MALFORMED,
     C_NOT_IP,
@@ -33,6 +38,7 @@ from analyzer.capture.columns import (
     M_H2_PREFACE,
     M_H2_RST_STREAM,
     M_H2_SETTINGS,
+    M_KEEP,
     M_RESP_ERROR,
     M_TLS,
     M_TLS_ALERT,
@@ -64,7 +70,16 @@ from analyzer.capture.columns import (
 )
 from analyzer.kernel import kernel
 
-LINK_NULL, LINK_ETHERNET, LINK_RAW, LINK_LOOP, LINK_SLL, LINK_IPV4, LINK_IPV6, LINK_SLL2 = 0, 1, 101, 108, 113, 228, 229, 276
+LINK_NULL, LINK_ETHERNET, LINK_RAW, LINK_LOOP, LINK_SLL, LINK_IPV4, LINK_IPV6, LINK_SLL2 = (
+    0,
+    1,
+    101,
+    108,
+    113,
+    228,
+    229,
+    276,
+)
 #: Raw IP under the numbers that operating systems used before the registry (DLT_RAW 12 and 14).
 LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD = 12, 14
 
@@ -93,7 +108,7 @@ H2_MAX_FRAME = 16_384
 
 
 def h2_marks(data: Any, i: int, end: int, length: int) -> int:
-    """Markers of the HTTP/2 frames that start at `i`, 0 unless every walked frame is well-formed (RFC 9113 §4.1, §6)."""
+    """Markers of the HTTP/2 frames at `i`, 0 unless every walked frame is well-formed (RFC 9113 §4.1, §6)."""
     marks = 0
     pos = i
     for _ in range(MAX_H2_FRAMES):
@@ -156,7 +171,13 @@ def payload_marks(data: Any, i: int, end: int, length: int) -> int:
         if first == 21:
             return M_TLS | M_TLS_ALERT
         return M_TLS
-    if first == 0x50 and available >= 24 and u8(data, i + 1) == 0x52 and u8(data, i + 2) == 0x49 and u8(data, i + 4) == 0x2A:
+    if (
+        first == 0x50
+        and available >= 24
+        and u8(data, i + 1) == 0x52
+        and u8(data, i + 2) == 0x49
+        and u8(data, i + 4) == 0x2A
+    ):
         if u8(data, i + 18) != 0x53 or u8(data, i + 19) != 0x4D:
             return 0
         return M_H2_PREFACE | h2_marks(data, i + 24, end, length - 24)
@@ -172,6 +193,8 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
     `data` is the block of file bytes that holds the records, `base` its offset in the file.
     """
     rows = 0
+    first = tallies[C_FIRST]
+    last = tallies[C_LAST]
     for r in range(n):
         record = r * N_RECORD
         start = records[record + R_OFFSET]
@@ -179,7 +202,10 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
         end = i + records[record + R_CAPLEN]
         wire = records[record + R_LEN]
         link = records[record + R_LINK]
-        tallies[C_RECORDS] += 1
+        ts = records[record + R_TS]
+        if ts > 0:
+            first = ts if first == 0 else min(first, ts)
+            last = max(last, ts)
         path = 0
         # ---- link layer: sets `kind` to an EtherType and `i` to the network header
         kind = 0
@@ -333,7 +359,7 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
         payload = i + header
         length -= header
         row = rows * N_COLUMNS
-        out[row + TS] = records[record + R_TS]
+        out[row + TS] = ts
         out[row + NO] = records[record + R_NO]
         out[row + SRC_HI] = src_hi
         out[row + SRC_LO] = src_lo
@@ -354,7 +380,13 @@ def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -
         out[row + PATH] = path
         out[row + OFFSET] = base + payload
         out[row + CAPTURED] = max(min(end - payload, length), 0)
-        out[row + MARKS] = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
-        tallies[C_TCP] += 1
+        marks = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
+        if marks & M_KEEP:
+            tallies[C_KEEP] += 1
+        out[row + MARKS] = marks
         rows += 1
+    tallies[C_RECORDS] += n
+    tallies[C_TCP] += rows
+    tallies[C_FIRST] = first
+    tallies[C_LAST] = last
     return rows

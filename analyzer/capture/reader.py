@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -10,7 +13,10 @@ import numpy as np
 
 from analyzer.capture.columns import (
     C_CUT,
+    C_FIRST,
     C_FRAGMENT,
+    C_KEEP,
+    C_LAST,
     C_LINK,
     C_MALFORMED,
     C_RECORDS,
@@ -19,9 +25,11 @@ from analyzer.capture.columns import (
     M_KEEP,
     MARKS,
     N_COLUMNS,
+    N_RECORD,
     N_TALLIES,
     NO,
     OFFSET,
+    R_LINK,
 )
 from analyzer.capture.containers import BATCH_COMPILED, BATCH_INTERPRETED, Batch, Container
 from analyzer.capture.decode import LINK_NAMES, decode
@@ -37,6 +45,8 @@ KEEP_SEGMENTS = 250_000
 #: Payload kept where a marker says that its text is evidence (GOAWAY debug data, error replies).
 KEEP_TEXT = 256
 KEEP_TEXTS = 10_000
+#: Tables of decoded segments: one looked at, one written, the others waiting between them.
+RING = 4
 
 #: Called now and then with (bytes done, records done).
 Progress = Callable[[int, int], None]
@@ -69,7 +79,10 @@ class _Kept:
     """Segments set aside while reading: all of them up to a bound, or those of chosen connections."""
 
     def __init__(self, only: Collection[int] | None) -> None:
-        self.only = np.array(sorted(only), np.int64) if only is not None else None
+        self.only: NDArray[np.bool_] | None = None
+        if only is not None:
+            self.only = np.zeros(max(only, default=-1) + 2, np.bool_)
+            self.only[list(only)] = True
         self.segments: list[NDArray[np.int64]] = []
         self.uids: list[NDArray[np.int64]] = []
         self.kinds: list[NDArray[np.int64]] = []
@@ -77,23 +90,155 @@ class _Kept:
         self.complete = True
 
     def take(self, segments: Any, uids: Any, kinds: Any, n: int) -> None:
-        if self.only is None and not self.complete:
+        if not self.complete:
             return
-        table, owner, kind = np.array(segments[:n], np.int64), np.array(uids, np.int64), np.array(kinds, np.int64)
-        if self.only is not None:
-            chosen = np.isin(owner, self.only)
+        if self.only is None and self.count + n > KEEP_SEGMENTS:
+            self._give_up()
+            return
+        table, owner, kind = (np.asarray(column, np.int64) for column in (segments[: n * N_COLUMNS], uids, kinds))
+        table = table.reshape(n, N_COLUMNS)
+        if self.only is None:
+            table = table.copy()
+        else:
+            chosen = self.only[np.minimum(owner, len(self.only) - 1)]
             table, owner, kind = table[chosen], owner[chosen], kind[chosen]
-        if self.count + len(table) > KEEP_SEGMENTS:
-            self.complete = False
-            if self.only is None:
-                self.segments, self.uids, self.kinds, self.count = [], [], [], 0
-                return
-            room = KEEP_SEGMENTS - self.count
-            table, owner, kind = table[:room], owner[:room], kind[:room]
+            if self.count + len(table) > KEEP_SEGMENTS:
+                self.complete = False
+                room = KEEP_SEGMENTS - self.count
+                table, owner, kind = table[:room], owner[:room], kind[:room]
         self.segments.append(table)
         self.uids.append(owner)
         self.kinds.append(kind)
         self.count += len(table)
+
+    def _give_up(self) -> None:
+        self.complete = False
+        self.segments, self.uids, self.kinds, self.count = [], [], [], 0
+
+    def joined(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The kept segments, whose they are, and what they are."""
+        if not self.count:
+            return np.empty((0, N_COLUMNS), np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.concatenate(self.segments), np.concatenate(self.uids), np.concatenate(self.kinds)
+
+
+@dataclass(slots=True)
+class Chunk:
+    """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far."""
+
+    out: Any
+    rows: int
+    compiled: bool
+    done: int
+    records: int
+
+
+class Decoder:
+    """A capture file as chunks of decoded segments, with what was counted on the way."""
+
+    def __init__(self, stream: BinaryIO, size: int | None = None) -> None:
+        self.container = Container(stream, size)
+        self.texts: dict[int, bytes] = {}
+        self._tallies: dict[bool, Any] = {}
+        self._outs: dict[bool, list[Any]] = {}
+        self._turn = 0
+        self._unknown_links: dict[int, int] = {}
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Every TCP segment of the file. A chunk's `out` is used again `RING` chunks later."""
+        for batch in self.container.batches():
+            out, tally = self._tables(batch.compiled)
+            links, keep = int(tally[C_LINK]), int(tally[C_KEEP])
+            run = decode.compiled if batch.compiled else decode.interpreted
+            rows = int(run(batch.data, batch.base, batch.records, batch.n, out, tally))
+            if tally[C_LINK] > links:
+                self._count_links(batch)
+            if tally[C_KEEP] > keep:
+                self._keep_texts(batch, out, rows)
+            yield Chunk(out, rows, batch.compiled, batch.base, self.container.number)
+
+    def totals(self) -> list[int]:
+        """The tallies of both forms together."""
+        if not self._tallies:
+            return [0] * N_TALLIES
+        columns = [[int(value) for value in column] for column in zip(*self._tallies.values(), strict=True)]
+        total = [sum(column) for column in columns]
+        total[C_FIRST] = min((value for value in columns[C_FIRST] if value), default=0)
+        total[C_LAST] = max(columns[C_LAST])
+        return total
+
+    def report(self) -> list[Problem]:
+        """What was not decoded, and all that the container could not read."""
+        tally = self.totals()
+        problems = list(self.container.problems)
+        _report(problems, tally, self._unknown_links)
+        return problems
+
+    def _tables(self, compiled: bool) -> tuple[Any, Any]:
+        if compiled not in self._outs:
+            if compiled:
+                self._tallies[True] = np.zeros(N_TALLIES, np.int64)
+                self._outs[True] = [np.empty(BATCH_COMPILED * N_COLUMNS, np.int64) for _ in range(RING)]
+            else:
+                self._tallies[False] = [0] * N_TALLIES
+                self._outs[False] = [[0] * (BATCH_INTERPRETED * N_COLUMNS)] * RING  # never read ahead: one will do
+        self._turn = (self._turn + 1) % RING
+        return self._outs[compiled][self._turn], self._tallies[compiled]
+
+    def _count_links(self, batch: Batch) -> None:
+        for link in batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]:
+            if link not in LINK_NAMES:
+                self._unknown_links[int(link)] = self._unknown_links.get(int(link), 0) + 1
+
+    def _keep_texts(self, batch: Batch, out: Any, rows: int) -> None:
+        """Copy the payloads whose text is evidence out of the window before it is dropped."""
+        for row in range(0, rows * N_COLUMNS, N_COLUMNS):
+            if out[row + MARKS] & M_KEEP and len(self.texts) < KEEP_TEXTS:
+                start = int(out[row + OFFSET]) - batch.base
+                self.texts[int(out[row + NO])] = bytes(
+                    batch.data[start : start + min(int(out[row + CAPTURED]), KEEP_TEXT)]
+                )
+
+
+def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same chunks; from the first compiled one on, the next are decoded in a thread while one is looked at.
+
+    Compiled kernels release the interpreter's lock, so reading and tracking run on two cores.
+    """
+    for chunk in chunks:
+        yield chunk
+        if chunk.compiled:
+            yield from _from_thread(chunks)
+
+
+def _from_thread(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(maxsize=RING - 2)
+    stop = threading.Event()
+
+    def work() -> None:
+        last: BaseException | None = None
+        try:
+            for chunk in chunks:
+                ready.put(chunk)
+                if stop.is_set():
+                    break
+        except BaseException as error:  # raised again where the chunks are used
+            last = error
+        ready.put(last)
+
+    worker = threading.Thread(target=work, name="decode", daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        while worker.is_alive():  # let a full queue's writer see the flag
+            with contextlib.suppress(queue.Empty):
+                ready.get(timeout=0.01)
+        worker.join()
 
 
 def read_capture(
@@ -103,71 +248,27 @@ def read_capture(
 
     Damage is a `Problem` in the result, never an exception; `size` is the plain file's size where known.
     """
-    container = Container(stream, size)
-    data = CaptureData(problems=container.problems)
+    decoder = Decoder(stream, size)
     tracker = Tracker()
     kept = _Kept(only)
-    tallies: dict[bool, Any] = {False: [0] * N_TALLIES}
-    outs: dict[bool, Any] = {False: [[0] * N_COLUMNS for _ in range(BATCH_INTERPRETED)]}
-    unknown_links: dict[int, int] = {}
-    for batch in container.batches():
-        if batch.compiled and True not in outs:
-            tallies[True], outs[True] = np.zeros(N_TALLIES, np.int64), np.empty((BATCH_COMPILED, N_COLUMNS), np.int64)
-        out, tally = outs[batch.compiled], tallies[batch.compiled]
-        run = decode.compiled if batch.compiled else decode.interpreted
-        before = int(tally[C_LINK])
-        rows = int(run(batch.data, batch.base, batch.records, batch.n, out, tally))
-        if tally[C_LINK] > before:
-            _count_links(batch, unknown_links)
-        _span(data, batch)
-        if rows:
-            uids, kinds = tracker.feed(out, rows, batch.compiled)
-            _keep_texts(data.texts, batch, out, rows)
-            kept.take(out, uids, kinds, rows)
+    for chunk in read_ahead(decoder.chunks()):
+        if chunk.rows:
+            uids, kinds = tracker.feed(chunk.out, chunk.rows, chunk.compiled)
+            kept.take(chunk.out, uids, kinds, chunk.rows)
         if progress:
-            progress(batch.base, container.number)
-    total = np.sum([np.array(t, np.int64) for t in tallies.values()], axis=0)
-    data.format = container.format
-    data.records, data.tcp = int(total[C_RECORDS]), int(total[C_TCP])
-    data.rows = tracker.finish()
-    data.complete = kept.complete
-    if kept.count:
-        data.segments, data.uids, data.kinds = map(np.concatenate, (kept.segments, kept.uids, kept.kinds))
-    _report(data.problems, total, unknown_links)
-    return data
+            progress(chunk.done, chunk.records)
+    total = decoder.totals()
+    segments, uids, kinds = kept.joined()
+    return CaptureData(
+        format=decoder.container.format,
+        records=total[C_RECORDS], tcp=total[C_TCP], first_ns=total[C_FIRST], last_ns=total[C_LAST],
+        rows=tracker.finish(),
+        segments=segments, uids=uids, kinds=kinds, complete=kept.complete,
+        texts=decoder.texts, problems=decoder.report(),
+    )  # fmt: skip
 
 
-def _span(data: CaptureData, batch: Batch) -> None:
-    if batch.compiled:
-        low, high = int(batch.records[: batch.n, 3].min()), int(batch.records[: batch.n, 3].max())
-    else:
-        times = [record[3] for record in batch.records[: batch.n]]
-        low, high = min(times), max(times)
-    data.first_ns = min(data.first_ns, low) if data.first_ns else low
-    data.last_ns = max(data.last_ns, high)
-
-
-def _count_links(batch: Batch, counts: dict[int, int]) -> None:
-    for record in batch.records[: batch.n]:
-        link = int(record[5])
-        if link not in LINK_NAMES:
-            counts[link] = counts.get(link, 0) + 1
-
-
-def _keep_texts(texts: dict[int, bytes], batch: Batch, out: Any, rows: int) -> None:
-    """Copy the payloads whose text is evidence out of the block before it is dropped."""
-    if batch.compiled:
-        chosen = np.flatnonzero(out[:rows, MARKS] & M_KEEP).tolist()
-    else:
-        chosen = [k for k in range(rows) if out[k][MARKS] & M_KEEP]
-    for k in chosen:
-        if len(texts) >= KEEP_TEXTS:
-            return
-        start = int(out[k][OFFSET]) - batch.base
-        texts[int(out[k][NO])] = bytes(batch.data[start : start + min(int(out[k][CAPTURED]), KEEP_TEXT)])
-
-
-def _report(problems: list[Problem], tally: NDArray[np.int64], links: dict[int, int]) -> None:
+def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) -> None:
     for link, count in sorted(links.items()):
         problems.append(Problem("", f"{count:,} packets of link type {link} not decoded"))
     for column, what in (
@@ -176,6 +277,6 @@ def _report(problems: list[Problem], tally: NDArray[np.int64], links: dict[int, 
         (C_FRAGMENT, "IP fragments after the first, not counted as segments"),
     ):
         if tally[column]:
-            problems.append(Problem("", f"{int(tally[column]):,} {what}"))
+            problems.append(Problem("", f"{tally[column]:,} {what}"))
     if tally[C_RECORDS] and not tally[C_TCP]:
-        problems.append(Problem("", f"no TCP among {int(tally[C_RECORDS]):,} packets"))
+        problems.append(Problem("", f"no TCP among {tally[C_RECORDS]:,} packets"))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Renderings of a result: pure functions of the story and its findings."""

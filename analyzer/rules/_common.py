@@ -40,12 +40,17 @@ IDLE_LIMITS = (
 NEAR_LIMIT = 1.25
 
 
-def rto_ns(segments: list[Segment]) -> int:
-    """A first guess of the retransmission time-out from the handshake: round trip + 200 ms (RFC 6298 with Linux's minimum)."""
+def rtt_ns(segments: list[Segment]) -> int | None:
+    """The handshake's round trip: SYN to the client's first acknowledgement, which holds at any place on the path."""
     syn = next((s for s in segments if s.syn and s.from_client), None)
-    ack = next((s for s in segments if s.syn and not s.from_client), None)
-    rtt = ack.time_ns - syn.time_ns if syn and ack else 100 * MS
-    return max(rtt, 0) + RTO_MIN_NS
+    up = next((s for s in segments if s.from_client and not s.syn), None)
+    return max(up.time_ns - syn.time_ns, 0) if syn and up else None
+
+
+def rto_ns(segments: list[Segment]) -> int:
+    """A first guess of the retransmission time-out: round trip + 200 ms (RFC 6298 with Linux's minimum), 300 ms unknown."""
+    rtt = rtt_ns(segments)
+    return min(rtt, SECOND) + RTO_MIN_NS if rtt is not None else 300 * MS
 
 
 def environment(story: Story, k: int) -> str | None:

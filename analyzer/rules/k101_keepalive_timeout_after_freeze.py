@@ -205,10 +205,9 @@ def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Tra
         found.append("dead peer (its answer was read right after the timeout)")
     if transport.connection is not None:
         segments = story.connections.segments(int(transport.connection[1:]) - 1)
-        syn = next((s for s in segments if s.syn and s.from_client), None)
-        reply = next((s for s in segments if s.syn and not s.from_client), None)
-        if syn and reply and 0 < reply.time_ns - syn.time_ns < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
-            found.append(f"slow network (handshake round trip {seconds(reply.time_ns - syn.time_ns)})")
+        rtt = common.rtt_ns(segments)
+        if rtt is not None and rtt < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
+            found.append(f"slow network (handshake round trip {seconds(rtt)})")
     if (ping.running_ns or 0) < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS * CLEARLY_BELOW:
         found.append(f"a real keepalive timeout (K102): it would have run its full {seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)}")
     return found

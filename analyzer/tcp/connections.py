@@ -113,7 +113,8 @@ def side_of(row: list[int], side: int) -> Side:
         first_ns=g[f.SIDE_FIRST_TS] if g[f.PKTS] else 0, last_ns=g[f.SIDE_LAST_TS],
         data_first_ns=g[f.DATA_FIRST_TS], data_last_ns=g[f.DATA_LAST_TS],
         unacked_since_ns=g[f.UNACKED_TS], unacked_retransmits=g[f.UNACKED_RETX],
-        fin_ns=g[f.FIN_TS], fin_no=g[f.FIN_NO], fins=g[f.FINS], fin_acked_ns=g[f.FIN_ACKED_TS], fin_last_ns=g[f.FIN_LAST_TS],
+        fin_ns=g[f.FIN_TS], fin_no=g[f.FIN_NO], fins=g[f.FINS], fin_acked_ns=g[f.FIN_ACKED_TS],
+        fin_last_ns=g[f.FIN_LAST_TS],
         rst_ns=g[f.RST_TS], rst_no=g[f.RST_NO], rsts=g[f.RSTS],
         state=STATES[g[f.STATE]], state_ns=g[f.STATE_TS], ttl=g[f.TTL_SEEN],
     )  # fmt: skip

@@ -72,9 +72,7 @@ _TRANSITIONS: dict[int, dict[int, int]] = {
 }
 
 #: The machine: `TRANSITIONS[event][state]` is the next state.
-TRANSITIONS = [
-    [_TRANSITIONS[event].get(state, state) for state in range(N_STATES)] for event in range(len(EVENTS))
-]
+TRANSITIONS = [[_TRANSITIONS[event].get(state, state) for state in range(N_STATES)] for event in range(len(EVENTS))]
 
 # Zeek's endpoint states (src/analyzer/protocol/tcp), from which conn_state is derived.
 Z_INACTIVE, Z_SYN_SENT, Z_SYN_ACK_SENT, Z_PARTIAL, Z_ESTABLISHED, Z_CLOSED, Z_RESET = range(7)
@@ -83,7 +81,7 @@ Z_INACTIVE, Z_SYN_SENT, Z_SYN_ACK_SENT, Z_PARTIAL, Z_ESTABLISHED, Z_CLOSED, Z_RE
 LETTERS = ".^sShHaAdDfFrRtTwWgGqQiI"
 
 
-def conn_state(client: int, server: int, history: str, data: bool) -> str:
+def conn_state(client: int, server: int, history: str, data: bool) -> str:  # noqa: PLR0911 - one return a state
     """Zeek's `conn_state` from both sides' Zeek states; `data` tells whether either side sent any payload."""
     client_quiet = client in (Z_INACTIVE, Z_PARTIAL)
     server_quiet = server in (Z_INACTIVE, Z_PARTIAL)
@@ -95,7 +93,9 @@ def conn_state(client: int, server: int, history: str, data: bool) -> str:
         if not server_quiet:
             return "RSTO"
         letters = history.removeprefix("^")
-        aborted = letters.startswith("S") and "R" in letters and not set(letters[1 : letters.index("R")]) & set("HAFGIQ")
+        aborted = (
+            letters.startswith("S") and "R" in letters and not set(letters[1 : letters.index("R")]) & set("HAFGIQ")
+        )
         return "RSTOS0" if aborted else "OTH"
     if client == Z_CLOSED and server == Z_CLOSED:
         return "SF"

@@ -8,6 +8,8 @@ may end anywhere. Retransmissions, out-of-order segments and keepalive probes fo
 `tcp_analyze_sequence_number`), endpoint states RFC 9293 (`states`), history and Zeek states Zeek's TCP analyzer.
 """
 
+# ruff: noqa: PLR0911, PLR0912, PLR0915, PLR0917, PLR1714, SIM109
+# One hot loop in one function, and chains of `==`, are what the compiler makes fast.
 from __future__ import annotations
 
 from typing import Any
@@ -22,9 +24,9 @@ from analyzer.capture.columns import (
     FLAGS,
     LEN,
     MARKS,
+    N_COLUMNS,
     NO,
     PATH,
-    N_COLUMNS,
     RST,
     SEQ,
     SPORT,
@@ -141,8 +143,8 @@ from analyzer.tcp.fields import (
     WAKE_GAP,
     WAKE_NO,
     WAKE_TS,
-    ZERO_WINDOWS,
     ZEEK,
+    ZERO_WINDOWS,
 )
 from analyzer.tcp.sequence import delta32, extend
 from analyzer.tcp.states import (
@@ -314,7 +316,9 @@ def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any) ->
     return from_client
 
 
-def classify(rows: Any, c: int, s: int, p: int, flags: int, position: int, size: int, length: int, win: int, ts: int) -> int:
+def classify(
+    rows: Any, c: int, s: int, p: int, flags: int, position: int, size: int, length: int, win: int, ts: int
+) -> int:
     """tshark's verdict on one segment of side `s`, before the row takes the segment in."""
     if rows[s + SEEN] != 2:
         if rows[s + SEEN] == 1 and length > 0 and position + length <= rows[s + UNA]:
@@ -359,7 +363,10 @@ def track(
     uids: Any,
     kinds: Any,
 ) -> None:
-    """Take `n` segments in. `rows` must have zeroed room for `n` more, `index` (of `mask` + 1, a power of two) stay half empty."""
+    """Take `n` segments in.
+
+    `rows` must have zeroed room for `n` more; `index`, of `mask` + 1 entries, a power of two, must stay half empty.
+    """
     for k in range(n):
         q = k * N_COLUMNS
         ts = packets[q + TS]
@@ -434,7 +441,14 @@ def track(
         # ---- history (Zeek)
         bits = (1 if flags & SYN else 0) + (1 if flags & FIN else 0) + (1 if flags & RST else 0)
         if bits > 1:
-            once_letter(rows, c, s, 1 if flags & FIN and flags & RST else 2, L_FIN_RST if flags & FIN and flags & RST else L_MULTI, upper)
+            once_letter(
+                rows,
+                c,
+                s,
+                1 if flags & FIN and flags & RST else 2,
+                L_FIN_RST if flags & FIN and flags & RST else L_MULTI,
+                upper,
+            )
         elif flags & SYN:
             bit = 4 if flags & ACK_FLAG else 8
             if not rows[s + HIST_BITS] & bit or (rows[s + ISN] >= 0 and rows[s + ISN] != seq):
@@ -545,7 +559,13 @@ def track(
                     rows[p + UNACKED_RETX] = 0
                     rows[p + UNACKED_TS] = ts if ack < rows[p + NXT] else 0
                     rows[p + DUP_ACKS] = 0
-                elif length == 0 and ack == rows[s + LAST_ACK_NO] and packets[q + WIN] == rows[s + LAST_WIN] and ack < rows[p + NXT] and not flags & (SYN | FIN):
+                elif (
+                    length == 0
+                    and ack == rows[s + LAST_ACK_NO]
+                    and packets[q + WIN] == rows[s + LAST_WIN]
+                    and ack < rows[p + NXT]
+                    and not flags & (SYN | FIN)
+                ):
                     rows[p + DUP_ACKS] += 1
                     kind |= K_DUP_ACK
                 rows[s + LAST_ACK_NO] = ack
@@ -606,13 +626,17 @@ def track(
                 rows[c + END_BY] = 3 if from_client else 4
                 rows[c + END_TS] = ts
                 rows[c + END_NO] = number
-            if not from_client and rows[c + WAKE_TS] > 0 and rows[s + SIDE_LAST_TS] < rows[c + WAKE_TS] and rows[c + RST_GAP] == 0:
+            if (
+                not from_client
+                and rows[c + WAKE_TS] > 0
+                and rows[s + SIDE_LAST_TS] < rows[c + WAKE_TS]
+                and rows[c + RST_GAP] == 0
+            ):
                 rows[c + RST_GAP] = rows[c + WAKE_GAP]
         else:
             rows[s + TTL_SEEN] = packets[q + TTL]
         rows[s + SIDE_LAST_TS] = ts
-        if ts > rows[c + LAST_TS]:
-            rows[c + LAST_TS] = ts
+        rows[c + LAST_TS] = max(rows[c + LAST_TS], ts)
         rows[c + LAST_NO] = number
         uids[k] = rows[c + UID]
         kinds[k] = kind
@@ -627,7 +651,8 @@ def reindex(rows: Any, n: int, index: Any, mask: int) -> None:
         if rows[c + GONE]:
             continue
         slot = (
-            mix(rows[c + C_HI], rows[c + C_LO], rows[c + C_PORT]) ^ mix(rows[c + S_HI], rows[c + S_LO], rows[c + S_PORT])
+            mix(rows[c + C_HI], rows[c + C_LO], rows[c + C_PORT])
+            ^ mix(rows[c + S_HI], rows[c + S_LO], rows[c + S_PORT])
         ) & mask
         while index[slot] != 0:
             slot = (slot + 1) & mask

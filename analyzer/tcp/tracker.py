@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import sys
 from functools import cache
@@ -60,6 +61,9 @@ class Table:
             self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         else:
             self._map.resize(size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without huge pages only is slower
+                self._map.madvise(mmap.MADV_HUGEPAGE)
         self.array = np.frombuffer(self._map, np.int64)
 
 
@@ -79,7 +83,7 @@ class Tracker:
         self._transitions: Any = [state for states in TRANSITIONS for state in states]
 
     def feed(self, segments: Any, n: int, compiled: bool) -> tuple[Any, Any]:
-        """Take in `n` segments, their columns end to end; returns each one's `UID` and classification (`fields.K_…`)."""
+        """Take in `n` segments, columns end to end; returns each one's `UID` and classification (`fields.K_…`)."""
         if compiled and not self.compiled:
             self._to_arrays()
         elif not compiled and self.compiled:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
 from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
+from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import Connections
 
@@ -94,6 +95,9 @@ class Story:
 def event_text(event: Event) -> str:
     """One line for a person: a trace line without its prefix, a platform line shortened, the first line of the rest."""
     line = event.text.split("\n", 1)[0].strip()
+    if event.layer == "lambda" and event.kind in ("start", "end", "report") and event.request_id:
+        duration = event.attrs.get("duration_ns")
+        return f"{event.kind.upper()} {event.request_id[:8]}…" + (f" after {seconds(duration)}" if duration else "")
     if event.layer == "grpc" and event.tracer and " | " in line:
         line = line.split(f"| {event.tracer} | ", 1)[-1]
     return " ".join(line.split())

@@ -122,8 +122,8 @@ def _keepalive(found: Recognised, text: str) -> None:
     rest = _subject(found, text)
     if found.remote is None and found.number is not None:
         rest = text
+    _first(found, rest, _KEEPALIVE)
     for key in ("interval_ms", "timeout_ms"):
-        _first(found, rest, _KEEPALIVE)
         if key in found.attrs:
             found.attrs[key] = int(str(found.attrs[key]))
 

@@ -1,0 +1,280 @@
+"""The command line: options in, one call, text out. No logic lives here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analyzer.model.problems import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analyzer.report.style import Style
+    from analyzer.trace import Trace
+
+EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
+#: Text that goes to a file or a pipe is laid out for this many columns.
+PIPED_WIDTH = 120
+LEAST_WIDTH = 60
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Diagnose dying connections of serverless functions from captures, gRPC traces and Lambda logs.",
+    epilog="Start with: analyze diagnose FOLDER",
+)
+
+
+class Format(StrEnum):
+    """What a command writes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Level(StrEnum):
+    """Severity at which `--fail-on` fails."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs.", show_default=False)]
+FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")]
+OutputOption = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")]
+FailOption = Annotated[Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Options of the whole program."""
+    if version:
+        from analyzer import __version__
+
+        typer.echo(f"analyze {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def diagnose(
+    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False,
+) -> None:  # fmt: skip
+    """Read anything, recognise it, correlate it, say what happened: the main job.
+
+    Example: analyze diagnose captures/frozen-keepalive
+    """
+    _run(paths, frozenset(("pcap", "log")), format_, output, all_, fail_on, quiet)
+
+
+@app.command()
+def pcap(
+    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False,
+) -> None:  # fmt: skip
+    """Packets to connections, endpoint states, and what packets alone can prove.
+
+    Example: analyze pcap server.pcap
+    """
+    _run(paths, frozenset(("pcap",)), format_, output, all_, fail_on, quiet)
+
+
+@app.command("grpc-log")
+def grpc_log(
+    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False,
+) -> None:  # fmt: skip
+    """A gRPC trace (bare, or inside a Lambda export) to transports, pings, calls, findings.
+
+    Example: analyze grpc-log trace.log
+    """
+    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet)
+
+
+@app.command("lambda-log")
+def lambda_log(
+    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False,
+) -> None:  # fmt: skip
+    """Lambda logs to environments, invocations, freezes, findings.
+
+    Example: analyze lambda-log export.json
+    """
+    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet)
+
+
+@app.command()
+def timeline(
+    connection: Annotated[str, typer.Argument(metavar="CONN", help="C7, or the client's ip:port.")],
+    paths: Paths,
+    output: OutputOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="Do not fold runs of ordinary segments and lines.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """One connection, every source, in order; `-o x.png|svg|pdf` draws it.
+
+    Example: analyze timeline C1 captures/zombie-fin-wait-2 -o c1.png
+    """
+
+    def work() -> None:
+        trace = _read(paths, frozenset(("pcap", "log")), quiet)
+        try:
+            trace.index(connection)
+        except KeyError as error:
+            raise InputError(str(error.args[0])) from error
+        if output and Path(output).suffix.lower() in (".png", ".svg", ".pdf"):
+            from analyzer.plot import timeline as draw
+            from analyzer.streams import whole_file
+
+            figure = draw(trace, connection)
+            with whole_file(output) as f:
+                figure.savefig(f, format=Path(output).suffix.lower()[1:])
+            return
+        from analyzer.report.timeline import timeline_text
+
+        _write(timeline_text(trace, connection, _style(output), everything=all_), output)
+
+    _guarded(work)
+
+
+@app.command()
+def explain(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="A code such as K101, or a name.")],
+) -> None:
+    """What a rule means, why it matters, what to do, and a rendered example.
+
+    Example: analyze explain K101
+    """
+
+    def work() -> None:
+        from analyzer.report.explain import explanation
+
+        _write(explanation(rule, _style(None)), None)
+
+    _guarded(work)
+
+
+# ---- shared
+
+
+def _run(
+    paths: list[str], kinds: frozenset[str], format_: Format, output: str | None, all_: bool, fail_on: Level | None, quiet: bool
+) -> None:
+    def work() -> None:
+        trace = _read(paths, kinds, quiet)
+        if format_ is Format.JSON:
+            from analyzer.report.document import dumps
+
+            _write(dumps(trace.document()), output)
+        else:
+            from analyzer.report.text import report
+
+            _write(report(trace.story, trace.findings, _style(output), everything=all_), output)
+        if fail_on is not None:
+            from analyzer.model.findings import Severity
+
+            if any(f.severity >= Severity[fail_on.value.upper()] for f in trace.findings):
+                raise typer.Exit(EXIT_FINDINGS)
+
+    _guarded(work)
+
+
+def _read(paths: list[str], kinds: frozenset[str], quiet: bool) -> Trace:
+    from analyzer.trace import read
+
+    return read(*paths, kinds=kinds, progress=None if quiet else _progress())
+
+
+def _progress() -> Any:
+    """A line on standard error for long work, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+    from time import monotonic
+
+    began = shown = monotonic()
+
+    def report(done_bytes: int, records: int) -> None:
+        nonlocal shown
+        now = monotonic()
+        if now - began > 1 and now - shown > 0.2:
+            shown = now
+            rate = records / (now - began)
+            sys.stderr.write(f"\r{records:,} packets, {done_bytes / 1e6:,.0f} MB, {rate:,.0f} packets/s\x1b[K")
+            sys.stderr.flush()
+
+    return report
+
+
+def _style(output: str | None) -> Style:
+    from analyzer.report.style import Style
+
+    terminal = sys.stdout.isatty() and output is None
+    width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if terminal or "COLUMNS" in os.environ else PIPED_WIDTH
+    return Style(width=max(width, LEAST_WIDTH), colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+
+
+def _write(text: str | bytes, output: str | None) -> None:
+    data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+    if output is None or output == "-":
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    elif Path(output).exists() and not Path(output).is_file():
+        Path(output).write_bytes(data)  # a device or a pipe: there is nothing to replace
+    else:
+        from analyzer.streams import whole_file
+
+        with whole_file(output) as f:
+            f.write(data)
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Run a command's work; turn what can go wrong into one line and the contract's exit status."""
+    try:
+        work()
+    except InputError as error:
+        _fail(str(error), EXIT_USAGE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        _fail(f"{error.filename or ''}{': ' if error.filename else ''}{error.strerror or error}", EXIT_USAGE)
+    except KeyboardInterrupt:
+        _fail("interrupted", EXIT_INTERRUPTED)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if os.environ.get("ANALYZER_DEBUG"):
+            raise
+        _fail(f"internal error: {type(error).__name__}: {error} (ANALYZER_DEBUG=1 shows where; please report it)", EXIT_INTERNAL)
+
+
+def _fail(message: str, code: int) -> None:
+    from analyzer.report.escape import terminal
+
+    typer.echo(f"analyze: {terminal(message)}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="analyze")
+
+
+if __name__ == "__main__":
+    main()

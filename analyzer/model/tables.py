@@ -1,0 +1,182 @@
+"""The tables of the Python API: every column with its dtype and meaning, and how rows become a DataFrame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIME = "datetime64[ns, UTC]"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `dtype` as pandas names it (`object` holds lists)."""
+
+    name: str
+    dtype: str
+    doc: str
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """`name dtype meaning` a line; dtypes abbreviated: time, str, int, float, bool, list."""
+    names = {"time": TIME, "str": "str", "int": "Int64", "float": "float64", "bool": "bool", "list": "object"}
+    rows = (line.strip().split(None, 2) for line in text.strip().splitlines())
+    return tuple(Column(name, names[kind], doc) for name, kind, doc in rows)
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "sources": _columns("""
+        id str source id, s1 … by path
+        path str as given
+        kind str pcap, grpc-log or lambda-log
+        format str the recognised shape
+        records int packets or log events
+        first time aligned time of the first record
+        last time aligned time of the last record
+        clocks list the source's clocks: name, reference, offset_ms, error_ms, drift_ppm, anchors
+        problems list what could not be read: ref, what
+    """),
+    "environments": _columns("""
+        id str log stream name; inferred-N where the export lost it
+        log_group str log group, where known
+        first time first sign of life
+        last time last sign of life
+        invocations int number of invocations
+        inferred bool whether the environment is inferred rather than named
+    """),
+    "invocations": _columns("""
+        environment str environment id
+        request_id str AWS request id
+        ordinal int 1 for the first run of this request id in this environment
+        start time START line
+        end time REPORT line; missing while unfinished
+        duration_ms float as REPORT says, ms
+        status str success, error, timeout, crash or unknown
+        cold_start bool whether the environment was initialised for it
+    """),
+    "freezes": _columns("""
+        environment str environment id
+        start time last sign of life before
+        end time first sign of life after
+        seconds float length, s
+        error_ms float how far either end may be off, ms
+        from str what it was derived from (platform: START and REPORT lines)
+    """),
+    "connections": _columns("""
+        id str C1 … by first packet
+        client str ip:port at the capture point nearest the client
+        server str ip:port there
+        seen_as list per source: source, client, server (NAT)
+        opened time first packet
+        closed time last packet, missing while open
+        duration_s float first to last packet, s
+        client_packets int at the point that saw most
+        server_packets int likewise
+        client_bytes int payload by sequence space: a retransmission counts once
+        server_bytes int likewise
+        client_retransmits int as tshark's tcp.analysis.retransmission counts
+        server_retransmits int likewise
+        missed_bytes int sequence space that the capture never saw
+        conn_state str Zeek's conn_state
+        history str Zeek's history letters
+        client_state str RFC 9293 state at the end of the capture, as far as packets prove it
+        server_state str likewise
+        ended_by str client-fin, server-fin, client-rst or server-rst: the first segment that began the end
+        handshake_rtt_ms float SYN to the client's ACK of the SYN-ACK, ms
+        longest_idle_s float longest silence between two packets, s
+        names list host names of the server
+        sources list source ids that saw it
+        environment str environment behind the client, where tied
+        transports list gRPC transports tied to it
+    """),
+    "transports": _columns("""
+        id str environment/pid/tracer/number
+        environment str environment id
+        pid int process id as logged
+        dialect str grpc-js
+        remote str ip:port
+        connection str the TCP connection tied to it
+        opened time connected
+        closed time first line that ended it
+        closed_by str goaway, keepalive-timeout, socket-error or close
+    """),
+    "pings": _columns("""
+        transport str transport id
+        connection str connection id, where tied
+        sent time ping line
+        acked time answer line
+        timed_out time timeout line
+        timeout_ms int configured timeout, ms
+        running_ms float time the environment ran between sent and timed_out, ms
+    """),
+    "calls": _columns("""
+        id str environment/pid/call/number
+        transport str transport id, where known
+        environment str environment id
+        request_id str request during which it was started
+        method str /package.Service/Method
+        start time started
+        end time ended
+        status int gRPC status code
+        details str status details
+    """),
+    "events": _columns("""
+        time time aligned time
+        source_time time raw stamp in the source's own clock
+        source str source id
+        ref str place in the source: #packet, :line or [n]
+        layer str lambda, app, grpc or tcp
+        kind str what happened
+        text str the line, or the segment in words
+        environment str environment id
+        request_id str as printed: after a thaw it may be the previous one
+        transport str gRPC transport id
+        connection str connection id
+        level str log level
+        also list refs of the same line or segment in other inputs
+    """),
+    "findings": _columns("""
+        id str F1 … by time
+        rule str code
+        name str rule name
+        severity str error, warning or info
+        confidence str certain, likely or possible
+        title str headline
+        time time of the primary evidence
+        connection str connection id; missing where the rule is about an environment or server
+        connections list all connections concerned
+        transport str gRPC transport id
+        environment str environment id
+        request_ids list requests concerned
+        caused_by list findings that caused it
+        silence_s float longest silence drawn, s
+        why str the reasoning
+        ruled_out list rivals and why they were rejected
+        help str what to change
+        upgrade str what evidence would settle it
+    """),
+}
+
+
+def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a DataFrame with exactly the table's columns and dtypes."""
+    import pandas as pd
+
+    out = {}
+    for column in TABLES[table]:
+        values = [row.get(column.name) for row in rows]
+        if column.dtype == TIME:
+            if values and any(isinstance(v, str) for v in values):
+                out[column.name] = pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).dt.as_unit("ns")
+            else:
+                out[column.name] = pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
+        elif column.dtype == "str":
+            out[column.name] = pd.Series(values, dtype="str")
+        elif column.dtype == "object":
+            out[column.name] = pd.Series(values, dtype="object")
+        else:
+            out[column.name] = pd.Series(values, dtype=column.dtype)  # type: ignore[call-overload]
+    return pd.DataFrame(out)

@@ -1,0 +1,199 @@
+"""The JSON document (`analyzer/1`): complete, stable, described by `analyzer/model/schema/analyzer-1.json`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from analyzer.model.findings import Finding
+from analyzer.model.times import MS, SECOND, iso
+from analyzer.timeline.story import Story
+
+SCHEMA = "analyzer/1"
+
+
+def dumps(content: dict[str, Any]) -> bytes:
+    """The document as bytes: UTF-8, indented, with a line end; lone surrogates from hostile input are replaced."""
+    import orjson
+
+    try:
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        import json
+
+        return json.dumps(content, indent=2, ensure_ascii=True).encode() + b"\n"
+
+
+def _iso(ns: int | None) -> str | None:
+    return iso(ns) if ns is not None else None
+
+
+def _ms(ns: int | None) -> float | None:
+    return round(ns / MS, 6) if ns is not None else None
+
+
+def document(story: Story, findings: list[Finding]) -> dict[str, Any]:
+    """Everything, as JSON types. The same input gives the same document."""
+    return {
+        "schema": SCHEMA,
+        "sources": sources(story),
+        "environments": environments(story),
+        "invocations": invocations(story),
+        "freezes": freezes(story),
+        "connections": connections(story),
+        "transports": transports(story),
+        "pings": pings(story),
+        "calls": calls(story),
+        "findings": [finding(story, f) for f in findings],
+        "summary": summary(story, findings),
+    }
+
+
+def sources(story: Story) -> list[dict[str, Any]]:
+    """Inputs with their clocks and problems."""
+    return [
+        {
+            "id": s.id, "path": s.path, "kind": s.kind, "format": s.format, "records": s.records,
+            "first": _iso(s.first_ns), "last": _iso(s.last_ns),
+            "clocks": [
+                {
+                    "name": c.name, "reference": c.reference, "offset_ms": _ms(c.offset_ns), "error_ms": _ms(c.error_ns),
+                    "drift_ppm": c.drift_ppm, "anchors": c.anchors,
+                }
+                for c in s.clocks
+            ],
+            "problems": [{"ref": p.ref, "what": p.what} for p in s.problems],
+        }
+        for s in story.sources
+    ]  # fmt: skip
+
+
+def environments(story: Story) -> list[dict[str, Any]]:
+    """Execution environments."""
+    return [
+        {
+            "id": e.id, "log_group": e.log_group, "first": _iso(e.first_ns), "last": _iso(e.last_ns),
+            "invocations": e.invocations, "inferred": e.inferred,
+        }
+        for e in story.environments
+    ]  # fmt: skip
+
+
+def invocations(story: Story) -> list[dict[str, Any]]:
+    """Invocations, by start."""
+    return [
+        {
+            "environment": i.environment, "request_id": i.request_id, "ordinal": i.ordinal, "start": _iso(i.start_ns),
+            "end": _iso(i.end_ns), "duration_ms": _ms(i.duration_ns), "status": i.status, "cold_start": i.cold_start,
+        }
+        for i in story.invocations
+    ]  # fmt: skip
+
+
+def freezes(story: Story) -> list[dict[str, Any]]:
+    """Freezes, by start."""
+    return [
+        {
+            "environment": z.environment, "start": _iso(z.start_ns), "end": _iso(z.end_ns),
+            "seconds": round(z.length_ns / SECOND, 9), "error_ms": _ms(z.error_ns), "from": z.source,
+        }
+        for z in story.freezes
+    ]  # fmt: skip
+
+
+def connections(story: Story) -> list[dict[str, Any]]:
+    """One row a connection; counts are those of the capture point that saw most of it."""
+    return [connection(story, k) for k in range(len(story.connections))]
+
+
+def connection(story: Story, k: int) -> dict[str, Any]:
+    """Connection `k` as the contract has it."""
+    cs = story.connections
+    r = cs.record(k)
+    offset = cs.points[cs.fullest(k)].clock.offset_ns or 0
+    rtt = r.established_ns - r.syn_ns if r.syn_ns and r.established_ns else None
+    closed = r.last_ns if r.ended_by else None
+    return {
+        "id": cs.id(k), "client": cs.client(k), "server": cs.server(k),
+        "seen_as": [
+            {"source": cs.points[p].source.id, "client": cs.record(k, p).client, "server": cs.record(k, p).server}
+            for p in cs.seen_at(k)
+        ],
+        "opened": _iso(r.first_ns + offset), "closed": _iso(closed + offset) if closed else None,
+        "duration_s": round((r.last_ns - r.first_ns) / SECOND, 9),
+        "client_packets": r.a.packets, "server_packets": r.b.packets, "client_bytes": r.a.payload, "server_bytes": r.b.payload,
+        "client_retransmits": r.a.retransmits, "server_retransmits": r.b.retransmits, "missed_bytes": r.missed,
+        "conn_state": r.conn_state, "history": r.history, "client_state": r.a.state, "server_state": r.b.state,
+        "ended_by": r.ended_by, "handshake_rtt_ms": _ms(rtt), "longest_idle_s": round(r.idle_ns / SECOND, 9),
+        "names": [], "sources": [cs.points[p].source.id for p in cs.seen_at(k)],
+        "environment": cs.environment.get(k), "transports": cs.transports.get(k, []),
+    }  # fmt: skip
+
+
+def transports(story: Story) -> list[dict[str, Any]]:
+    """gRPC transports."""
+    return [
+        {
+            "id": t.id, "environment": t.environment, "pid": int(t.pid) if t.pid and t.pid.isdigit() else None,
+            "dialect": t.dialect, "remote": t.remote, "connection": t.connection,
+            "opened": _iso(t.opened_ns), "closed": _iso(t.closed_ns), "closed_by": t.closed_by,
+        }
+        for t in story.transports
+    ]  # fmt: skip
+
+
+def pings(story: Story) -> list[dict[str, Any]]:
+    """Keepalive pings."""
+    connection_of = {t.id: t.connection for t in story.transports}
+    return [
+        {
+            "transport": p.transport, "connection": connection_of[p.transport], "sent": _iso(p.sent_ns), "acked": _iso(p.acked_ns),
+            "timed_out": _iso(p.timed_out_ns), "timeout_ms": p.timeout_ms, "running_ms": _ms(p.running_ns),
+        }
+        for p in story.pings
+    ]  # fmt: skip
+
+
+def calls(story: Story) -> list[dict[str, Any]]:
+    """RPCs."""
+    return [
+        {
+            "id": c.id, "transport": c.transport, "environment": c.environment, "request_id": c.request_id, "method": c.method,
+            "start": _iso(c.start_ns), "end": _iso(c.end_ns), "status": c.status, "details": c.details,
+        }
+        for c in story.calls
+    ]  # fmt: skip
+
+
+def finding(story: Story, f: Finding) -> dict[str, Any]:
+    """A finding with its evidence."""
+    return {
+        "id": f.id, "rule": f.rule, "name": f.name, "severity": f.severity.word, "confidence": f.confidence.word, "title": f.title,
+        "time": _iso(f.time_ns), "connection": f.connection, "connections": f.connections, "transport": f.transport,
+        "environment": f.environment, "request_ids": f.request_ids, "caused_by": f.caused_by,
+        "evidence": [
+            {
+                "source": e.source, "ref": e.ref, "time": _iso(e.time_ns), "source_time": _iso(e.source_ns), "text": e.text,
+                "note": e.note, "primary": e.primary, "also": [{"source": s, "ref": r} for s, r in e.also],
+            }
+            for e in f.evidence
+        ],
+        "silence_s": round(f.silence_ns / SECOND, 9), "why": f.why, "ruled_out": f.ruled_out, "help": f.help, "upgrade": f.upgrade,
+        "clock": f.clock,
+    }  # fmt: skip
+
+
+def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
+    """Counts per rule and severity, and what was read."""
+    return {
+        "rules": dict(sorted(Counter(f.rule for f in findings).items())),
+        "severities": dict(sorted(Counter(f.severity.word for f in findings).items())),
+        "sources": len(story.sources),
+        "records": sum(s.records for s in story.sources),
+        "connections": len(story.connections),
+        "environments": len(story.environments),
+        "invocations": len(story.invocations),
+        "log_events": len(story.events),
+        "aligned": story.aligned or not (story.connections.points and story.events),
+        "skipped": [{"path": path, "why": why} for path, why in story.skipped],
+    }

@@ -1,0 +1,19 @@
+"""Colour as a second signal: text is complete without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_CODES = {"error": "1;31", "warning": "1;33", "info": "1;36", "dim": "2", "bold": "1", "blue": "34", "green": "32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How wide, and whether in colour. `local` shows times in the machine's zone instead of UTC."""
+
+    width: int = 100
+    colour: bool = False
+
+    def paint(self, text: str, role: str) -> str:
+        """`text` in the colour of a role, where colour is on."""
+        return f"\x1b[{_CODES[role]}m{text}\x1b[0m" if self.colour and text else text

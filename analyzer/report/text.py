@@ -1,0 +1,277 @@
+"""Findings and summaries for a person, as plain text of a given width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+
+import numpy as np
+
+from analyzer.model.findings import Evidence, Finding
+from analyzer.model.times import MS, SECOND, iso, seconds
+from analyzer.report.escape import clip, terminal
+from analyzer.report.style import Style
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.story import Story
+
+GUTTER = "   |"
+MARK = " > |"
+#: Connections shown in a summary; `--all` shows the rest.
+SHOWN = 12
+
+
+def finding(story: Story, item: Finding, style: Style) -> str:
+    """One finding: headline, where, the evidence in order of time with silence drawn, why, what was ruled out, help."""
+    head = f"{item.severity.word}[{item.rule}]"
+    lines = [style.paint(head, item.severity.word) + style.paint(f": {terminal(item.title)}", "bold")]
+    lines += _where(story, item, style)
+    lines.append(GUTTER)
+    lines += _evidence(story, item, style)
+    lines.append(GUTTER)
+    notes = [("why", item.why), ("ruled out", "; ".join(item.ruled_out)), ("clock", item.clock), ("help", item.help)]
+    notes += [("would settle it", item.upgrade), ("caused by", ", ".join(item.caused_by))]
+    for name, text in notes:
+        if text:
+            lines += _note(name, terminal(text), style)
+    lines += _note("confidence", f"{item.confidence.word} · analyze explain {item.rule}", style)
+    return "\n".join(lines)
+
+
+def _where(story: Story, item: Finding, style: Style) -> list[str]:
+    parts = [item.id] if item.id else []
+    if item.connection:
+        k = int(item.connection[1:]) - 1
+        parts.append(f"{item.connection} {story.connections.client(k)} → {story.connections.server(k)}")
+    if item.transport:
+        t = story.transport(item.transport)
+        parts.append(f"transport ({t.number})" + ("" if item.connection else f" to {t.remote}"))
+    if item.environment:
+        parts.append(f"env {short_environment(item.environment)}")
+    if item.request_ids:
+        parts.append(f"request {item.request_ids[0][:8]}…" + (f" and {len(item.request_ids) - 1} more" if len(item.request_ids) > 1 else ""))
+    parts.append(iso(item.time_ns)[:23] + "Z")
+    wrapped = textwrap.wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
+    return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
+
+
+def short_environment(name: str) -> str:
+    """A log stream name without most of its hash."""
+    return name[:-24] + "…" if len(name) > 40 and "]" in name else name
+
+
+def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
+    if not item.evidence:
+        return []
+    zero = item.evidence[0].time_ns
+    labels = [f"{clip(story.source(e.source).label, 24)}{_ref(e)}" for e in item.evidence]
+    gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
+    column = min(max(len(label) for label in labels), max(style.width // 3, 16))
+    out: list[str] = []
+    silences = sorted(item.silences, key=lambda s: s.start_ns)
+    for number, (e, label) in enumerate(zip(item.evidence, labels, strict=True)):
+        while silences and e.time_ns >= silences[0].end_ns - 100 * MS and number:
+            out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(clip(terminal(silences.pop(0).text), style.width - gutter - 10), 'dim')}")
+        offset = f"{(e.time_ns - zero) / SECOND:{gutter}.6f}"
+        text = terminal(e.text) + (f"  {style.paint(terminal(e.note), 'dim')}" if e.note and not style.colour else "")
+        room = style.width - gutter - column - 18
+        if room < 20:  # a narrow terminal: the text goes below its place
+            out.append(f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, style.width - gutter - 16)}")
+            out.append(f"{GUTTER} {' ' * gutter}  {clip(text, style.width - gutter - 7)}")
+            continue
+        if style.colour and e.note:
+            body = clip(terminal(e.text), max(room - len(e.note) - 2, 20)) + "  " + style.paint(terminal(e.note), "dim")
+        else:
+            body = _fit(terminal(e.text), terminal(e.note), room)
+        out.append(f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, column):<{column}}  {body}".rstrip())
+    return out
+
+
+def _fit(text: str, note: str, room: int) -> str:
+    if not note:
+        return clip(text, room)
+    keep = max(room - len(note) - 2, room // 2)
+    return clip(f"{clip(text, keep)}  {note}", room)
+
+
+def _ref(e: Evidence) -> str:
+    return e.ref
+
+
+def _note(name: str, text: str, style: Style) -> list[str]:
+    indent = " " * (len(name) + 7)
+    wrapped = textwrap.wrap(text, max(style.width - len(indent), 30), break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"   = {style.paint(name, 'bold')}: {wrapped[0]}", *(f"{indent}{line}" for line in wrapped[1:])]
+
+
+# ---- summaries
+
+
+def report(story: Story, findings: list[Finding], style: Style, everything: bool = False) -> str:
+    """What a command prints: sources, findings with the worst first, then what else there is."""
+    blocks = [sources(story, style)]
+    worst = sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
+    seen: Counter[str] = Counter()
+    folded: Counter[str] = Counter()
+    for item in worst:
+        seen[item.rule] += 1
+        if seen[item.rule] > 3 and not everything:
+            folded[item.rule] += 1
+            continue
+        blocks.append(finding(story, item, style))
+    if folded:
+        blocks.append("\n".join(f"… {count} more of {rule} (`--all` shows them)" for rule, count in sorted(folded.items())))
+    if story.invocations:
+        blocks.append(environments(story, style))
+    if story.transports:
+        blocks.append(transports(story, style, everything))
+    if len(story.connections):
+        blocks.append(connections(story, findings, style, everything))
+    blocks.append(verdict(story, findings, style))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def sources(story: Story, style: Style) -> str:
+    """What was read, how the clocks stand, what could not be read."""
+    lines = []
+    for s in story.sources:
+        clock = s.clocks[0] if s.clocks else None
+        if clock is None:
+            state = "no time stamps"
+        elif clock.reference:
+            state = "reference clock"
+        elif clock.offset_ns is None:
+            state = "clock unaligned"
+        elif clock.anchors or clock.error_ns:
+            state = f"clock {clock.offset_ns / MS:+.1f} ms ± {(clock.error_ns or 0) / MS:.1f} ms"
+        else:
+            state = ""
+        count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}"
+        lines.append(clip(f"{terminal(s.label)}: {s.format}, {count}{', ' + state if state else ''}", style.width))
+        lines += [clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width) for p in s.problems[:5]]
+        if len(s.problems) > 5:
+            lines.append(f"    … {len(s.problems) - 5} more problems")
+    if story.skipped:
+        names = ", ".join(terminal(path.rsplit("/", 1)[-1]) for path, _ in story.skipped)
+        lines += textwrap.wrap(f"skipped (no input): {names}", style.width, subsequent_indent="    ", break_long_words=False)
+    if story.connections.points and story.events and not story.aligned:
+        lines += textwrap.wrap(
+            "logs and captures could not be aligned (nothing in both names the same moment): they are shown apart, "
+            "and nothing is concluded from their order",
+            style.width, subsequent_indent="    ",
+        )  # fmt: skip
+    return "\n".join(style.paint(line, "dim") for line in lines)
+
+
+def environments(story: Story, style: Style) -> str:
+    """One line an environment: invocations, how they ended, how long it was frozen."""
+    lines = [style.paint("environments", "bold")]
+    rows = []
+    for e in story.environments:
+        mine = [i for i in story.invocations if i.environment == e.id]
+        bad = Counter(i.status for i in mine if i.status not in ("success", "unknown"))
+        frozen = sum(z.length_ns for z in story.freezes_of(e.id))
+        longest = max((z.length_ns for z in story.freezes_of(e.id)), default=0)
+        text = f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {len(mine)} invocations"
+        text += "".join(f", {n} {status}" for status, n in sorted(bad.items()))
+        if frozen:
+            text += f", frozen {seconds(frozen)} in {len(story.freezes_of(e.id))} gaps, longest {seconds(longest)}"
+        if e.addresses:
+            text += f", {', '.join(sorted(e.addresses))}"
+        rows.append((-sum(bad.values()), clip(text, style.width)))
+    rows.sort(key=lambda r: r[0])
+    lines += [text for _, text in rows[:SHOWN]]
+    if len(rows) > SHOWN:
+        lines.append(f"  … {len(rows) - SHOWN} more")
+    return "\n".join(lines)
+
+
+def transports(story: Story, style: Style, everything: bool) -> str:
+    """One line a gRPC transport: its pings and how it ended."""
+    lines = [style.paint("gRPC transports", "bold")]
+    shown = story.transports if everything else story.transports[:SHOWN]
+    for t in shown:
+        mine = [p for p in story.pings if p.transport == t.id]
+        acked, lost = sum(p.acked is not None for p in mine), sum(p.timed_out is not None for p in mine)
+        text = f"  ({t.number}) {t.remote or '?'}: {len(mine)} pings, {acked} acked, {lost} timed out"
+        text += f", closed by {t.closed_by}" if t.closed_by else ", open at the end"
+        text += f", {t.connection}" if t.connection else ""
+        lines.append(clip(text, style.width))
+    if len(story.transports) > len(shown):
+        lines.append(f"  … {len(story.transports) - len(shown)} more (`--all` shows them)")
+    return "\n".join(lines)
+
+
+def connections(story: Story, findings: list[Finding], style: Style, everything: bool) -> str:
+    """The connections that matter: those with findings first, then the longest-lived; a count of the rest by state."""
+    cs = story.connections
+    flagged: dict[str, list[str]] = {}
+    for item in findings:
+        for c in item.connections:
+            if item.rule not in flagged.setdefault(c, []):
+                flagged[c].append(item.rule)
+    order = [int(c[1:]) - 1 for c in sorted(flagged, key=lambda c: int(c[1:]))]
+    rest = [k for k in range(min(len(cs), 10_000)) if cs.id(k) not in flagged]
+    shown = (order + rest) if everything else (order + rest)[:SHOWN]
+    lines = [style.paint(f"connections ({len(cs):,})", "bold")]
+    table = [_row(story, k, flagged.get(cs.id(k), [])) for k in shown]
+    widths = [max(len(r[c]) for r in table) for c in range(4)] if table else [0] * 4
+    for r in table:
+        left = "  ".join(f"{cell:<{w}}" for cell, w in zip(r[:4], widths, strict=True))
+        lines.append(clip(f"  {left}  {r[4]}".rstrip(), style.width))
+    if len(cs) > len(shown):
+        lines.append(f"  … {len(cs) - len(shown):,} more (`--all` shows them)")
+    lines.append(clip(f"  {_totals(story)}", style.width))
+    return "\n".join(lines)
+
+
+def _row(story: Story, k: int, rules: list[str]) -> tuple[str, str, str, str, str]:
+    cs = story.connections
+    r = cs.record(k)
+    end = r.ended_by or "open"
+    detail = f"{r.a.state} / {r.b.state}, {r.a.packets + r.b.packets:,} packets in {seconds(r.last_ns - r.first_ns)}"
+    retransmits = r.a.retransmits + r.b.retransmits
+    detail += f", {retransmits:,} retransmitted" if retransmits else ""
+    return (cs.id(k), f"{cs.client(k)} → {cs.server(k)}", f"{r.conn_state}", f"{end}", (f"[{' '.join(rules)}] " if rules else "") + detail)
+
+
+def _totals(story: Story) -> str:
+    parts = []
+    for point in story.connections.points:
+        rows = point.rows
+        if not len(rows):
+            continue
+        packets = int(rows[:, CLIENT + f.PKTS].sum() + rows[:, SERVER + f.PKTS].sum())
+        again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
+        resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
+        parts.append(f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connections reset")
+    return terminal("; ".join(parts))
+
+
+def verdict(story: Story, findings: list[Finding], style: Style) -> str:
+    """The last lines: counts, and with no finding what that is worth."""
+    if findings:
+        counts = Counter(item.severity.word for item in findings)
+        words = ", ".join(f"{counts[w]} {w}{'s' if counts[w] > 1 and w != 'info' else ''}" for w in ("error", "warning", "info") if counts[w])
+        failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
+        tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
+        return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}", "bold")
+    have = []
+    if len(story.connections):
+        have.append(f"{len(story.connections):,} connections")
+    if story.events:
+        have.append(f"{len(story.events):,} log events")
+    if story.invocations:
+        have.append(f"{len(story.invocations):,} invocations")
+    missing = []
+    if not story.connections.points:
+        missing.append("no capture: what only packets prove (closes, resets, drops) could not be looked for")
+    if not story.invocations:
+        missing.append("no platform lines: freezes are unknown")
+    if not story.transports:
+        missing.append("no gRPC trace")
+    text = f"no findings in {', '.join(have) or 'these inputs'}"
+    lines = [style.paint(text, "green")]
+    for item in missing:
+        lines += textwrap.wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""One connection's story as text: every source in order, states of both ends at each step, silence drawn, freezes marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.capture import columns as col
+from analyzer.model.times import SECOND, iso, seconds
+from analyzer.report.escape import clip, terminal
+from analyzer.report.style import Style
+from analyzer.tcp.states import (
+    ACKS_FIN, FIN_ACKED, GETS_RST, SENDS, SENDS_FIN, SENDS_RST, SENDS_SYN, SENDS_SYN_ACK, STATES, SYN_ACKED, TRANSITIONS,
+)  # fmt: skip
+from analyzer.timeline.story import event_text
+from analyzer.trace import is_notable
+
+if TYPE_CHECKING:
+    from analyzer.tcp.segments import Segment
+    from analyzer.trace import Trace
+
+#: Silences at least this long are drawn.
+DRAWN_NS = SECOND
+#: Runs of ordinary rows longer than this are folded.
+FOLD = 3
+
+SHORT = {
+    "UNKNOWN": "?", "SYN_SENT": "SYN_SENT", "SYN_RECEIVED": "SYN_RCVD", "ESTABLISHED": "ESTAB", "FIN_WAIT_1": "FIN_WAIT_1",
+    "FIN_WAIT_2": "FIN_WAIT_2", "CLOSE_WAIT": "CLOSE_WAIT", "LAST_ACK": "LAST_ACK", "TIME_WAIT": "TIME_WAIT", "CLOSING": "CLOSING",
+    "CLOSED": "CLOSED", "LISTEN": "LISTEN",
+}  # fmt: skip
+
+
+def states(segments: list[Segment]) -> list[tuple[int, int, int]]:
+    """(time, client state, server state) after each segment: the machine of `tcp.states` over merged segments."""
+    ends = {True: 0, False: 0}
+    fin_end: dict[bool, int | None] = {True: None, False: None}
+    series = []
+    for s in segments:
+        me, peer = s.from_client, not s.from_client
+        if s.rst:
+            steps = [(me, SENDS_RST), (peer, GETS_RST)]
+        else:
+            steps = [(me, (SENDS_SYN_ACK if s.flags & col.ACK_FLAG else SENDS_SYN) if s.syn else SENDS)]
+            if s.flags & col.ACK_FLAG and not s.syn:
+                steps.append((peer, SYN_ACKED))
+            if s.flags & col.ACK_FLAG and fin_end[peer] is not None and s.ack == fin_end[peer]:
+                steps += [(me, ACKS_FIN), (peer, FIN_ACKED)]
+            if s.fin:
+                fin_end[me] = s.end_seq
+                steps.append((me, SENDS_FIN))
+        for side, event in steps:
+            ends[side] = TRANSITIONS[event][ends[side]]
+        series.append((s.time_ns, ends[True], ends[False]))
+    return series
+
+
+def timeline_text(trace: Trace, connection: str, style: Style, everything: bool = False) -> str:
+    """The merged story of one connection."""
+    story = trace.story
+    k = trace.index(connection)
+    cs = story.connections
+    segments = cs.segments(k)
+    if not segments:
+        return f"{cs.id(k)}: no segments kept\n"
+    env = cs.environment.get(k)
+    zero = segments[0].time_ns
+    head = f"{cs.id(k)} {cs.client(k)} → {cs.server(k)}" + (f" · env {terminal(env)}" if env else "") + f" · from {iso(zero)[:26]}Z"
+    rows: list[tuple[int, str, str, str, bool]] = []  # time, layer, place, text, notable
+    for s, (_, a, b) in zip(segments, states(segments), strict=True):
+        place = min(s.places, key=lambda p: p.time_ns)
+        where = f"{story.source(place.source).label}#{place.no}"
+        text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
+        rows.append((s.time_ns, "pcap", where, text, is_notable(s)))
+    if env and story.aligned:
+        for e in story.events_between(zero - SECOND, segments[-1].time_ns + SECOND, env):
+            where = f"{story.source(e.source).label}{e.ref}"
+            plain = e.kind in ("trace", "channel-options", "call-sent", "call-headers", "call-pick", "resolve-start", "resolved")
+            rows.append((e.time_ns, e.layer, where, event_text(e) + (f"  [{(e.request_id or '')[:8]}]" if e.request_id else ""), not plain))
+    rows.sort(key=lambda r: r[0])
+    lines = [style.paint(clip(head, style.width), "bold"), ""]
+    lines += _body(trace, rows, style, zero, env, everything)
+    related = [f for f in trace.findings if cs.id(k) in f.connections]
+    if related:
+        lines += [""] + [clip(f"{f.severity.word}[{f.rule}] {terminal(f.title)}", style.width) for f in related]
+    return "\n".join(lines) + "\n"
+
+
+def _body(
+    trace: Trace, rows: list[tuple[int, str, str, str, bool]], style: Style, zero: int, env: str | None, everything: bool
+) -> list[str]:
+    out: list[str] = []
+    column = min(max(len(r[2]) for r in rows), max(style.width // 4, 14))
+    gaps = np.diff([r[0] for r in rows])
+    folded = 0
+    for number, (time, layer, where, text, notable) in enumerate(rows):
+        drawn = bool(number and gaps[number - 1] >= DRAWN_NS)
+        edge = drawn or number + 1 == len(rows) or (number + 1 < len(rows) and gaps[number] >= DRAWN_NS)
+        if not everything and not notable and not edge:
+            folded += 1
+            continue
+        if folded:
+            out.append(style.paint(f"{'':>12}  … {folded} more", "dim"))
+            folded = 0
+        if drawn:
+            freeze = trace.story.freeze_covering(env, rows[number - 1][0], time)
+            what = f"{seconds(int(gaps[number - 1]))}" + (f" (frozen {seconds(freeze.length_ns)})" if freeze else "") + " silence"
+            out.append(style.paint(f"{'':>12}  ⋮ {what}", "dim"))
+        out.append(clip(f"{(time - zero) / SECOND:12.6f}  {layer:<6} {clip(terminal(where), column):<{column}}  {terminal(text)}", style.width))
+    if folded:
+        out.append(style.paint(f"{'':>12}  … {folded} more", "dim"))
+    return out

@@ -1,0 +1,210 @@
+"""The result that everything shares: command line, notebook and Python API."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from analyzer.model.findings import Finding
+from analyzer.model.problems import InputError
+from analyzer.model.tables import frame
+from analyzer.report import document as doc
+from analyzer.timeline.story import Story, event_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Trace:
+    """Sources read, correlated and examined.
+
+    Tables are pandas DataFrames whose columns, dtypes and meanings are listed in `analyzer.model.tables.TABLES`; times are
+    `datetime64[ns, UTC]`, aligned to the reference clock. They are built on first use and are yours to change.
+    """
+
+    def __init__(self, story: Story, findings: list[Finding]) -> None:
+        self.story = story
+        #: List of `analyzer.model.findings.Finding`, by time.
+        self.findings = findings
+
+    def __repr__(self) -> str:
+        return (
+            f"<Trace: {len(self.story.sources)} sources, {len(self.story.connections)} connections, "
+            f"{len(self.story.events)} log events, {len(self.findings)} findings>"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from analyzer.report.style import Style
+        from analyzer.report.text import report
+
+        return f"<pre>{escape(report(self.story, self.findings, Style(width=120)))}</pre>"
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        """Inputs: one row a source."""
+        return frame("sources", doc.sources(self.story))
+
+    @cached_property
+    def environments(self) -> pd.DataFrame:
+        """Execution environments."""
+        return frame("environments", doc.environments(self.story))
+
+    @cached_property
+    def invocations(self) -> pd.DataFrame:
+        """Invocations, by start."""
+        return frame("invocations", doc.invocations(self.story))
+
+    @cached_property
+    def freezes(self) -> pd.DataFrame:
+        """Freezes between invocations, by start."""
+        return frame("freezes", doc.freezes(self.story))
+
+    @cached_property
+    def connections(self) -> pd.DataFrame:
+        """TCP connections, one row each however many captures saw it."""
+        return frame("connections", doc.connections(self.story))
+
+    @cached_property
+    def transports(self) -> pd.DataFrame:
+        """gRPC transports."""
+        return frame("transports", doc.transports(self.story))
+
+    @cached_property
+    def pings(self) -> pd.DataFrame:
+        """gRPC keepalive pings."""
+        return frame("pings", doc.pings(self.story))
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """RPCs."""
+        return frame("calls", doc.calls(self.story))
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """Events of all sources in order of time: log lines, and the TCP events of connections (see `tcp_events`)."""
+        rows = [_log_row(e) for e in self.story.events] + self._tcp_rows(range(len(self.story.connections)))
+        rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
+        return frame("events", rows)
+
+    @cached_property
+    def findings_frame(self) -> pd.DataFrame:
+        """Findings as a table, without their evidence."""
+        return frame("findings", [doc.finding(self.story, f) for f in self.findings])
+
+    def timeline(self, connection: str) -> pd.DataFrame:
+        """Everything about one connection (`C7`, or `ip:port` of its client), every segment and every log line of its environment
+        that fell into its life, in order. Raises `KeyError` for an unknown one."""
+        k = self.index(connection)
+        rows = self._tcp_rows([k], notable=False)
+        env = self.story.connections.environment.get(k)
+        if rows and env and self.story.aligned:
+            first, last = min(r["time_ns"] for r in rows), max(r["time_ns"] for r in rows)
+            for e in self.story.events_between(first - 1_000_000_000, last + 1_000_000_000, env):
+                rows.append(_log_row(e))
+        rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
+        return frame("events", rows)
+
+    def index(self, connection: str) -> int:
+        """The number behind `C7`, `ip:port` (client) or `ip:port-ip:port`; raises `KeyError`."""
+        cs = self.story.connections
+        name = connection.strip()
+        if name[:1] in "Cc" and name[1:].isdigit() and 1 <= int(name[1:]) <= len(cs):
+            return int(name[1:]) - 1
+        for k in range(len(cs)):
+            if name in (cs.client(k), f"{cs.client(k)}-{cs.server(k)}"):
+                return k
+        raise KeyError(f"no connection {connection!r}: there are C1 … C{len(cs)}" if len(cs) else "no connections in this trace")
+
+    def packet(self, ref: str) -> Any:
+        """The packet behind an evidence ref, `s2#1042` (source id and packet number), as a scapy packet.
+
+        Needs scapy (extra `scapy`). Raises `KeyError` for an unknown source or packet.
+        """
+        from analyzer.capture.scapy_bridge import packet
+
+        source_id, _, number = ref.partition("#")
+        for point in self.story.connections.points:
+            if point.source.id == source_id and number.isdigit():
+                return packet(point.source.path, int(number))
+        raise KeyError(f"no packet {ref!r}: refs look like s1#42")
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document (schema `analyzer/1`)."""
+        return doc.document(self.story, self.findings)
+
+    def _tcp_rows(self, ks: Any, notable: bool = True) -> list[dict[str, Any]]:
+        rows = []
+        self.story.connections.load(ks)
+        for k in ks:
+            for s in self.story.connections.segments(k):
+                if notable and not is_notable(s):
+                    continue
+                place = min(s.places, key=lambda p: p.time_ns)
+                rows.append(
+                    {
+                        "time_ns": place.time_ns, "time": place.time_ns, "source_time": place.source_ns, "source": place.source,
+                        "ref": f"#{place.no}", "layer": "tcp", "kind": kind_of(s), "text": s.describe(),
+                        "connection": self.story.connections.id(k), "environment": self.story.connections.environment.get(k),
+                        "transport": None, "request_id": None, "level": None, "order": place.no,
+                        "also": [f"{p.source}#{p.no}" for p in s.places if p is not place],
+                    }
+                )  # fmt: skip
+        return rows
+
+
+def is_notable(segment: Any) -> bool:
+    """Whether a segment is an event of its own: it opens, ends, repeats, probes, wakes, changes a state or carries a marker."""
+    from analyzer.capture.columns import M_H2_GOAWAY, M_H2_PING, M_H2_PING_ACK, M_RESP_ERROR
+    from analyzer.tcp import fields as f
+
+    notable_kinds = f.K_RETX | f.K_KEEPALIVE | f.K_ZERO_PROBE | f.K_WAKE | f.K_STATE | f.K_LOST | f.K_ACKED_UNSEEN
+    marks = M_H2_GOAWAY | M_H2_PING | M_H2_PING_ACK | M_RESP_ERROR
+    return bool(segment.syn or segment.fin or segment.rst or segment.kinds & notable_kinds or segment.marks & marks)
+
+
+def kind_of(segment: Any) -> str:
+    """The event kind of a segment, in the field's words."""
+    from analyzer.capture.columns import ACK_FLAG, M_H2_GOAWAY, M_H2_PING, M_H2_PING_ACK
+
+    if segment.rst:
+        return "rst"
+    if segment.syn:
+        return "syn-ack" if segment.flags & ACK_FLAG else "syn"
+    if segment.fin:
+        return "fin-retransmission" if segment.retransmitted else "fin"
+    for mark, name in ((M_H2_GOAWAY, "goaway"), (M_H2_PING, "ping"), (M_H2_PING_ACK, "ping-ack")):
+        if segment.marks & mark:
+            return name
+    if segment.retransmitted:
+        return "retransmission"
+    if segment.keepalive:
+        return "keepalive-probe"
+    return "data" if segment.payload else "ack"
+
+
+def _log_row(e: Any) -> dict[str, Any]:
+    return {
+        "time_ns": e.time_ns, "time": e.time_ns, "source_time": e.source_ns, "source": e.source, "ref": e.ref, "layer": e.layer,
+        "kind": e.kind, "text": event_text(e), "connection": e.connection, "environment": e.environment, "transport": e.transport,
+        "request_id": e.request_id, "level": e.level, "order": e.order, "also": [f"{s}{r}" for s, r in e.also],
+    }  # fmt: skip
+
+
+def read(*paths: str | Any, kinds: frozenset[str] = frozenset(("pcap", "log")), progress: Any = None) -> Trace:
+    """Read files, folders and globs, correlate them, run the rules.
+
+    Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
+    in `trace.sources` instead.
+    """
+    from analyzer.inputs import read_inputs
+    from analyzer.rules import run
+    from analyzer.timeline.build import build
+
+    if not paths:
+        raise InputError("no input: give files, folders or globs")
+    inputs = read_inputs([str(p) for p in paths], kinds, progress)
+    story = build(inputs.points, inputs.logs)
+    story.skipped = inputs.skipped
+    return Trace(story, run(story))
