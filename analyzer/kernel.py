@@ -3,8 +3,8 @@
 A capture of a few thousand packets is answered sooner by the interpreter than by a compiler that first has to be
 imported; a capture of millions is hopeless without it. A `Kernel` is a plain Python function that only indexes flat
 tables (`rows[row + COLUMN]`), so the same source runs on lists (fast in the interpreter) and on int64 arrays (fast in
-numba), and the interpreted form is the slow twin that the tests compare the compiled one with. Flat, because a row taken
-out of a two-dimensional array is an object with a reference count, and counting costs more than the row.
+numba), and the interpreted form is the slow twin that the tests compare the compiled one with. Flat, because a row
+taken out of a two-dimensional array is an object with a reference count, and counting costs more than the row.
 """
 
 from __future__ import annotations

@@ -82,7 +82,21 @@ def running(command: list[str], wait_s: float = 0.7) -> Iterator[subprocess.Pope
 def tcpdump(path: Path, *more: str) -> list[str]:
     """The capturing command, at the server."""
     return within(
-        SERVER, "tcpdump", "-i", "eth0", "-n", "-s", str(SNAPLEN), "-B", "262144", "-Z", "root", *more, "-w", str(path), "tcp"
+        SERVER,
+        "tcpdump",
+        "-i",
+        "eth0",
+        "-n",
+        "-s",
+        str(SNAPLEN),
+        "-B",
+        "262144",
+        "-Z",
+        "root",
+        *more,
+        "-w",
+        str(path),
+        "tcp",
     )
 
 

@@ -138,7 +138,7 @@ def scan_enhanced(
 
 @dataclass(slots=True)
 class Batch:
-    """`n` records of one window: `data` holds the bytes (from file offset `base`), `records` the R_ columns, end to end.
+    """`n` records of one window: `data` holds the bytes (from file offset `base`), `records` the R_ columns end to end.
 
     `records` is used again for the next batch; `data` is not.
     """

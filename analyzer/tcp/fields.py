@@ -77,7 +77,7 @@ ODD_SIMULTANEOUS = 2  # both sides sent a SYN
 ODD_BACKWARDS = 4  # time stamps went backwards
 ODD_ACKED_UNSEEN = 8  # data acknowledged that the capture never saw
 
-#: A client silent for this long before it writes again has "woken": the least stall that any rule speaks of (DESIGN §6).
+#: A client silent for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000
 
 # ---- classification of one segment

@@ -1,8 +1,8 @@
 """Endpoint states: the RFC 9293 machine as a table, and Zeek's coarser one.
 
 The machine is driven by what a capture proves. A side's *sending* is seen; its *receiving* is proven only by what it
-acknowledges. So an un-acknowledged FIN leaves its sender in FIN_WAIT_1 and says nothing of the peer, and an acknowledged
-one puts the sender in FIN_WAIT_2 and the peer in CLOSE_WAIT in the same moment.
+acknowledges. So an un-acknowledged FIN leaves its sender in FIN_WAIT_1 and says nothing of the peer, and an
+acknowledged one puts the sender in FIN_WAIT_2 and the peer in CLOSE_WAIT in the same moment.
 """
 
 from __future__ import annotations

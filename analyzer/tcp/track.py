@@ -1,7 +1,7 @@
 """Segments to connections: one loop over decoded segments that keeps every connection's row up to date.
 
 Theory of operation. `rows` holds one row a connection (`fields`) and `packets` one a segment, laid end to end: a flat
-table is what an interpreter and a compiler both index fastest. `index` maps the hash of a 4-tuple to its row. A SYN with
+table is what interpreter and compiler both index fastest. `index` maps the hash of a 4-tuple to its row. A SYN with
 another initial sequence number opens a new incarnation: the old row leaves the index (`GONE`) and stays where it is, so
 a row's number is its connection's `UID`. Nothing else is remembered, so state can be saved between chunks, and a chunk
 may end anywhere. Retransmissions, out-of-order segments and keepalive probes follow tshark's definitions (packet-tcp.c
@@ -260,9 +260,8 @@ def zeek_step(rows: Any, s: int, p: int, flags: int, length: int, is_client: boo
             state = Z_CLOSED
         if flags & RST:
             state = Z_RESET
-    elif state == Z_CLOSED:
-        if flags & RST and peer != Z_CLOSED:
-            state = Z_RESET
+    elif state == Z_CLOSED and flags & RST and peer != Z_CLOSED:
+        state = Z_RESET
     rows[s + ZEEK] = state
 
 
@@ -276,9 +275,8 @@ def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bo
         if rows[s + ISN] >= 0:
             return bool(rows[s + ISN] != seq)
         return delta32(seq + 1, rows[s + START] & 0xFFFFFFFF) != 0
-    if rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0:
-        return False  # the other side's SYN or SYN-ACK came first: simultaneous open, or the order of the capture
-    return True
+    # Not when only the other side's SYN or SYN-ACK came before: simultaneous open, or the order of the capture.
+    return not (rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0)
 
 
 def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Benchmarks: captures to measure on, ratios against other programs."""
