@@ -50,10 +50,16 @@ class Level(StrEnum):
 
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs.", show_default=False)]
-FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")]
-OutputOption = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")
+]
+OutputOption = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")]
-FailOption = Annotated[Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")]
+FailOption = Annotated[
+    Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -172,7 +178,13 @@ def explain(
 
 
 def _run(
-    paths: list[str], kinds: frozenset[str], format_: Format, output: str | None, all_: bool, fail_on: Level | None, quiet: bool
+    paths: list[str],
+    kinds: frozenset[str],
+    format_: Format,
+    output: str | None,
+    all_: bool,
+    fail_on: Level | None,
+    quiet: bool,
 ) -> None:
     def work() -> None:
         trace = _read(paths, kinds, quiet)
@@ -224,7 +236,10 @@ def _style(output: str | None) -> Style:
 
     terminal = sys.stdout.isatty() and output is None
     width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if terminal or "COLUMNS" in os.environ else PIPED_WIDTH
-    return Style(width=max(width, LEAST_WIDTH), colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+    return Style(
+        width=max(width, LEAST_WIDTH),
+        colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+    )
 
 
 def _write(text: str | bytes, output: str | None) -> None:
@@ -261,7 +276,10 @@ def _guarded(work: Callable[[], None]) -> None:
     except Exception as error:
         if os.environ.get("ANALYZER_DEBUG"):
             raise
-        _fail(f"internal error: {type(error).__name__}: {error} (ANALYZER_DEBUG=1 shows where; please report it)", EXIT_INTERNAL)
+        _fail(
+            f"internal error: {type(error).__name__}: {error} (ANALYZER_DEBUG=1 shows where; please report it)",
+            EXIT_INTERNAL,
+        )
 
 
 def _fail(message: str, code: int) -> None:

@@ -105,9 +105,13 @@ def _read_one(path: str, named: bool, kinds: frozenset[str], inputs: Inputs, pro
         return
     fit, envelope = sniff(head)
     if envelope is None or fit <= 0:
-        raise InputError(f"{path + ': ' if named else ''}no known shape (not a capture, not a Lambda log, not a gRPC trace)")
+        raise InputError(
+            f"{path + ': ' if named else ''}no known shape (not a capture, not a Lambda log, not a gRPC trace)"
+        )
     if "log" not in kinds:
-        raise InputError(f"{path}: a log ({envelope.NAME}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)")
+        raise InputError(
+            f"{path}: a log ({envelope.NAME}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)"
+        )
     _read_log(path, envelope, inputs)
 
 
@@ -123,7 +127,9 @@ def _read_capture(path: str, inputs: Inputs, progress: Progress | None) -> None:
         with open_stream(path) as stream:
             return read_capture(stream, size, only=uids)
 
-    source = Source("", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems)
+    source = Source(
+        "", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems
+    )
     inputs.points.append(Point(source, data, again))
 
 

@@ -38,7 +38,7 @@ def open_stream(path: str) -> BinaryIO:
     if head.startswith(ZSTD_MAGIC):
         import zstandard
 
-        return zstandard.ZstdDecompressor().stream_reader(peekable, read_across_frames=True, closefd=True)  # type: ignore[return-value]
+        return zstandard.ZstdDecompressor().stream_reader(peekable, read_across_frames=True, closefd=True)
     return peekable
 
 

@@ -115,7 +115,9 @@ class Trace:
         for k in range(len(cs)):
             if name in (cs.client(k), f"{cs.client(k)}-{cs.server(k)}"):
                 return k
-        raise KeyError(f"no connection {connection!r}: there are C1 … C{len(cs)}" if len(cs) else "no connections in this trace")
+        raise KeyError(
+            f"no connection {connection!r}: there are C1 … C{len(cs)}" if len(cs) else "no connections in this trace"
+        )
 
     def packet(self, ref: str) -> Any:
         """The packet behind an evidence ref, `s2#1042` (source id and packet number), as a scapy packet.

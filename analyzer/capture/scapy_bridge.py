@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.capture.columns import R_CAPLEN, R_LINK, R_NO, R_OFFSET, R_TS
+from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_LINK, R_NO, R_OFFSET, R_TS
 from analyzer.capture.containers import Container
 from analyzer.streams import open_stream
 
@@ -21,7 +21,8 @@ def packet(path: str, number: int) -> Any:
         raise ImportError("packet objects need scapy: pip install 'connection-analyzer[scapy]'") from error
     with open_stream(path) as stream:
         for batch in Container(stream).batches():
-            for record in batch.records[: batch.n]:
+            for r in range(0, batch.n * N_RECORD, N_RECORD):
+                record = batch.records[r : r + N_RECORD]
                 if record[R_NO] == number:
                     start = int(record[R_OFFSET])
                     data = bytes(batch.data[start : start + int(record[R_CAPLEN])])

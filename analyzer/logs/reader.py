@@ -13,6 +13,8 @@ from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
 from analyzer.streams import READ_ERRORS
 
+#: What reading a log may raise: the envelope's own complaint, or a damaged stream.
+UNREADABLE: tuple[type[Exception], ...] = (ValueError, *READ_ERRORS)
 #: What of a message is kept as the event's text.
 TEXT = 2_000
 
@@ -44,7 +46,7 @@ def read_log(stream: BinaryIO, source: str, envelope: Envelope) -> LogData:
             event = to_event(record, source, data.records)
             unstamped += event.source_ns is None
             data.events.append(event)
-    except (ValueError, *READ_ERRORS) as error:
+    except UNREADABLE as error:
         if not data.events:
             raise InputError(f"{envelope.NAME}: {error}") from error
         data.problems.append(Problem(data.events[-1].ref, f"reading stopped after this event: {error}"))

@@ -170,13 +170,17 @@ def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
         values = [row.get(column.name) for row in rows]
         if column.dtype == TIME:
             if values and any(isinstance(v, str) for v in values):
-                out[column.name] = pd.Series(pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")).dt.as_unit("ns")
+                out[column.name] = pd.Series(
+                    pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
+                ).dt.as_unit("ns")
             else:
-                out[column.name] = pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
+                out[column.name] = (
+                    pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
+                )
         elif column.dtype == "str":
             out[column.name] = pd.Series(values, dtype="str")
         elif column.dtype == "object":
             out[column.name] = pd.Series(values, dtype="object")
         else:
-            out[column.name] = pd.Series(values, dtype=column.dtype)  # type: ignore[call-overload]
+            out[column.name] = pd.Series(values, dtype=column.dtype)
     return pd.DataFrame(out)

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 SECOND = 1_000_000_000
 MS = 1_000_000
 
-_ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$"
-)
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$")
 
 
 def iso(ns: int) -> str:
@@ -26,7 +24,11 @@ def parse_iso(text: str) -> int | None:
         return None
     year, month, day, hour, minute, second, fraction, _, sign, zone_hour, zone_minute = match.groups()
     try:
-        whole = int(datetime(int(year), int(month), int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC).timestamp())
+        whole = int(
+            datetime(
+                int(year), int(month), int(day), int(hour), int(minute), min(int(second), 59), tzinfo=UTC
+            ).timestamp()
+        )
     except ValueError:
         return None
     ns = whole * SECOND + int((fraction or "0").ljust(9, "0"))

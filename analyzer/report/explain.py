@@ -30,7 +30,9 @@ def explanation(name: str, style: Style) -> str:
             lines.append(style.paint(head[3:], "bold"))
         else:
             body = block
-        lines += textwrap.wrap(" ".join(body.replace("`", "").split()), style.width - 2, initial_indent="  ", subsequent_indent="  ")
+        lines += textwrap.wrap(
+            " ".join(body.replace("`", "").split()), style.width - 2, initial_indent="  ", subsequent_indent="  "
+        )
         lines.append("")
     case = rule.FIRES[0]
     story = case.story()

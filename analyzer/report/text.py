@@ -49,7 +49,10 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
     if item.environment:
         parts.append(f"env {short_environment(item.environment)}")
     if item.request_ids:
-        parts.append(f"request {item.request_ids[0][:8]}…" + (f" and {len(item.request_ids) - 1} more" if len(item.request_ids) > 1 else ""))
+        parts.append(
+            f"request {item.request_ids[0][:8]}…"
+            + (f" and {len(item.request_ids) - 1} more" if len(item.request_ids) > 1 else "")
+        )
     parts.append(iso(item.time_ns)[:23] + "Z")
     wrapped = textwrap.wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
@@ -71,19 +74,25 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     silences = sorted(item.silences, key=lambda s: s.start_ns)
     for number, (e, label) in enumerate(zip(item.evidence, labels, strict=True)):
         while silences and e.time_ns >= silences[0].end_ns - 100 * MS and number:
-            out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(clip(terminal(silences.pop(0).text), style.width - gutter - 10), 'dim')}")
+            out.append(
+                f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(clip(terminal(silences.pop(0).text), style.width - gutter - 10), 'dim')}"
+            )
         offset = f"{(e.time_ns - zero) / SECOND:{gutter}.6f}"
         text = terminal(e.text) + (f"  {style.paint(terminal(e.note), 'dim')}" if e.note and not style.colour else "")
         room = style.width - gutter - column - 18
         if room < 20:  # a narrow terminal: the text goes below its place
-            out.append(f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, style.width - gutter - 16)}")
+            out.append(
+                f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, style.width - gutter - 16)}"
+            )
             out.append(f"{GUTTER} {' ' * gutter}  {clip(text, style.width - gutter - 7)}")
             continue
         if style.colour and e.note:
             body = clip(terminal(e.text), max(room - len(e.note) - 2, 20)) + "  " + style.paint(terminal(e.note), "dim")
         else:
             body = _fit(terminal(e.text), terminal(e.note), room)
-        out.append(f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, column):<{column}}  {body}".rstrip())
+        out.append(
+            f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, column):<{column}}  {body}".rstrip()
+        )
     return out
 
 
@@ -100,7 +109,9 @@ def _ref(e: Evidence) -> str:
 
 def _note(name: str, text: str, style: Style) -> list[str]:
     indent = " " * (len(name) + 7)
-    wrapped = textwrap.wrap(text, max(style.width - len(indent), 30), break_long_words=False, break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(
+        text, max(style.width - len(indent), 30), break_long_words=False, break_on_hyphens=False
+    ) or [""]
     return [f"   = {style.paint(name, 'bold')}: {wrapped[0]}", *(f"{indent}{line}" for line in wrapped[1:])]
 
 
@@ -120,7 +131,9 @@ def report(story: Story, findings: list[Finding], style: Style, everything: bool
             continue
         blocks.append(finding(story, item, style))
     if folded:
-        blocks.append("\n".join(f"… {count} more of {rule} (`--all` shows them)" for rule, count in sorted(folded.items())))
+        blocks.append(
+            "\n".join(f"… {count} more of {rule} (`--all` shows them)" for rule, count in sorted(folded.items()))
+        )
     if story.invocations:
         blocks.append(environments(story, style))
     if story.transports:
@@ -148,12 +161,17 @@ def sources(story: Story, style: Style) -> str:
             state = ""
         count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}"
         lines.append(clip(f"{terminal(s.label)}: {s.format}, {count}{', ' + state if state else ''}", style.width))
-        lines += [clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width) for p in s.problems[:5]]
+        lines += [
+            clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width)
+            for p in s.problems[:5]
+        ]
         if len(s.problems) > 5:
             lines.append(f"    … {len(s.problems) - 5} more problems")
     if story.skipped:
         names = ", ".join(terminal(path.rsplit("/", 1)[-1]) for path, _ in story.skipped)
-        lines += textwrap.wrap(f"skipped (no input): {names}", style.width, subsequent_indent="    ", break_long_words=False)
+        lines += textwrap.wrap(
+            f"skipped (no input): {names}", style.width, subsequent_indent="    ", break_long_words=False
+        )
     if story.connections.points and story.events and not story.aligned:
         lines += textwrap.wrap(
             "logs and captures could not be aligned (nothing in both names the same moment): they are shown apart, "
@@ -232,7 +250,13 @@ def _row(story: Story, k: int, rules: list[str]) -> tuple[str, str, str, str, st
     detail = f"{r.a.state} / {r.b.state}, {r.a.packets + r.b.packets:,} packets in {seconds(r.last_ns - r.first_ns)}"
     retransmits = r.a.retransmits + r.b.retransmits
     detail += f", {retransmits:,} retransmitted" if retransmits else ""
-    return (cs.id(k), f"{cs.client(k)} → {cs.server(k)}", f"{r.conn_state}", f"{end}", (f"[{' '.join(rules)}] " if rules else "") + detail)
+    return (
+        cs.id(k),
+        f"{cs.client(k)} → {cs.server(k)}",
+        f"{r.conn_state}",
+        f"{end}",
+        (f"[{' '.join(rules)}] " if rules else "") + detail,
+    )
 
 
 def _totals(story: Story) -> str:
@@ -244,7 +268,9 @@ def _totals(story: Story) -> str:
         packets = int(rows[:, CLIENT + f.PKTS].sum() + rows[:, SERVER + f.PKTS].sum())
         again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
         resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
-        parts.append(f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connections reset")
+        parts.append(
+            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connections reset"
+        )
     return terminal("; ".join(parts))
 
 
@@ -252,7 +278,11 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
     """The last lines: counts, and with no finding what that is worth."""
     if findings:
         counts = Counter(item.severity.word for item in findings)
-        words = ", ".join(f"{counts[w]} {w}{'s' if counts[w] > 1 and w != 'info' else ''}" for w in ("error", "warning", "info") if counts[w])
+        words = ", ".join(
+            f"{counts[w]} {w}{'s' if counts[w] > 1 and w != 'info' else ''}"
+            for w in ("error", "warning", "info")
+            if counts[w]
+        )
         failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
         tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
         return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}", "bold")

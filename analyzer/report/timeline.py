@@ -11,7 +11,17 @@ from analyzer.model.times import SECOND, iso, seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
 from analyzer.tcp.states import (
-    ACKS_FIN, FIN_ACKED, GETS_RST, SENDS, SENDS_FIN, SENDS_RST, SENDS_SYN, SENDS_SYN_ACK, STATES, SYN_ACKED, TRANSITIONS,
+    ACKS_FIN,
+    FIN_ACKED,
+    GETS_RST,
+    SENDS,
+    SENDS_FIN,
+    SENDS_RST,
+    SENDS_SYN,
+    SENDS_SYN_ACK,
+    STATES,
+    SYN_ACKED,
+    TRANSITIONS,
 )  # fmt: skip
 from analyzer.timeline.story import event_text
 from analyzer.trace import is_notable
@@ -66,7 +76,11 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         return f"{cs.id(k)}: no segments kept\n"
     env = cs.environment.get(k)
     zero = segments[0].time_ns
-    head = f"{cs.id(k)} {cs.client(k)} → {cs.server(k)}" + (f" · env {terminal(env)}" if env else "") + f" · from {iso(zero)[:26]}Z"
+    head = (
+        f"{cs.id(k)} {cs.client(k)} → {cs.server(k)}"
+        + (f" · env {terminal(env)}" if env else "")
+        + f" · from {iso(zero)[:26]}Z"
+    )
     rows: list[tuple[int, str, str, str, bool]] = []  # time, layer, place, text, notable
     for s, (_, a, b) in zip(segments, states(segments), strict=True):
         place = min(s.places, key=lambda p: p.time_ns)
@@ -76,8 +90,24 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
     if env and story.aligned:
         for e in story.events_between(zero - SECOND, segments[-1].time_ns + SECOND, env):
             where = f"{story.source(e.source).label}{e.ref}"
-            plain = e.kind in ("trace", "channel-options", "call-sent", "call-headers", "call-pick", "resolve-start", "resolved")
-            rows.append((e.time_ns, e.layer, where, event_text(e) + (f"  [{(e.request_id or '')[:8]}]" if e.request_id else ""), not plain))
+            plain = e.kind in (
+                "trace",
+                "channel-options",
+                "call-sent",
+                "call-headers",
+                "call-pick",
+                "resolve-start",
+                "resolved",
+            )
+            rows.append(
+                (
+                    e.time_ns,
+                    e.layer,
+                    where,
+                    event_text(e) + (f"  [{(e.request_id or '')[:8]}]" if e.request_id else ""),
+                    not plain,
+                )
+            )
     rows.sort(key=lambda r: r[0])
     lines = [style.paint(clip(head, style.width), "bold"), ""]
     lines += _body(trace, rows, style, zero, env, everything)
@@ -88,7 +118,12 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
 
 
 def _body(
-    trace: Trace, rows: list[tuple[int, str, str, str, bool]], style: Style, zero: int, env: str | None, everything: bool
+    trace: Trace,
+    rows: list[tuple[int, str, str, str, bool]],
+    style: Style,
+    zero: int,
+    env: str | None,
+    everything: bool,
 ) -> list[str]:
     out: list[str] = []
     column = min(max(len(r[2]) for r in rows), max(style.width // 4, 14))
@@ -105,9 +140,18 @@ def _body(
             folded = 0
         if drawn:
             freeze = trace.story.freeze_covering(env, rows[number - 1][0], time)
-            what = f"{seconds(int(gaps[number - 1]))}" + (f" (frozen {seconds(freeze.length_ns)})" if freeze else "") + " silence"
+            what = (
+                f"{seconds(int(gaps[number - 1]))}"
+                + (f" (frozen {seconds(freeze.length_ns)})" if freeze else "")
+                + " silence"
+            )
             out.append(style.paint(f"{'':>12}  ⋮ {what}", "dim"))
-        out.append(clip(f"{(time - zero) / SECOND:12.6f}  {layer:<6} {clip(terminal(where), column):<{column}}  {terminal(text)}", style.width))
+        out.append(
+            clip(
+                f"{(time - zero) / SECOND:12.6f}  {layer:<6} {clip(terminal(where), column):<{column}}  {terminal(text)}",
+                style.width,
+            )
+        )
     if folded:
         out.append(style.paint(f"{'':>12}  … {folded} more", "dim"))
     return out

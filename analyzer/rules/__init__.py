@@ -77,8 +77,12 @@ def _settle(found: list[Finding]) -> list[Finding]:
 
 
 def _chain(found: list[Finding]) -> None:
+    """Name the cause of each consequence on the same connection."""
     for finding in found:
-        for other in found:
-            if other is not finding and finding.connection and other.connection == finding.connection:
-                if finding.rule in CAUSES.get(other.rule, ()) and other.id not in finding.caused_by:
-                    finding.caused_by.append(other.id)
+        finding.caused_by += [
+            other.id
+            for other in found
+            if finding.connection
+            and other.connection == finding.connection
+            and finding.rule in CAUSES.get(other.rule, ())
+        ]

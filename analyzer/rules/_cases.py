@@ -49,7 +49,10 @@ class Case:
         """The scene, correlated."""
         points = [
             _point(script, name)
-            for script, name in ((self.packets, "client.pcap" if self.server_packets else "capture.pcap"), (self.server_packets, "server.pcap"))
+            for script, name in (
+                (self.packets, "client.pcap" if self.server_packets else "capture.pcap"),
+                (self.server_packets, "server.pcap"),
+            )
             if script.strip()
         ]
         logs = []
@@ -86,7 +89,10 @@ def _log(script: str) -> str:
         iso = f"{DAY}T{stamp}Z"
         if kind in ("START", "REPORT"):
             request = _request(rest)
-            out.append(f"{kind} RequestId: {request}" + (" Version: $LATEST" if kind == "START" else "\tDuration: 4.00 ms\tBilled Duration: 5 ms"))
+            out.append(
+                f"{kind} RequestId: {request}"
+                + (" Version: $LATEST" if kind == "START" else "\tDuration: 4.00 ms\tBilled Duration: 5 ms")
+            )
             continue
         number, text = rest.split(" ", 1)
         prefix = "" if number == "-" else f"{iso}\t{_request(number)}\tERROR\t"
@@ -130,7 +136,12 @@ def _point(script: str, name: str) -> Point:
         row[col.TS], row[col.NO] = EPOCH + round(float(seconds) * SECOND), number
         a, b = (CLIENT_IP, CLIENT_PORT), (SERVER_IP, SERVER_PORT)
         (src, sport), (dst, dport) = (a, b) if arrow == ">" else (b, a)
-        row[col.SRC_LO], row[col.DST_LO], row[col.SPORT], row[col.DPORT] = col.V4_MAPPED | src, col.V4_MAPPED | dst, sport, dport
+        row[col.SRC_LO], row[col.DST_LO], row[col.SPORT], row[col.DPORT] = (
+            col.V4_MAPPED | src,
+            col.V4_MAPPED | dst,
+            sport,
+            dport,
+        )
         row[col.FLAGS], row[col.SEQ], row[col.ACK], row[col.LEN] = flags, seq, ack, size
         row[col.WIN], row[col.IPID], row[col.TSVAL], row[col.TSECR], row[col.WSCALE] = 500, number, -1, -1, -1
         row[col.TTL] = next((int(o[4:]) for o in options if o.startswith("ttl=")), 64 if arrow == ">" else 63)
@@ -139,7 +150,7 @@ def _point(script: str, name: str) -> Point:
             texts[number] = payload
         rows.append(row)
     tracker = Tracker()
-    uids, kinds = tracker.feed(rows, len(rows), False)
+    uids, kinds = tracker.feed([value for row in rows for value in row], len(rows), False)
     data = CaptureData(
         "pcap", len(rows), len(rows), rows[0][col.TS], rows[-1][col.TS] + 60 * SECOND, tracker.finish(),
         np.array(rows, np.int64), np.array(uids, np.int64), np.array(kinds, np.int64), True, texts,
@@ -155,7 +166,14 @@ def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:
         payload = b"\x00\x00\x08\x06" + (b"\x01" if what == "PING-ACK" else b"\x00") + bytes(4) + b"keepaliv"
     elif what == "GOAWAY":
         debug = options[1].encode() if len(options) > 1 else b""
-        payload = (8 + len(debug)).to_bytes(3) + b"\x07\x00" + bytes(4) + (1).to_bytes(4) + int(options[0]).to_bytes(4) + debug
+        payload = (
+            (8 + len(debug)).to_bytes(3)
+            + b"\x07\x00"
+            + bytes(4)
+            + (1).to_bytes(4)
+            + int(options[0]).to_bytes(4)
+            + debug
+        )
     else:
         return col.ACK_FLAG | col.PSH, b"", int(what)
     return col.ACK_FLAG | col.PSH, payload, len(payload)

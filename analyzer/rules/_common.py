@@ -31,7 +31,11 @@ RTO_MIN_NS = 200 * MS
 IDLE_LIMITS = (
     (60, "ALB and classic ELB default", "FIN"),
     (240, "Azure load balancer default", "silence, or RST where TCP reset is enabled"),
-    (350, "NAT gateway, NLB, Gateway LB, PrivateLink, Network Firewall, Nitro v6 connection tracking", "RST or silence"),
+    (
+        350,
+        "NAT gateway, NLB, Gateway LB, PrivateLink, Network Firewall, Nitro v6 connection tracking",
+        "RST or silence",
+    ),
     (600, "Azure Cache for Redis; GCP VPC firewall", "FIN; silence"),
     (1800, "RDS Proxy client idle", "FIN"),
     (28800, "MySQL wait_timeout default", "FIN"),
@@ -71,7 +75,12 @@ def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
     for i in story.invocations:
         if i.environment != freeze.environment:
             continue
-        if i.request_id == freeze.before and i.end_ref and i.end_ns and abs(i.end_ns - freeze.start_ns) <= freeze.error_ns:
+        if (
+            i.request_id == freeze.before
+            and i.end_ref
+            and i.end_ns
+            and abs(i.end_ns - freeze.start_ns) <= freeze.error_ns
+        ):
             lines.append((i.end_ref, "frozen"))
         if i.request_id == freeze.after and i.start_ref and abs(i.start_ns - freeze.end_ns) <= freeze.error_ns:
             lines.append((i.start_ref, "thawed"))
@@ -89,7 +98,11 @@ def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Fre
         start_ns, end_ns = max(start_ns, freeze.start_ns), min(end_ns, freeze.end_ns)
     if end_ns - start_ns < LEAST_STALL_NS // 2:
         return []
-    label = f"{seconds(end_ns - start_ns)} frozen: {what}" if freeze is not None else f"{seconds(end_ns - start_ns)}: {what}"
+    label = (
+        f"{seconds(end_ns - start_ns)} frozen: {what}"
+        if freeze is not None
+        else f"{seconds(end_ns - start_ns)}: {what}"
+    )
     return [Silence(start_ns, end_ns, label)]
 
 
@@ -128,7 +141,9 @@ def clock_line(story: Story, evidence: list[Evidence]) -> str:
             if clock.offset_ns is None:
                 parts.append(f"{source.label} unaligned: its order against the others is unknown")
             elif clock.error_ns:
-                parts.append(f"{source.label} {clock.offset_ns / MS:+.1f} ms ± {clock.error_ns / MS:.1f} ms from {clock.anchors} anchors")
+                parts.append(
+                    f"{source.label} {clock.offset_ns / MS:+.1f} ms ± {clock.error_ns / MS:.1f} ms from {clock.anchors} anchors"
+                )
     return "; ".join(parts)
 
 
@@ -144,7 +159,14 @@ def limit_near(gap_ns: int) -> str:
 def service(address: str) -> str:
     """The protocol usually behind a server's port, for advice."""
     port = address.rsplit(":", 1)[-1]
-    return {"6379": "Redis", "6380": "Redis", "3306": "MySQL", "5432": "PostgreSQL", "27017": "MongoDB", "50051": "gRPC"}.get(port, "")
+    return {
+        "6379": "Redis",
+        "6380": "Redis",
+        "3306": "MySQL",
+        "5432": "PostgreSQL",
+        "27017": "MongoDB",
+        "50051": "gRPC",
+    }.get(port, "")
 
 
 CHECK_ON_BORROW = (

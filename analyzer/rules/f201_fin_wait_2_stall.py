@@ -69,9 +69,15 @@ QUIET = (
     Case("the client closes at once", packets=_OPEN + "\n6.500 < FIN\n6.540 > ACK\n6.600 > FIN\n6.601 < ACK"),
     Case(
         "half-close with data still flowing",
-        packets=_OPEN + "\n1.000 < FIN\n1.001 > ACK\n" + "\n".join(f"{1.5 + k / 2} > 300\n{1.51 + k / 2} < ACK" for k in range(8)) + "\n6.000 > FIN\n6.001 < ACK",
+        packets=_OPEN
+        + "\n1.000 < FIN\n1.001 > ACK\n"
+        + "\n".join(f"{1.5 + k / 2} > 300\n{1.51 + k / 2} < ACK" for k in range(8))
+        + "\n6.000 > FIN\n6.001 < ACK",
     ),
-    Case("a FIN that nobody acknowledges is F202", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n8.0 < FIN again lost"),
+    Case(
+        "a FIN that nobody acknowledges is F202",
+        packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n8.0 < FIN again lost",
+    ),
 )
 
 
@@ -81,10 +87,11 @@ def select(story: Story) -> Iterable[int]:
         return []
 
     def stalled(rows: common.Rows) -> common.Mask:
-        acked = rows[:, SERVER + f.FIN_ACKED_TS]
-        client_fin = rows[:, CLIENT + f.FIN_TS]
-        first = (rows[:, SERVER + f.FIN_TS] > 0) & (acked > 0) & ((client_fin == 0) | (client_fin >= acked + common.LEAST_STALL_NS))
-        return first & (rows[:, CLIENT + f.RST_TS] == 0) | first & (rows[:, CLIENT + f.RST_TS] >= acked + common.LEAST_STALL_NS)
+        least = rows[:, SERVER + f.FIN_ACKED_TS] + common.LEAST_STALL_NS
+        closed = (rows[:, SERVER + f.FIN_TS] > 0) & (rows[:, SERVER + f.FIN_ACKED_TS] > 0)
+        for own_end in (rows[:, CLIENT + f.FIN_TS], rows[:, CLIENT + f.RST_TS]):
+            closed &= (own_end == 0) | (own_end >= least)
+        return closed
 
     return sorted(story.connections.by_point(stalled))
 
@@ -95,19 +102,30 @@ def examine(story: Story, k: int) -> Finding | None:
     fin = next((s for s in segments if s.fin and not s.from_client), None)
     if fin is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < fin.time_ns for s in segments):
         return None
-    ack = next((s for s in segments if s.from_client and s.time_ns >= fin.time_ns and not s.rst and s.ack == fin.end_seq), None)
+    ack = next(
+        (s for s in segments if s.from_client and s.time_ns >= fin.time_ns and not s.rst and s.ack == fin.end_seq), None
+    )
     if ack is None or ack.payload or ack.fin:
         return None
     # A FIN repeated after its acknowledgement was sent shows that the acknowledgement was lost: then this is F202's matter.
     if any(s.fin and not s.from_client and s.time_ns > ack.time_ns + SECOND for s in segments):
         return None
     reset = next((s for s in segments if s.rst and not s.from_client and s.time_ns > ack.time_ns), None)
-    next_own = next((s for s in segments if s.from_client and s.time_ns > ack.time_ns and (s.payload or s.fin or s.rst)), None)
+    next_own = next(
+        (s for s in segments if s.from_client and s.time_ns > ack.time_ns and (s.payload or s.fin or s.rst)), None
+    )
     watched = _watched_until(story, k)
     if reset is not None and (next_own is None or reset.time_ns < next_own.time_ns):
         end, how = reset.time_ns, "the server reset it"
     elif next_own is not None:
-        end, how = next_own.time_ns, "the client closed" if next_own.fin else "the client wrote again" if next_own.payload else "the client reset it"
+        end, how = (
+            next_own.time_ns,
+            "the client closed"
+            if next_own.fin
+            else "the client wrote again"
+            if next_own.payload
+            else "the client reset it",
+        )
     else:
         end, how = watched, ""
     stall = end - ack.time_ns
@@ -123,27 +141,55 @@ def _watched_until(story: Story, k: int) -> int:
 
 
 def _finding(
-    story: Story, k: int, segments: list[Segment], fin: Segment, ack: Segment, after: Segment | None, end: int, stall: int, how: str
+    story: Story,
+    k: int,
+    segments: list[Segment],
+    fin: Segment,
+    ack: Segment,
+    after: Segment | None,
+    end: int,
+    stall: int,
+    how: str,
 ) -> Finding:
     env = common.environment(story, k)
     freeze = common.frozen(story, k, ack.time_ns, end)
     last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < fin.time_ns), default=fin.time_ns)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
-    evidence = [story.packet(fin, "server: FIN_WAIT_1", primary=True), story.packet(ack, "server: FIN_WAIT_2, client: CLOSE_WAIT")]
+    evidence = [
+        story.packet(fin, "server: FIN_WAIT_1", primary=True),
+        story.packet(ack, "server: FIN_WAIT_2, client: CLOSE_WAIT"),
+    ]
     evidence += common.freeze_evidence(story, freeze)
     if after is not None:
         evidence.append(story.packet(after, "client: LAST_ACK" if after.fin else ""))
     if reply is not None:
         evidence.append(story.packet(reply, "the server had forgotten the connection"))
     if after is not None and env:
-        evidence += [story.evidence(e) for e in story.events_between(after.time_ns - 20 * MS, after.time_ns + 50 * MS, env) if e.layer == "app"][:2]
+        evidence += [
+            story.evidence(e)
+            for e in story.events_between(after.time_ns - 20 * MS, after.time_ns + 50 * MS, env)
+            if e.layer == "app"
+        ][:2]
     evidence.sort(key=lambda e: e.time_ns)
     idle = fin.time_ns - last_data
     troubled = freeze is not None or reply is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
     why = f"the server closed after {seconds(idle)} idle; the client's kernel acknowledged, its application "
-    why += f"was frozen for {seconds(freeze.length_ns)} and could not close" if freeze else f"did not react for {seconds(stall)}"
-    ruled = ["F202 (the FIN was acknowledged, so it arrived and the client's kernel was running)", "a half-close (the client sent nothing meanwhile)"]
-    requests = common.failed_requests(story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, env) if e.request_id]) if env and after else []
+    why += (
+        f"was frozen for {seconds(freeze.length_ns)} and could not close"
+        if freeze
+        else f"did not react for {seconds(stall)}"
+    )
+    ruled = [
+        "F202 (the FIN was acknowledged, so it arrived and the client's kernel was running)",
+        "a half-close (the client sent nothing meanwhile)",
+    ]
+    requests = (
+        common.failed_requests(
+            story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, env) if e.request_id]
+        )
+        if env and after
+        else []
+    )
     near = common.limit_near(idle)
     return Finding(
         CODE, NAME,

@@ -38,11 +38,15 @@ LEAST_FINS = 3
 FIRES = (
     Case(
         "the FIN is repeated into the void",
-        packets=_OPEN + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n9.650 < FIN again lost",
+        packets=_OPEN
+        + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n9.650 < FIN again lost",
     ),
 )
 QUIET = (
-    Case("one loss, then acknowledged", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again\n6.75 > ACK\n6.8 > FIN\n6.81 < ACK"),
+    Case(
+        "one loss, then acknowledged",
+        packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again\n6.75 > ACK\n6.8 > FIN\n6.81 < ACK",
+    ),
     Case("acknowledged at once", packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.2 < RST"),
 )
 
@@ -53,8 +57,9 @@ def select(story: Story) -> Iterable[int]:
         return []
 
     def unanswered(rows: common.Rows) -> common.Mask:
-        long = rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= common.LEAST_STALL_NS
-        return (rows[:, SERVER + f.FINS] >= LEAST_FINS) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0) & long
+        repeated: common.Mask = (rows[:, SERVER + f.FINS] >= LEAST_FINS) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0)
+        repeated &= rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= common.LEAST_STALL_NS
+        return repeated
 
     return sorted(story.connections.by_point(unanswered))
 
@@ -63,7 +68,9 @@ def examine(story: Story, k: int) -> Finding | None:
     """The proof: the FINs, the client's silence, what came after."""
     segments = story.connections.segments(k)
     fins = [s for s in segments if s.fin and not s.from_client]
-    if len(fins) < LEAST_FINS or any(s.from_client and (s.fin or s.rst) and s.time_ns < fins[0].time_ns for s in segments):
+    if len(fins) < LEAST_FINS or any(
+        s.from_client and (s.fin or s.rst) and s.time_ns < fins[0].time_ns for s in segments
+    ):
         return None
     first, last = fins[0], fins[-1]
     if last.time_ns - first.time_ns < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
@@ -79,7 +86,11 @@ def examine(story: Story, k: int) -> Finding | None:
     evidence = [story.packet(first, "server: FIN_WAIT_1", primary=True)]
     evidence += [story.packet(s) for s in (fins[1], last) if s is not first]
     evidence += common.freeze_evidence(story, freeze)
-    evidence += [story.packet(s, note) for s, note in ((after, "client still ESTABLISHED"), (reply, "the server had forgotten it")) if s is not None]
+    evidence += [
+        story.packet(s, note)
+        for s, note in ((after, "client still ESTABLISHED"), (reply, "the server had forgotten it"))
+        if s is not None
+    ]
     evidence.sort(key=lambda e: e.time_ns)
     last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=first.time_ns)
     span = last.time_ns - first.time_ns

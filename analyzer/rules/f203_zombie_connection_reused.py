@@ -47,11 +47,15 @@ FIRES = (
         00:00:16.110 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
         00:00:16.300 REPORT 2
         """,
-        packets=_OPEN + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n16.105 > 60\n16.106 < RST",
+        packets=_OPEN
+        + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n16.105 > 60\n16.106 < RST",
     ),
 )
 QUIET = (
-    Case("the client closes too, the server has forgotten it: no request was harmed", packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.101 < RST"),
+    Case(
+        "the client closes too, the server has forgotten it: no request was harmed",
+        packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.101 < RST",
+    ),
     Case("request and FIN crossed", packets=_OPEN + "\n6.500 < FIN\n6.501 > 60\n6.502 < RST"),
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
 )
@@ -75,7 +79,9 @@ def examine(story: Story, k: int) -> Finding | None:
     if close is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < close.time_ns for s in segments):
         return None
     late = close.time_ns + RACE_RTOS * common.rto_ns(segments)
-    write = next((s for s in segments if s.from_client and s.payload and not s.retransmitted and s.time_ns > late), None)
+    write = next(
+        (s for s in segments if s.from_client and s.payload and not s.retransmitted and s.time_ns > late), None
+    )
     if write is None:
         return None
     before = [s for s in segments if s.from_client and s.payload and close.time_ns < s.time_ns < write.time_ns]

@@ -136,7 +136,11 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     if answer is not None:
         evidence.append(answer)
     errors = common.errors_after(
-        story, transport.environment, timed_out.time_ns, timed_out.time_ns + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+        story,
+        transport.environment,
+        timed_out.time_ns,
+        timed_out.time_ns + CONSEQUENCE_NS,
+        ("DEADLINE_EXCEEDED", "UNAVAILABLE"),
     )
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
@@ -185,7 +189,11 @@ def _answer(story: Story, transport: Transport, ping: Ping) -> Evidence | None:
     k = int(transport.connection[1:]) - 1
     slack = story.clock_error(*{p.source for s in story.connections.segments(k)[:1] for p in s.places}) or 0
     for s in story.connections.segments(k):
-        if not s.from_client and s.marks & col.M_H2_PING_ACK and ping.sent_ns - slack <= s.time_ns <= (ping.timed_out_ns or 0):
+        if (
+            not s.from_client
+            and s.marks & col.M_H2_PING_ACK
+            and ping.sent_ns - slack <= s.time_ns <= (ping.timed_out_ns or 0)
+        ):
             return story.packet(s)
     return None
 
@@ -194,13 +202,21 @@ def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
     what = "nothing from this environment in any source"
     if freeze is not None:
         return [Silence(freeze.start_ns, freeze.end_ns, f"{seconds(freeze.length_ns)} frozen: {what}")]
-    return [Silence(ping.sent_ns, ping.timed_out_ns or 0, f"{seconds((ping.timed_out_ns or 0) - ping.sent_ns)}: no line of this process")]
+    return [
+        Silence(
+            ping.sent_ns,
+            ping.timed_out_ns or 0,
+            f"{seconds((ping.timed_out_ns or 0) - ping.sent_ns)}: no line of this process",
+        )
+    ]
 
 
 def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Transport) -> list[str]:
     found = []
     if answer is not None:
-        found.append(f"packet loss or a dead server (its ack passed the capture {seconds(answer.time_ns - ping.sent_ns)} after the ping)")
+        found.append(
+            f"packet loss or a dead server (its ack passed the capture {seconds(answer.time_ns - ping.sent_ns)} after the ping)"
+        )
     if ping.late_ack is not None:
         found.append("dead peer (its answer was read right after the timeout)")
     if transport.connection is not None:
@@ -209,5 +225,7 @@ def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Tra
         if rtt is not None and rtt < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
             found.append(f"slow network (handshake round trip {seconds(rtt)})")
     if (ping.running_ns or 0) < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS * CLEARLY_BELOW:
-        found.append(f"a real keepalive timeout (K102): it would have run its full {seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)}")
+        found.append(
+            f"a real keepalive timeout (K102): it would have run its full {seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)}"
+        )
     return found

@@ -51,16 +51,26 @@ QUIET = (k101.FIRES[0], k101.QUIET[1])
 
 def select(story: Story) -> Iterable[Ping]:
     """Pings that timed out, and not by a freeze."""
-    return [p for p in story.pings if p.timed_out is not None and not k101.is_after_freeze(story, p, story.transport(p.transport))]
+    return [
+        p
+        for p in story.pings
+        if p.timed_out is not None and not k101.is_after_freeze(story, p, story.transport(p.transport))
+    ]
 
 
 def examine(story: Story, ping: Ping) -> Finding | None:
     """The proof: sent, no answer while the process ran, timed out."""
     transport = story.transport(ping.transport)
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
-    blocked = k101.late_by(ping) > max(k101.LEAST_OVERSHOOT_NS, k101.OVERSHOOT_SHARE * (ping.timeout_ms or k101.DEFAULT_TIMEOUT_MS) * MS)
+    blocked = k101.late_by(ping) > max(
+        k101.LEAST_OVERSHOOT_NS, k101.OVERSHOOT_SHARE * (ping.timeout_ms or k101.DEFAULT_TIMEOUT_MS) * MS
+    )
     errors = common.errors_after(
-        story, transport.environment, timed_out.time_ns, timed_out.time_ns + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+        story,
+        transport.environment,
+        timed_out.time_ns,
+        timed_out.time_ns + CONSEQUENCE_NS,
+        ("DEADLINE_EXCEEDED", "UNAVAILABLE"),
     )
     wire, verdict = _on_the_wire(story, transport, ping)
     evidence = [story.evidence(sent), *wire, story.evidence(timed_out, primary=True)]

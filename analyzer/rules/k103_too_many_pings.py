@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 
 from analyzer.capture import columns as col
@@ -90,24 +91,32 @@ class Goaway:
 def select(story: Story) -> Iterable[Goaway]:
     """GOAWAYs with code 11, one a connection."""
     found: dict[str, Goaway] = {}
-    marked = story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0) if len(story.connections) else set()
+    marked = (
+        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0)
+        if len(story.connections)
+        else set()
+    )
     for k in sorted(marked):
-        hits = [s for s in story.connections.segments(k) if s.text and (parse_goaway(s.text) or (0, ""))[0] == ENHANCE_YOUR_CALM]
+        hits = [
+            s
+            for s in story.connections.segments(k)
+            if s.text and (parse_goaway(s.text) or (0, ""))[0] == ENHANCE_YOUR_CALM
+        ]
         if hits:
             transports = story.connections.transports.get(k, [None])
             found[story.connections.id(k)] = Goaway(k, transports[0], segments=hits)
     for number, e in enumerate(story.events):
         if e.kind == "goaway-received" and str(e.attrs.get("code")) == str(ENHANCE_YOUR_CALM):
-            k = int(e.connection[1:]) - 1 if e.connection else None
+            owner = int(e.connection[1:]) - 1 if e.connection else None
             key = e.connection or e.transport or f"{e.source}{e.ref}"
-            found.setdefault(key, Goaway(k, e.transport)).events.append(number)
+            found.setdefault(key, Goaway(owner, e.transport)).events.append(number)
     return list(found.values())
 
 
 def examine(story: Story, goaway: Goaway) -> Finding | None:
     """The proof: the pings before it and the frame or line itself."""
     pings = _ping_times(story, goaway)
-    period = int(median(b - a for a, b in zip(pings, pings[1:], strict=False))) if len(pings) > 1 else None
+    period = int(median(b - a for a, b in pairwise(pings))) if len(pings) > 1 else None
     transport = story.transport(goaway.transport) if goaway.transport else None
     evidence: list[Evidence] = [story.packet(s, primary=not goaway.events) for s in goaway.segments[:1]]
     evidence += [story.evidence(story.events[n], primary=True) for n in goaway.events[:1]]
@@ -118,10 +127,16 @@ def examine(story: Story, goaway: Goaway) -> Finding | None:
         and (transport is None or e.environment == transport.environment)
     ][:1]  # fmt: skip
     evidence.sort(key=lambda e: e.time_ns)
-    env = transport.environment if transport else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
+    env = (
+        transport.environment
+        if transport
+        else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
+    )
     errors = [e for e in common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",))] if env else []
     configured = transport.keepalive_ms if transport else None
-    every = f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")
+    every = (
+        f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")
+    )
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
@@ -143,7 +158,11 @@ def examine(story: Story, goaway: Goaway) -> Finding | None:
 def _frames(story: Story, goaway: Goaway) -> list[Segment]:
     if goaway.connection is None:
         return []
-    return [s for s in story.connections.segments(goaway.connection) if s.from_client and s.marks & col.M_H2_PING and not s.retransmitted]
+    return [
+        s
+        for s in story.connections.segments(goaway.connection)
+        if s.from_client and s.marks & col.M_H2_PING and not s.retransmitted
+    ]
 
 
 def _ping_times(story: Story, goaway: Goaway) -> list[int]:

@@ -36,7 +36,9 @@ CODE = "R301"
 NAME = "reset-seen-as-etimedout"
 SUMMARY = "the server had forgotten the connection, the client never heard, the application saw ETIMEDOUT"
 
-_RETRIES = "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost"
+_RETRIES = (
+    "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost"
+)
 _LOG = """
         00:00:00.000 START 1
         00:00:00.100 REPORT 1
@@ -48,12 +50,17 @@ FIRES = (
     Case(
         "the server closed while the function was frozen, its reset is filtered",
         log=_LOG,
-        packets=_OPEN + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost" + _RETRIES,
+        packets=_OPEN
+        + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost"
+        + _RETRIES,
     ),
 )
 QUIET = (
     Case("no close by the server is known: a silent drop (R302)", log=_LOG, packets=_OPEN + _RETRIES),
-    Case("the reset arrived: ECONNRESET, F203", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST"),
+    Case(
+        "the reset arrived: ECONNRESET, F203",
+        packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST",
+    ),
 )
 
 #: Linux waits for the last retransmission's time-out before it reports: at most TCP_RTO_MAX, 120 s, after the last copy.
@@ -81,7 +88,11 @@ def examine(story: Story, k: int) -> Finding | None:
     kernel = error.attrs.get("kernel") is not False
     freeze = common.frozen(story, k, outage.last_before_ns, outage.first.time_ns)
     evidence: list[Evidence] = [forgotten[0], *common.freeze_evidence(story, freeze)]
-    evidence += [story.packet(outage.first), story.packet(outage.last, f"{outage.copies} copies, none answered"), story.evidence(error, primary=True)]
+    evidence += [
+        story.packet(outage.first),
+        story.packet(outage.last, f"{outage.copies} copies, none answered"),
+        story.evidence(error, primary=True),
+    ]
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if forgotten[1] == "close" else Confidence.LIKELY,
@@ -108,7 +119,9 @@ def _etimedout(story: Story, k: int, env: str | None, outage: r302.Outage) -> Ev
     """The application's ETIMEDOUT for this connection: by address where it names one, by time and environment else."""
     if env is None:
         return None
-    for e in common.errors_after(story, env, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, ("ETIMEDOUT",)):
+    for e in common.errors_after(
+        story, env, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, ("ETIMEDOUT",)
+    ):
         if e.attrs.get("syscall") != "connect" and e.remote in (None, story.connections.server(k)):
             return e
     return None
@@ -116,7 +129,9 @@ def _etimedout(story: Story, k: int, env: str | None, outage: r302.Outage) -> Ev
 
 def _forgotten(story: Story, k: int, segments: list[Segment], outage: r302.Outage) -> tuple[Evidence, str] | None:
     """What shows that the server had forgotten: its close before the data, or its capture receiving the data in silence."""
-    close = next((s for s in segments if not s.from_client and (s.fin or s.rst) and s.time_ns < outage.first.time_ns), None)
+    close = next(
+        (s for s in segments if not s.from_client and (s.fin or s.rst) and s.time_ns < outage.first.time_ns), None
+    )
     if close is not None:
         return story.packet(close, "the server closed"), "close"
     server_side = story.connections.seen_at(k)[-1]

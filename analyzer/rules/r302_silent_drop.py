@@ -45,11 +45,16 @@ CONSEQUENCE_NS = 300 * SECOND
 FIRES = (
     Case(
         "data after 15 s idle goes into the void",
-        packets=_OPEN + "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost",
+        packets=_OPEN
+        + "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost",
     ),
 )
 QUIET = (
-    Case("a loss that heals", packets=_OPEN + "\n16.11 > 60 lost\n16.32 > 60 again lost\n16.74 > 60 again lost\n17.58 > 60 again\n17.581 < 30"),
+    Case(
+        "a loss that heals",
+        packets=_OPEN
+        + "\n16.11 > 60 lost\n16.32 > 60 again lost\n16.74 > 60 again lost\n17.58 > 60 again\n17.581 < 30",
+    ),
     Case("the server answers with a reset (R303)", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
     Case("the server acknowledges and is slow", packets=_OPEN + "\n16.1 > 60\n16.14 < ACK"),
 )
@@ -91,7 +96,10 @@ def outage(story: Story, k: int) -> Outage | None:
     if len(copies) < LEAST_COPIES or first.retransmitted:
         return None
     span = copies[-1].time_ns - first.time_ns
-    before = max((s.time_ns for s in segments if s.time_ns < first.time_ns and (s.from_client or s.payload)), default=first.time_ns)
+    before = max(
+        (s.time_ns for s in segments if s.time_ns < first.time_ns and (s.from_client or s.payload)),
+        default=first.time_ns,
+    )
     own = max((s.time_ns for s in segments if s.from_client and s.time_ns < first.time_ns), default=first.time_ns)
     gap = first.time_ns - own
     if gap < common.LEAST_STALL_NS or span < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
@@ -110,7 +118,9 @@ def examine(story: Story, k: int) -> Finding | None:
     if found is None:
         return None
     segments = story.connections.segments(k)
-    closed = next((s for s in segments if not s.from_client and (s.fin or s.rst) and s.time_ns < found.first.time_ns), None)
+    closed = next(
+        (s for s in segments if not s.from_client and (s.fin or s.rst) and s.time_ns < found.first.time_ns), None
+    )
     points = story.connections.seen_at(k)
     arrived = len(points) > 1 and found.last.at(points[-1]) is not None
     if closed is not None or arrived:
@@ -121,7 +131,10 @@ def examine(story: Story, k: int) -> Finding | None:
         story, env, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "ETIMEDOUT", "UNAVAILABLE")
     ) if env and story.aligned else []  # fmt: skip
     evidence = common.freeze_evidence(story, freeze)
-    evidence += [story.packet(found.first, primary=True), story.packet(found.last, f"{found.copies} copies, none answered")]
+    evidence += [
+        story.packet(found.first, primary=True),
+        story.packet(found.last, f"{found.copies} copies, none answered"),
+    ]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:3]]
     evidence.sort(key=lambda e: e.time_ns)
     proven = len(points) > 1
@@ -149,7 +162,10 @@ def examine(story: Story, k: int) -> Finding | None:
 def _server_side(story: Story, k: int, found: Outage, closed: Segment | None) -> Finding:
     """The data did reach a place where the server had closed: no middlebox is needed to explain the silence."""
     evidence = [story.packet(closed, "the server had closed")] if closed is not None else []
-    evidence += [story.packet(found.first, primary=True), story.packet(found.last, f"{found.copies} copies, none answered")]
+    evidence += [
+        story.packet(found.first, primary=True),
+        story.packet(found.last, f"{found.copies} copies, none answered"),
+    ]
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.POSSIBLE,

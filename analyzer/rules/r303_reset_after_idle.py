@@ -36,11 +36,12 @@ SUMMARY = "the first write after an idle gap was answered with a reset, no close
 
 ERROR_WITHIN_NS = 2 * SECOND
 
-FIRES = (
-    Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),
-)
+FIRES = (Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),)
 QUIET = (
-    Case("the server had closed before (F203)", packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST"),
+    Case(
+        "the server had closed before (F203)",
+        packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST",
+    ),
     Case("the client was closing", packets=_OPEN + "\n14.3 > 31\n14.3001 > FIN\n14.301 < RST"),
     Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
 )
@@ -59,13 +60,23 @@ def examine(story: Story, k: int) -> Finding | None:
     reset = next((s for s in segments if s.rst and not s.from_client), None)
     if reset is None:
         return None
-    write = next((s for s in reversed(segments) if s.from_client and s.payload and not s.retransmitted and s.time_ns <= reset.time_ns), None)
+    write = next(
+        (
+            s
+            for s in reversed(segments)
+            if s.from_client and s.payload and not s.retransmitted and s.time_ns <= reset.time_ns
+        ),
+        None,
+    )
     if write is None or any(s.from_client and (s.fin or s.rst) and s.time_ns <= reset.time_ns for s in segments):
         return None
     if any(not s.from_client and s.fin and s.time_ns < reset.time_ns for s in segments):
         return None
     burst = _burst_start(segments, write)
-    if any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments) or burst.marks & col.M_TLS_ALERT:
+    if (
+        any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments)
+        or burst.marks & col.M_TLS_ALERT
+    ):
         return None
     before = max((s.time_ns for s in segments if s.time_ns < burst.time_ns and s.from_client), default=burst.time_ns)
     gap = burst.time_ns - before
@@ -73,8 +84,22 @@ def examine(story: Story, k: int) -> Finding | None:
         return None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
-    errors = common.errors_after(story, env, burst.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "UNAVAILABLE", "CLOSED")) if env and story.aligned else []
-    evidence = [*common.freeze_evidence(story, freeze), story.packet(burst), story.packet(reset, _ttl_note(segments, reset), primary=True)]
+    errors = (
+        common.errors_after(
+            story,
+            env,
+            burst.time_ns - 5 * MS,
+            reset.time_ns + ERROR_WITHIN_NS,
+            ("ECONNRESET", "EPIPE", "UNAVAILABLE", "CLOSED"),
+        )
+        if env and story.aligned
+        else []
+    )
+    evidence = [
+        *common.freeze_evidence(story, freeze),
+        story.packet(burst),
+        story.packet(reset, _ttl_note(segments, reset), primary=True),
+    ]
     evidence += [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     sender, proven = _sender(story, k, segments, reset, burst)

@@ -55,22 +55,27 @@ class Segment:
 
     @property
     def syn(self) -> bool:
+        """Opens: SYN or SYN-ACK."""
         return bool(self.flags & col.SYN)
 
     @property
     def fin(self) -> bool:
+        """Closes its direction."""
         return bool(self.flags & col.FIN)
 
     @property
     def rst(self) -> bool:
+        """Aborts."""
         return bool(self.flags & col.RST)
 
     @property
     def retransmitted(self) -> bool:
+        """Repeats data, a SYN or a FIN, by the sequence numbers seen at that point."""
         return bool(self.kinds & f.K_RETX)
 
     @property
     def keepalive(self) -> bool:
+        """A keepalive probe (RFC 9293 §3.8.4)."""
         return bool(self.kinds & f.K_KEEPALIVE)
 
     @property

@@ -70,7 +70,9 @@ def _log_clocks(logs: list[tuple[Source, list[Event]]], events: list[Event]) -> 
         if inner:
             known = [guests[x] for x in {e.environment for e in inner} if x in guests] or list(guests.values())
             if known:
-                clock = Clock("inner", offset_ns=int(np.median([g.value for g in known])), error_ns=max(g.error for g in known))
+                clock = Clock(
+                    "inner", offset_ns=int(np.median([g.value for g in known])), error_ns=max(g.error for g in known)
+                )
                 clock.anchors, clock.how = sum(g.anchors for g in known), "both stamps of a line"
             else:
                 clock = Clock("inner", offset_ns=0, error_ns=0, how="the log's own frame")
@@ -107,7 +109,9 @@ def _point_clocks(points: list[Point], events: list[Event], invocations: list[In
             _apply(points[best].clock, to_log[best])
             _spread(points, pairs, to_log, [best])
         return None
-    longest = max(range(len(points)), key=lambda p: (points[p].data.last_ns - points[p].data.first_ns, points[p].source.path))
+    longest = max(
+        range(len(points)), key=lambda p: (points[p].data.last_ns - points[p].data.first_ns, points[p].source.path)
+    )
     clock = points[longest].clock
     clock.reference, clock.offset_ns, clock.error_ns = True, 0, 0
     _spread(points, pairs, {}, [longest])
@@ -116,7 +120,9 @@ def _point_clocks(points: list[Point], events: list[Event], invocations: list[In
         return None
     via = min(aligned, key=lambda p: (aligned[p].error + (points[p].clock.error_ns or 0), points[p].source.path))
     step, anchor = points[via].clock, aligned[via]
-    return ck.Offset(anchor.value + (step.offset_ns or 0), anchor.error + (step.error_ns or 0), anchor.anchors, anchor.how)
+    return ck.Offset(
+        anchor.value + (step.offset_ns or 0), anchor.error + (step.error_ns or 0), anchor.anchors, anchor.how
+    )
 
 
 def has_platform(events: list[Event]) -> bool:
@@ -124,7 +130,9 @@ def has_platform(events: list[Event]) -> bool:
     return any(e.kind in REFERENCE_KINDS and e.event_ns is not None for e in events)
 
 
-def _spread(points: list[Point], pairs: dict[tuple[int, int], ck.Offset], to_log: dict[int, ck.Offset], roots: list[int]) -> None:
+def _spread(
+    points: list[Point], pairs: dict[tuple[int, int], ck.Offset], to_log: dict[int, ck.Offset], roots: list[int]
+) -> None:
     """From the aligned captures to those that share packets with them, smallest error first; then what a log alone aligns."""
     done = set(roots)
     while True:
@@ -156,7 +164,9 @@ def _connections(points: list[Point]) -> Connections:
     nearness = list(range(len(points)))
     nearness.sort(key=lambda p: points[p].source.path)
     ranked: list[int] = []
-    for p in nearness:  # insertion by pairwise order along the path; captures that share nothing keep the order of names
+    for (
+        p
+    ) in nearness:  # insertion by pairwise order along the path; captures that share nothing keep the order of names
         at = len(ranked)
         for position, other in enumerate(ranked):
             between = ck.between_points(points[p], points[other], members, p, other)
@@ -167,7 +177,9 @@ def _connections(points: list[Point]) -> Connections:
     return Connections(points, members, ranked)
 
 
-def _set_reference(logs: list[tuple[Source, list[Event]]], points: list[Point], events: list[Event], shift: ck.Offset | None) -> bool:
+def _set_reference(
+    logs: list[tuple[Source, list[Event]]], points: list[Point], events: list[Event], shift: ck.Offset | None
+) -> bool:
     """Name the reference clock and move the log's times into its frame; returns whether log and captures are aligned."""
     if has_platform(events):
         stamped = {e.source for e in events if e.kind in REFERENCE_KINDS and e.event_ns is not None}

@@ -21,7 +21,7 @@ from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
-from analyzer.timeline.points import CLIENT, SERVER, Point
+from analyzer.timeline.points import SERVER, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,9 @@ def between_points(a: Point, b: Point, members: NDArray[np.int64], pa: int, pb: 
     return middle(low, high, len(ta), "the same packets in both captures"), near
 
 
-def _common(a: Point, b: Point, ua: NDArray[np.int64], ub: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def _common(
+    a: Point, b: Point, ua: NDArray[np.int64], ub: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Times of packets that both captures hold, each recognised by fields that no two packets of a connection share."""
     import pandas as pd
 
@@ -188,7 +190,9 @@ def log_kinds(events: list[Event], invocations: list[Invocation], point: Point) 
     bursts, lasts = client_bursts(point)
     bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
     ends = [i.end_ns for i in invocations if i.end_ns is not None]
-    found["effect"].append(_Kind(_thin([i.start_ns for i in invocations]), bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0))
+    found["effect"].append(
+        _Kind(_thin([i.start_ns for i in invocations]), bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0)
+    )
     found["window"].append(_Kind(_thin(ends), lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0))
     return found
 
@@ -301,7 +305,9 @@ def _narrow(events: list[Event], point: Point, low: int, high: int, anchors: int
     """Lines are printed within a few ms of the reply that caused them: the offset at which most do."""
     lines = _thin([e.time_ns for e in events if e.layer in ("app", "grpc") and e.inner_ns is not None])
     data = point.data
-    came = (data.kinds & f.K_SERVER > 0) & ((data.segments[:, col.LEN] > 0) | (data.segments[:, col.FLAGS] & (col.SYN | col.FIN | col.RST) > 0))
+    came = (data.kinds & f.K_SERVER > 0) & (
+        (data.segments[:, col.LEN] > 0) | (data.segments[:, col.FLAGS] & (col.SYN | col.FIN | col.RST) > 0)
+    )
     replies = np.sort(data.segments[came, col.TS])
     how = "invocation windows, connects, pings and resets"
     if high - low < 4 * MS or len(lines) < 4 or not len(replies):
@@ -313,5 +319,10 @@ def _narrow(events: list[Event], point: Point, low: int, high: int, anchors: int
     if best < 3 or best < 0.25 * len(lines) or best < 1.5 * max(scores.mean(), 1):
         return middle(low, high, anchors, how)
     good = offsets[scores >= 0.85 * best]
-    narrowed = middle(int(good.min()) - REPLY_TO_LINE_NS, int(good.max()) + REPLY_TO_LINE_NS, anchors + int(best), f"{how}; lines beside replies")
+    narrowed = middle(
+        int(good.min()) - REPLY_TO_LINE_NS,
+        int(good.max()) + REPLY_TO_LINE_NS,
+        anchors + int(best),
+        f"{how}; lines beside replies",
+    )
     return narrowed if narrowed.error < (high - low) // 2 else middle(low, high, anchors, how)

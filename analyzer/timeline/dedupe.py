@@ -36,7 +36,9 @@ def deduplicate(inputs: list[list[Event]]) -> list[Event]:
             key = _key(event)
             full = (*key, event.environment)
             seen[key] = ordinal = seen.get(key, 0) + 1
-            twins = [e for e in known.get(key, []) if event.environment is None or e.environment in (None, event.environment)]
+            twins = [
+                e for e in known.get(key, []) if event.environment is None or e.environment in (None, event.environment)
+            ]
             if event.environment is not None:
                 seen[full] = ordinal = seen.get(full, 0) + 1
             if ordinal <= len(twins):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
@@ -71,7 +72,8 @@ def _by_nesting(events: list[Event], count: int) -> int:
             of_request[e.request_id] = current
         elif e.request_id in of_request:
             current = of_request[e.request_id or ""]
-            if e.kind == "report" and running.pop(current, None):
+            if e.kind == "report" and current in running:
+                del running[current]
                 idle.append(current)
         elif e.pid and not has_platform:
             current = of_pid.get(e.pid) or of_pid.setdefault(e.pid, fresh())
@@ -87,15 +89,21 @@ def stamp_platform_lines(events: list[Event]) -> None:
     by_environment: dict[str | None, list[Event]] = defaultdict(list)
     for e in events:
         by_environment[e.environment].append(e)
-    for lines in by_environment.values():
-        lines = sorted(lines, key=lambda e: (e.source, e.order))
+    for unordered in by_environment.values():
+        lines = sorted(unordered, key=lambda e: (e.source, e.order))
         for k, e in enumerate(lines):
             if e.source_ns is not None:
                 continue
-            after = next((x.source_ns for x in lines[k + 1 :] if x.source_ns is not None and x.source == e.source), None)
-            before = next((x.source_ns for x in reversed(lines[:k]) if x.source_ns is not None and x.source == e.source), None)
+            after = next(
+                (x.source_ns for x in lines[k + 1 :] if x.source_ns is not None and x.source == e.source), None
+            )
+            before = next(
+                (x.source_ns for x in reversed(lines[:k]) if x.source_ns is not None and x.source == e.source), None
+            )
             forward = e.kind in ("start", "init-start", "restore-start")
-            e.source_ns = (after if after is not None else before) if forward else (before if before is not None else after)
+            e.source_ns = (
+                (after if after is not None else before) if forward else (before if before is not None else after)
+            )
             e.attrs["stamp"] = "neighbour"
 
 
@@ -112,7 +120,14 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
         elif e.kind == "start" and e.request_id:
             key = (environment, e.request_id)
             ordinals[key] += 1
-            invocation = Invocation(environment, e.request_id, ordinals[key], e.time_ns, cold_start=environment in cold, start_ref=(e.source, e.ref))
+            invocation = Invocation(
+                environment,
+                e.request_id,
+                ordinals[key],
+                e.time_ns,
+                cold_start=environment in cold,
+                start_ref=(e.source, e.ref),
+            )
             cold.discard(environment)
             open_[key] = invocation
             found.append(invocation)
@@ -163,7 +178,7 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
     for environment, sequence in by_environment.items():
         if environment in concurrent:
             continue
-        for before, after in zip(sequence, sequence[1:], strict=False):
+        for before, after in pairwise(sequence):
             if before.end_ns is None or after.start_ns - before.end_ns < MIN_FREEZE_NS:
                 continue
             end = after.start_ns
@@ -177,7 +192,9 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
             if early and end - min(early) < FREEZE_ERROR_NS:
                 end = min(early)
             if end - start >= MIN_FREEZE_NS:
-                found.append(Freeze(environment, start, end, FREEZE_ERROR_NS, "platform", before.request_id, after.request_id))
+                found.append(
+                    Freeze(environment, start, end, FREEZE_ERROR_NS, "platform", before.request_id, after.request_id)
+                )
     return sorted(found, key=lambda z: (z.start_ns, z.environment))
 
 
@@ -199,7 +216,9 @@ def environments_of(events: list[Event], invocations: list[Invocation]) -> list[
     for e in events:
         if e.environment is None:
             continue
-        env = found.setdefault(e.environment, Environment(e.environment, inferred=e.environment.startswith("inferred-")))
+        env = found.setdefault(
+            e.environment, Environment(e.environment, inferred=e.environment.startswith("inferred-"))
+        )
         env.first_ns = min(env.first_ns, e.time_ns) if env.first_ns is not None else e.time_ns
         env.last_ns = max(env.last_ns, e.time_ns) if env.last_ns is not None else e.time_ns
     for invocation in invocations:

@@ -53,7 +53,9 @@ def transports_of(events: list[Event]) -> tuple[list[Transport], list[Ping]]:
     return transports, pings
 
 
-def _process(environment: str | None, pid: str | None, indices: list[int], events: list[Event]) -> list[tuple[Transport, list[int]]]:
+def _process(
+    environment: str | None, pid: str | None, indices: list[int], events: list[Event]
+) -> list[tuple[Transport, list[int]]]:
     lines: dict[str, list[int]] = defaultdict(list)
     connected: dict[str | None, list[int]] = defaultdict(list)
     ready: dict[str, list[int]] = defaultdict(list)
@@ -81,7 +83,12 @@ def _process(environment: str | None, pid: str | None, indices: list[int], event
 
 
 def _transport(
-    environment: str | None, pid: str | None, number: str, ks: list[int], events: list[Event], connected: dict[str | None, list[int]]
+    environment: str | None,
+    pid: str | None,
+    number: str,
+    ks: list[int],
+    events: list[Event],
+    connected: dict[str | None, list[int]],
 ) -> Transport:
     first = events[ks[0]]
     tracer = "transport"
@@ -90,7 +97,11 @@ def _transport(
         environment=environment, pid=pid, number=number, dialect="grpc-js", version=first.version, remote=first.remote,
         opened_ns=first.time_ns,
     )  # fmt: skip
-    before = [k for k in connected.get(first.remote, []) if k <= ks[0] and events[k].time_ns >= first.time_ns - CONNECT_BEFORE_NS]
+    before = [
+        k
+        for k in connected.get(first.remote, [])
+        if k <= ks[0] and events[k].time_ns >= first.time_ns - CONNECT_BEFORE_NS
+    ]
     if before:
         transport.opened_ns = events[before[-1]].time_ns
         events[before[-1]].transport = transport.id
@@ -119,9 +130,13 @@ def _pings(transport: Transport, ks: list[int], events: list[Event]) -> list[Pin
         if dead is not None:
             if e.kind == "ping-error" and dead.cancelled is None:
                 dead.cancelled = k
-            elif e.kind == "ping-acked" and dead.late_ack is None and e.time_ns - (dead.timed_out_ns or 0) <= LATE_ACK_NS:
-                if ack_is_real(e.version, dead.cancelled is not None):
-                    dead.late_ack = k
+            elif (
+                e.kind == "ping-acked"
+                and dead.late_ack is None
+                and e.time_ns - (dead.timed_out_ns or 0) <= LATE_ACK_NS
+                and ack_is_real(e.version, dead.cancelled is not None)
+            ):
+                dead.late_ack = k
             continue
         if e.kind == "ping-sent":
             current = Ping(transport.id, e.time_ns, k, e.attrs.get("timeout_ms"))
@@ -161,12 +176,18 @@ def calls_of(events: list[Event]) -> list[Call]:
         key = (e.environment, e.pid, e.number)
         call = found.get(key)
         if call is None or (e.kind == "call-start" and call.method is not None):
-            call = found[key] = Call(f"{e.environment or '?'}/{e.pid or '?'}/call/{e.number}", e.environment, e.pid, e.request_id, None)
+            call = found[key] = Call(
+                f"{e.environment or '?'}/{e.pid or '?'}/call/{e.number}", e.environment, e.pid, e.request_id, None
+            )
             ended[key] = 0
         if call.start_ns is None or e.kind == "call-start":
             call.start_ns = e.time_ns
         if e.kind == "call-start":
-            call.method, call.request_id, call.deadline_ns = e.attrs.get("method"), e.request_id, e.attrs.get("deadline_ns")
+            call.method, call.request_id, call.deadline_ns = (
+                e.attrs.get("method"),
+                e.request_id,
+                e.attrs.get("deadline_ns"),
+            )
         elif e.kind == "call-pick" and e.remote:
             call.remote = e.remote
         elif e.kind == "call-end" and rank.get(e.tracer or "", 0) > ended[key]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.capture.reader import CaptureData
-from analyzer.model.addresses import endpoint
 from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
-
-#: Two records are one connection only if they overlap in time this closely once clocks may differ by whole time zones:
-#: equal initial sequence numbers of both sides are 64 random bits (RFC 6528), so this is a sanity bound, not a key.
-MAX_CLOCK_DIFFERENCE_NS = 26 * 3600 * 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -80,7 +74,13 @@ class Connections:
 
     def fullest(self, k: int) -> int:
         """The point with most packets of connection `k` (the nearer one on a draw)."""
-        return max(self.seen_at(k), key=lambda p: int(self.points[p].rows[self.members[k, p], CLIENT + f.PKTS] + self.points[p].rows[self.members[k, p], SERVER + f.PKTS]))
+        return max(
+            self.seen_at(k),
+            key=lambda p: int(
+                self.points[p].rows[self.members[k, p], CLIENT + f.PKTS]
+                + self.points[p].rows[self.members[k, p], SERVER + f.PKTS]
+            ),
+        )
 
     def client(self, k: int) -> str:
         """The client's address at the point nearest the client."""
@@ -135,11 +135,6 @@ class Connections:
             self._indices[p] = {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
         return self._indices[p]
 
-    @cached_property
-    def first_ns(self) -> NDArray[np.int64]:
-        """Aligned time of each connection's first packet."""
-        return np.array([], np.int64)
-
 
 def match_points(points: list[Point]) -> NDArray[np.int64]:
     """Which rows of which points are one connection: equal initial sequence numbers, or equal addresses mid-stream."""
@@ -148,7 +143,7 @@ def match_points(points: list[Point]) -> NDArray[np.int64]:
     for p, point in enumerate(points):
         seen_here: dict[tuple[object, ...], int] = {}
         for row_number, row in enumerate(_key_columns(point.rows).tolist()):
-            c_isn, s_isn, *address, first = row
+            c_isn, s_isn, *address = row
             if c_isn >= 0 and s_isn >= 0:
                 key: tuple[object, ...] = ("isn", c_isn, s_isn)
             elif c_isn >= 0:
@@ -168,8 +163,8 @@ def match_points(points: list[Point]) -> NDArray[np.int64]:
 
 def _key_columns(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if not len(rows):
-        return np.empty((0, 9), np.int64)
-    return rows[:, [CLIENT + f.ISN, SERVER + f.ISN, f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT, f.FIRST_TS]]
+        return np.empty((0, 8), np.int64)
+    return rows[:, [CLIENT + f.ISN, SERVER + f.ISN, f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT]]
 
 
 def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -185,10 +180,3 @@ def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np
         for t, column in enumerate((f.C_LO, f.C_PORT, f.S_LO, f.S_PORT)):
             tie[t][has] = rows[:, column]
     return members[np.lexsort((*reversed(tie), first))]
-
-
-def address(row: list[int], client: bool) -> str:
-    """The client's or the server's address of a row."""
-    if client:
-        return endpoint(row[f.C_HI], row[f.C_LO], row[f.C_PORT])
-    return endpoint(row[f.S_HI], row[f.S_LO], row[f.S_PORT])

@@ -43,7 +43,11 @@ class Story:
     def invocation_at(self, environment: str | None, time_ns: int, slack_ns: int = 0) -> Invocation | None:
         """The invocation of an environment that runs at a time (or begins within `slack_ns` after)."""
         for i in self.invocations:
-            if i.environment == environment and i.start_ns - slack_ns <= time_ns and (i.end_ns is None or time_ns <= i.end_ns):
+            if (
+                i.environment == environment
+                and i.start_ns - slack_ns <= time_ns
+                and (i.end_ns is None or time_ns <= i.end_ns)
+            ):
                 return i
         return None
 
@@ -82,14 +86,32 @@ class Story:
     def evidence(self, event: Event, note: str = "", primary: bool = False) -> Evidence:
         """A log event as a line of proof."""
         return Evidence(
-            event.source, event.ref, event.layer, event.time_ns, event.source_ns, event_text(event), note, primary, tuple(event.also)
+            event.source,
+            event.ref,
+            event.layer,
+            event.time_ns,
+            event.source_ns,
+            event_text(event),
+            note,
+            primary,
+            tuple(event.also),
         )
 
     def packet(self, segment: Segment, note: str = "", primary: bool = False, point: int | None = None) -> Evidence:
         """A segment as a line of proof, at its first sighting or at a chosen point; other sightings as further refs."""
         place = (segment.at(point) if point is not None else None) or min(segment.places, key=lambda p: p.time_ns)
         also = tuple((p.source, f"#{p.no}") for p in segment.places if p is not place)
-        return Evidence(place.source, f"#{place.no}", "pcap", place.time_ns, place.source_ns, segment.describe(), note, primary, also)
+        return Evidence(
+            place.source,
+            f"#{place.no}",
+            "pcap",
+            place.time_ns,
+            place.source_ns,
+            segment.describe(),
+            note,
+            primary,
+            also,
+        )
 
 
 def event_text(event: Event) -> str:

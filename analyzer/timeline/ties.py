@@ -31,7 +31,9 @@ def tie_transports(transports: list[Transport], connections: Connections, error_
         p = connections.seen_at(k)[0]
         row = connections.points[p].rows[connections.members[k, p]]
         server = endpoint(int(row[f.S_HI]), int(row[f.S_LO]), int(row[f.S_PORT]))
-        established = int(row[f.ESTABLISHED_TS] or row[f.SYN_ACK_TS] or row[f.FIRST_TS]) + (connections.points[p].clock.offset_ns or 0)
+        established = int(row[f.ESTABLISHED_TS] or row[f.SYN_ACK_TS] or row[f.FIRST_TS]) + (
+            connections.points[p].clock.offset_ns or 0
+        )
         by_server[server].append((k, established))
     pairs = []
     for t in transports:
@@ -55,7 +57,11 @@ def tie_transports(transports: list[Transport], connections: Connections, error_
 
 
 def tie_environments(
-    environments: list[Environment], invocations: list[Invocation], events: list[Event], connections: Connections, aligned: bool
+    environments: list[Environment],
+    invocations: list[Invocation],
+    events: list[Event],
+    connections: Connections,
+    aligned: bool,
 ) -> None:
     """Environment ↔ client address: by transports first, else by when the address speaks and the environment runs."""
     windows = _windows(environments, invocations, events)
@@ -85,7 +91,9 @@ def tie_environments(
                 env.addresses.add(address)
 
 
-def _windows(environments: list[Environment], invocations: list[Invocation], events: list[Event]) -> dict[str, list[tuple[int, int]]]:
+def _windows(
+    environments: list[Environment], invocations: list[Invocation], events: list[Event]
+) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {e.id: [] for e in environments}
     for i in invocations:
         found[i.environment].append((i.start_ns, i.end_ns if i.end_ns is not None else i.start_ns + 900 * SECOND))

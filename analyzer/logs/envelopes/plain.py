@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from analyzer.logs.envelopes._lines import CONTINUES, MAX_CONTINUATIONS, lines
-from analyzer.logs.records import LogRecord
 from analyzer.logs.recognisers import recognises
+from analyzer.logs.records import LogRecord
 from analyzer.logs.runtimes import prefixed
 
 NAME = "plain messages"
-LOST = ("no log stream", "no stamp on platform lines")
+LOST: tuple[str, ...] = ("no log stream", "no stamp on platform lines")
 
 #: Fewer recognised lines than this share, and fewer than three, is somebody else's file that quotes one of ours.
 LEAST_SHARE, LEAST_LINES = 0.2, 3

@@ -23,7 +23,9 @@ _NODE = re.compile(
     r"(?P<syscall>connect|read|write|getaddrinfo) (?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|"
     r"ENETUNREACH|ENOTFOUND|EAI_AGAIN)(?: (?P<addr>[\w.:\[\]-]{3,80}))?"
 )
-_CODE = re.compile(r"\b(?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)\b")
+_CODE = re.compile(
+    r"\b(?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)\b"
+)
 _NUMERIC = re.compile(r"\"?errno\"?: (?P<errno>-\d+)")
 _SYNTHETIC = re.compile(r"errorno|_onTimeout|listOnTimeout|_handleTimeoutError")
 _GRPC = re.compile(r"(?:\b(?P<number>\d{1,2}) )?(?P<name>DEADLINE_EXCEEDED|UNAVAILABLE)\b:? ?(?P<details>.*)")

@@ -72,7 +72,9 @@ _CALL_FORMS = tuple(
         (r"(?:sending data chunk|calling end\(\)|write\(\) called)", "call-sent"),
     )
 )
-_CALL_START = re.compile(r"create(?:ResolvingCall|Call) \[(?P<id>\d+)\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)")
+_CALL_START = re.compile(
+    r"create(?:ResolvingCall|Call) \[(?P<id>\d+)\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"
+)
 _OPTIONS = re.compile(r"(?:Channel|Subchannel) constructed with options \{(?P<options>.*)", re.DOTALL)
 _OPTION = re.compile(r'"(grpc\.[a-z_0-9.]+)": (-?\d+)')
 _RESOLVE = tuple(

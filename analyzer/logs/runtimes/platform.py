@@ -14,7 +14,9 @@ _START = re.compile(rf"START RequestId: {_ID}(?:\s+Version: (?P<version>\S+))?\s
 _END = re.compile(rf"END RequestId: {_ID}\s*$")
 _REPORT = re.compile(rf"REPORT RequestId: {_ID}\s+(?P<bag>Duration: [^\n]*)")
 _TIMEOUT = re.compile(rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[\d.]+) seconds")
-_DIED = re.compile(rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)")
+_DIED = re.compile(
+    rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)"
+)
 _INIT = re.compile(r"INIT_START Runtime Version: (?P<version>\S+)")
 _INIT_REPORT = re.compile(r"INIT_REPORT (?P<bag>Init Duration: [^\n]*)")
 _RESTORE = re.compile(r"RESTORE_START Runtime Version: (?P<version>\S+)")
@@ -59,8 +61,8 @@ def parse(message: str) -> RuntimeLine | None:
         }
         return RuntimeLine("report", text, request_id=m["id"], attrs={k: v for k, v in attrs.items() if v is not None})
     if m := _TIMEOUT.match(text):
-        attrs = {"timeout_s": float(m["s"])} if m["s"].count(".") <= 1 else {}
-        return RuntimeLine("timeout", text, inner_ns=parse_iso(m["ts"]), request_id=m["id"], attrs=attrs)
+        limit = float(m["s"]) if m["s"].count(".") <= 1 and m["s"] != "." else None
+        return RuntimeLine("timeout", text, parse_iso(m["ts"]), m["id"], attrs={"timeout_s": limit})
     if m := _DIED.match(text):
         return RuntimeLine("crash", text, request_id=m["id"])
     for kind, form in (("init-start", _INIT), ("restore-start", _RESTORE)):
