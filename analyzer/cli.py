@@ -49,7 +49,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders or globs.", show_default=False)]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")
 ]
@@ -196,6 +196,8 @@ def _run(
             from analyzer.report.text import report
 
             _write(report(trace.story, trace.findings, _style(output), everything=all_), output)
+        if trace.story.interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED)
         if fail_on is not None:
             from analyzer.model.findings import Severity
 

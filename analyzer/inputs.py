@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
+import os
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +15,14 @@ from analyzer.capture.reader import CaptureData, Progress, read_capture
 from analyzer.logs.envelopes import Envelope
 from analyzer.logs.reader import read_log, sniff
 from analyzer.model.events import Event
-from analyzer.model.problems import InputError, Problem
+from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
 from analyzer.streams import READ_ERRORS, open_stream, plain_size, read_head
 from analyzer.timeline.points import Point
 
 #: Not looked at in a folder: editors' and version control's own.
 HIDDEN = "."
+STANDARD_INPUT = "-"
 
 
 @dataclass(slots=True)
@@ -27,13 +32,14 @@ class Inputs:
     points: list[Point] = field(default_factory=list)
     logs: list[tuple[Source, list[Event]]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def expand(paths: list[str]) -> list[tuple[str, bool]]:
     """(file, named by the user) for every path; folders and globs expand in sorted order. Raises `InputError`."""
     found: dict[str, bool] = {}
     for path in paths:
-        if path == "-":
+        if path == STANDARD_INPUT:
             found[path] = True
         elif Path(path).is_dir():
             inside = sorted(str(p) for p in Path(path).rglob("*") if p.is_file() and not _hidden(p, Path(path)))
@@ -59,15 +65,16 @@ def is_capture(head: bytes) -> bool:
 
 
 def read_inputs(paths: list[str], kinds: frozenset[str], progress: Progress | None = None) -> Inputs:
-    """Read every input of the wanted kinds (`pcap`, `log`). Raises `InputError` when a named path cannot be read, or nothing can."""
+    """Read every input of the wanted kinds (`pcap`, `log`).
+
+    Raises `InputError` when a path given by name cannot be opened, or when nothing is readable at all. A file that is no
+    input is skipped and said so.
+    """
     inputs = Inputs()
-    files = expand(paths)
-    for path, named in files:
+    for path, named in expand(paths):
         try:
-            _read_one(path, named, kinds, inputs, progress)
+            _read_one(path, kinds, inputs, progress)
         except InputError as error:
-            if named and len(files) == 1:
-                raise
             inputs.skipped.append((path, str(error)))
         except OSError as error:
             if named:
@@ -80,51 +87,59 @@ def read_inputs(paths: list[str], kinds: frozenset[str], progress: Progress | No
 
 
 def _nothing(paths: list[str], skipped: list[tuple[str, str]], kinds: frozenset[str]) -> str:
-    wanted = {"pcap": "a capture (pcap, pcapng)", "log": "a Lambda log or a gRPC trace"}
-    what = " or ".join(wanted[k] for k in sorted(kinds, reverse=True))
     if len(skipped) == 1:
         return f"{skipped[0][0]}: {skipped[0][1]}"
+    wanted = {"pcap": "a capture (pcap, pcapng)", "log": "a Lambda log or a gRPC trace"}
+    what = " or ".join(wanted[k] for k in sorted(kinds, reverse=True))
     return f"nothing readable in {', '.join(paths)}: {len(skipped)} files looked at, none is {what}"
 
 
-def _read_one(path: str, named: bool, kinds: frozenset[str], inputs: Inputs, progress: Progress | None) -> None:
-    if path == "-":
-        raise InputError("standard input: give the kind of a stream with `analyze pcap -`")
-    if Path(path).stat().st_size == 0:
-        raise InputError(f"{path}: empty file" if named else "empty file")
+def _read_one(path: str, kinds: frozenset[str], inputs: Inputs, progress: Progress | None) -> None:
+    """Recognise one file and read it. Raises `InputError` where it is no input, `OSError` where it cannot be opened."""
+    file = _spool(inputs) if path == STANDARD_INPUT else path
+    if Path(file).stat().st_size == 0:
+        raise InputError("empty file")
     try:
-        head = read_head(path)
+        head = read_head(file)
     except READ_ERRORS as error:
-        if isinstance(error, PermissionError) or not isinstance(error, OSError) or error.errno:
-            raise OSError(getattr(error, "errno", None) or 5, getattr(error, "strerror", None) or str(error)) from error
-        raise InputError(f"{path}: damaged compressed file: {error}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise InputError(f"damaged compressed file: {error}") from error
     if is_capture(head):
         if "pcap" not in kinds:
-            raise InputError(f"{path}: a capture, not a log (use `analyze pcap` or `analyze diagnose`)")
-        _read_capture(path, inputs, progress)
+            raise InputError("a capture, not a log (use `analyze pcap` or `analyze diagnose`)")
+        _read_capture(path, file, inputs, progress)
         return
     fit, envelope = sniff(head)
     if envelope is None or fit <= 0:
-        raise InputError(
-            f"{path + ': ' if named else ''}no known shape (not a capture, not a Lambda log, not a gRPC trace)"
-        )
+        raise InputError("no known shape (not a capture, not a Lambda log, not a gRPC trace)")
     if "log" not in kinds:
-        raise InputError(
-            f"{path}: a log ({envelope.NAME}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)"
-        )
-    _read_log(path, envelope, inputs)
+        raise InputError(f"a log ({envelope.NAME}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)")
+    _read_log(path, file, envelope, inputs)
 
 
-def _read_capture(path: str, inputs: Inputs, progress: Progress | None) -> None:
-    size = plain_size(path)
-    with open_stream(path) as stream:
+def _spool(inputs: Inputs) -> str:
+    """Standard input as a file, so that it can be recognised and read again; Ctrl-C ends it early and keeps what came."""
+    with tempfile.NamedTemporaryFile(prefix="analyze-", delete=False) as copy:
+        atexit.register(lambda: Path(copy.name).unlink(missing_ok=True))
+        try:
+            while block := os.read(sys.stdin.fileno(), 1 << 20):
+                copy.write(block)
+        except KeyboardInterrupt:
+            inputs.interrupted = True
+    return copy.name
+
+
+def _read_capture(path: str, file: str, inputs: Inputs, progress: Progress | None) -> None:
+    size = plain_size(file)
+    with open_stream(file) as stream:
         data = read_capture(stream, size, progress=progress)
     if not data.records:
         what = data.problems[0].what if data.problems else "no packets"
-        raise InputError(f"{path}: {what}")
+        raise InputError(what)
 
     def again(uids: set[int]) -> CaptureData:
-        with open_stream(path) as stream:
+        with open_stream(file) as stream:
             return read_capture(stream, size, only=uids)
 
     source = Source(
@@ -133,13 +148,13 @@ def _read_capture(path: str, inputs: Inputs, progress: Progress | None) -> None:
     inputs.points.append(Point(source, data, again))
 
 
-def _read_log(path: str, envelope: Envelope, inputs: Inputs) -> None:
-    with open_stream(path) as stream:
+def _read_log(path: str, file: str, envelope: Envelope, inputs: Inputs) -> None:
+    with open_stream(file) as stream:
         data = read_log(stream, path, envelope)
     platform = any(e.layer == "lambda" for e in data.events)
     kind = "lambda-log" if platform or data.format != "plain messages" else "grpc-log"
     if not data.events:
-        raise InputError(f"{path}: no log events")
+        raise InputError("no log events")
     inputs.logs.append((Source("", path, kind, data.format, data.records, problems=data.problems), data.events))
 
 
@@ -153,8 +168,3 @@ def _number(inputs: Inputs) -> None:
     for source, events in inputs.logs:
         for event in events:
             event.source = source.id
-
-
-def lost(problems: list[Problem]) -> list[str]:
-    """Problems of a whole source, as text."""
-    return [p.what for p in problems if not p.ref]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: Enough for every recogniser to tell what a file is.
 SNIFF_BYTES = 65_536
+
+#: Decompressed at a time; what stands before damage is handed out in pieces of at most this.
+PIECE = 1 << 16
 
 #: What a damaged or foreign compressed stream raises while it is read.
 try:
@@ -25,21 +27,59 @@ except ImportError:  # pragma: no cover - zstandard is a dependency; this keeps 
 READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, ZstdError)
 
 
-def open_stream(path: str) -> BinaryIO:
-    """Open `path` for reading, decompressed; `-` is standard input.
+class _Salvage(io.RawIOBase):
+    """A decompressing stream that hands out what it could read before damage, and raises only after that."""
 
-    Raises `OSError` when the file cannot be opened. A stream that turns out damaged raises one of `READ_ERRORS` later.
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        data = self.read(len(target)) or b""
+        target[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        if self._error is not None:
+            raise self._error
+        parts, wanted = [], size if size >= 0 else 1 << 62
+        while wanted > 0:
+            try:
+                part = self._inner.read1(min(wanted, PIECE))
+            except READ_ERRORS as error:
+                self._error = error
+                break
+            if not part:
+                break
+            parts.append(part)
+            wanted -= len(part)
+        if self._error is not None and not parts:
+            raise self._error
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+def open_stream(path: str) -> BinaryIO:
+    """Open `path` for reading, decompressed.
+
+    Raises `OSError` when the file cannot be opened. A stream that turns out damaged gives what it has, then raises one of
+    `READ_ERRORS`.
     """
-    raw: BinaryIO = sys.stdin.buffer if path == "-" else Path(path).open("rb", buffering=0)  # noqa: SIM115 - the caller closes it
-    peekable = io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw
-    head = peekable.peek(4)[:4] if hasattr(peekable, "peek") else b""
+    plain = io.BufferedReader(Path(path).open("rb", buffering=0), 1 << 20)  # noqa: SIM115 - the caller closes it
+    head = plain.peek(4)[:4]
     if head.startswith(GZIP_MAGIC):
-        return gzip.GzipFile(fileobj=peekable)  # type: ignore[return-value]
+        return _Salvage(gzip.GzipFile(fileobj=plain))  # type: ignore[return-value]
     if head.startswith(ZSTD_MAGIC):
         import zstandard
 
-        return zstandard.ZstdDecompressor().stream_reader(peekable, read_across_frames=True, closefd=True)
-    return peekable
+        return _Salvage(zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True))  # type: ignore[return-value]
+    return plain
 
 
 def read_head(path: str) -> bytes:
@@ -57,8 +97,6 @@ def read_head(path: str) -> bytes:
 
 def plain_size(path: str) -> int | None:
     """Bytes of a plain regular file, None where the decompressed size cannot be known beforehand."""
-    if path == "-":
-        return None
     with Path(path).open("rb") as f:
         head = f.read(4)
     if head.startswith(GZIP_MAGIC) or head.startswith(ZSTD_MAGIC):

@@ -208,5 +208,5 @@ def read(*paths: str | Any, kinds: frozenset[str] = frozenset(("pcap", "log")), 
         raise InputError("no input: give files, folders or globs")
     inputs = read_inputs([str(p) for p in paths], kinds, progress)
     story = build(inputs.points, inputs.logs)
-    story.skipped = inputs.skipped
+    story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
     return Trace(story, run(story))

@@ -40,6 +40,8 @@ class Source:
     @property
     def label(self) -> str:
         """The file's own name, for a gutter."""
+        if self.path == "-":
+            return "stdin"
         return self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
