@@ -9,7 +9,6 @@ no bounds checks; work and memory stay proportional to the bytes read, whatever 
 "unknown", and never leaves 62 bits, so that no sum of it overflows.
 """
 
-# ruff: noqa: PLR0917 - kernels take columns
 from __future__ import annotations
 
 import struct

@@ -4,7 +4,7 @@ Supported link types (LINKTYPE_ registry of the tcpdump group): Ethernet, Linux 
 VLAN tags, raw IP, BSD null and loop. Anything else is tallied, never guessed.
 """
 
-# ruff: noqa: PLR0911, PLR0912, PLR0915, PLR0917, PLR1714, SIM109
+# ruff: noqa: PLR1714, SIM109
 # One hot loop in one function, and chains of `==`, are what the compiler makes fast.
 from __future__ import annotations
 

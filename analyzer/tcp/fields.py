@@ -29,6 +29,7 @@ PATH_SEEN = 33
 GONE = 34  # 1: replaced by a later incarnation of the same 4-tuple
 ODD = 35  # oddities, bits below
 SYN_COUNT = 36
+HANDSHAKE_NS = 37  # from the client's latest SYN to its acknowledgement of the SYN-ACK, 0 if not seen
 
 # ---- one side: client at SIDE, server at SIDE + SIDE_FIELDS
 SIDE = 40
@@ -55,7 +56,7 @@ SIDE_FIRST_TS, SIDE_LAST_TS = 25, 26
 DATA_FIRST_TS, DATA_LAST_TS = 27, 28  # payload
 LAST_ACK_NO = 29  # last acknowledgement number sent (position in the peer's space)
 LAST_ACK_TS = 30
-DUP_ACKS = 31
+DUP_ACKS = 31  # of the peer, in a row, as tshark counts them
 LAST_WIN = 32
 STATE = 33  # RFC 9293
 STATE_TS = 34

@@ -81,7 +81,7 @@ Z_INACTIVE, Z_SYN_SENT, Z_SYN_ACK_SENT, Z_PARTIAL, Z_ESTABLISHED, Z_CLOSED, Z_RE
 LETTERS = ".^sShHaAdDfFrRtTwWgGqQiI"
 
 
-def conn_state(client: int, server: int, history: str, data: bool) -> str:  # noqa: PLR0911 - one return a state
+def conn_state(client: int, server: int, history: str, data: bool) -> str:
     """Zeek's `conn_state` from both sides' Zeek states; `data` tells whether either side sent any payload."""
     client_quiet = client in (Z_INACTIVE, Z_PARTIAL)
     server_quiet = server in (Z_INACTIVE, Z_PARTIAL)

@@ -8,7 +8,7 @@ may end anywhere. Retransmissions, out-of-order segments and keepalive probes fo
 `tcp_analyze_sequence_number`), endpoint states RFC 9293 (`states`), history and Zeek states Zeek's TCP analyzer.
 """
 
-# ruff: noqa: PLR0911, PLR0912, PLR0915, PLR0917, PLR1714, SIM109
+# ruff: noqa: PLR1714, SIM109
 # One hot loop in one function, and chains of `==`, are what the compiler makes fast.
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ from analyzer.tcp.fields import (
     FIRST_NO,
     FIRST_TS,
     GONE,
+    HANDSHAKE_NS,
     HIST_BITS,
     HISTORY,
     HISTORY_N,
@@ -318,33 +319,35 @@ def classify(
     rows: Any, c: int, s: int, p: int, flags: int, position: int, size: int, length: int, win: int, ts: int
 ) -> int:
     """tshark's verdict on one segment of side `s`, before the row takes the segment in."""
-    if rows[s + SEEN] != 2:
-        if rows[s + SEEN] == 1 and length > 0 and position + length <= rows[s + UNA]:
-            return K_RETX | K_SPURIOUS
-        return 0
-    nxt = rows[s + NXT]
-    kind = 0
+    acked = length > 0 and rows[s + SEEN] > 0 and position + length <= rows[p + LAST_ACK_NO]
     plain = flags & (SYN | FIN | RST) == 0
+    nxt = rows[s + NXT]
+    # The capture began on an idle connection: a probe repeats a byte that the peer has acknowledged, nothing else was sent.
+    if length <= 1 and plain and rows[s + DATA_FIRST_TS] == 0 and rows[s + ISN] < 0 and position == rows[s + UNA] - 1:
+        return K_KEEPALIVE
+    if rows[s + SEEN] != 2:
+        return K_RETX | K_SPURIOUS if acked else 0
+    kind = 0
     if length == 1 and plain and position == nxt and rows[p + SEEN] == 2 and rows[p + LAST_WIN] == 0:
         kind |= K_ZERO_PROBE
     if position > nxt and not flags & RST:
         kind |= K_LOST
     if length <= 1 and plain and position == nxt - 1:
         return kind | K_KEEPALIVE
-    if size == 0 or flags & RST or position >= nxt:
+    if size == 0 or flags & RST or (position >= nxt and not acked):
         return kind
-    if length > 1 and position == nxt - 1:
+    if length > 1 and position == nxt - 1 and not acked:
         return kind  # new data that repeats the byte of a keepalive or window probe
     # Data, a SYN or a FIN that does not advance the sequence: out of order or a retransmission.
-    rtt = OUT_OF_ORDER_DEFAULT_NS
-    if rows[c + ESTABLISHED_TS] > 0 and rows[c + SYN_TS] > 0:
-        rtt = max(rows[c + ESTABLISHED_TS] - rows[c + SYN_TS], 1)
-    if rows[s + DUP_ACKS] >= 2 and rows[s + UNA] == position and ts - rows[p + LAST_ACK_TS] < FAST_WITHIN_NS:
+    if rows[s + DUP_ACKS] >= 2 and rows[p + LAST_ACK_NO] == position and ts - rows[p + LAST_ACK_TS] < FAST_WITHIN_NS:
         return kind | K_RETX | K_FAST
+    if acked:
+        return kind | K_RETX | K_SPURIOUS
+    rtt = OUT_OF_ORDER_DEFAULT_NS
+    if rows[c + HANDSHAKE_NS] > 0:
+        rtt = rows[c + HANDSHAKE_NS]
     if ts - rows[s + NXT_TS] < rtt and nxt != position + size:
         return kind | K_OOO
-    if length > 0 and rows[s + UNA] > 0 and position + length <= rows[s + UNA]:
-        return kind | K_RETX | K_SPURIOUS
     return kind | K_RETX
 
 
@@ -556,20 +559,25 @@ def track(
                     rows[p + UNA] = ack
                     rows[p + UNACKED_RETX] = 0
                     rows[p + UNACKED_TS] = ts if ack < rows[p + NXT] else 0
+                if ack != rows[s + LAST_ACK_NO]:
                     rows[p + DUP_ACKS] = 0
                 elif (
                     length == 0
-                    and ack == rows[s + LAST_ACK_NO]
-                    and packets[q + WIN] == rows[s + LAST_WIN]
-                    and ack < rows[p + NXT]
                     and not flags & (SYN | FIN)
+                    and not kind & (K_KEEPALIVE | K_LOST)
+                    and position == rows[s + NXT]
+                    and packets[q + WIN] == rows[s + LAST_WIN]
+                    and packets[q + WIN] != 0
                 ):
                     rows[p + DUP_ACKS] += 1
-                    kind |= K_DUP_ACK
+                    if ack < rows[p + NXT]:
+                        kind |= K_DUP_ACK
                 rows[s + LAST_ACK_NO] = ack
                 rows[s + LAST_ACK_TS] = ts
                 if from_client and rows[c + SYN_ACK_TS] > 0 and rows[c + ESTABLISHED_TS] == 0 and not flags & SYN:
                     rows[c + ESTABLISHED_TS] = ts
+                    if rows[c + SYN_TS] > 0:
+                        rows[c + HANDSHAKE_NS] = max(ts - rows[s + SIDE_LAST_TS], 1)
                 if rows[p + FINS] > 0 and ack >= rows[p + FIN_END]:
                     fin_acked = True
         rows[s + LAST_WIN] = packets[q + WIN]
