@@ -134,6 +134,8 @@ class _Kind:
     before: int  # the packet may precede the line by this much (its cause)
     after: int  # … or follow it (its effect)
     weight: float
+    #: Pairs may be wrong (another environment's packet): the middle one is trusted, not the tightest.
+    loose: bool = False
 
     def hits(self, candidates: NDArray[np.int64]) -> NDArray[np.float64]:
         """How many lines find a packet, for each candidate offset."""
@@ -191,7 +193,7 @@ def log_kinds(events: list[Event], invocations: list[Invocation], point: Point) 
     bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
     ends = [i.end_ns for i in invocations if i.end_ns is not None]
     found["effect"].append(
-        _Kind(_thin([i.start_ns for i in invocations]), bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0)
+        _Kind(_thin([i.start_ns for i in invocations]), bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, True)
     )
     found["window"].append(_Kind(_thin(ends), lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0))
     return found
@@ -280,7 +282,7 @@ def _bounds(kinds: dict[str, list[_Kind]], offset: int) -> tuple[int, int, int]:
     for k in kinds["effect"]:
         pairs = k.pairs(offset)
         if len(pairs):
-            bound = int(np.percentile(pairs, 10)) + 2 * STAMP_NS
+            bound = int(np.percentile(pairs, 50 if k.loose else 10)) + 2 * STAMP_NS
             low, high, anchors = max(low, bound - min(k.after, START_SLACK_NS)), min(high, bound), anchors + len(pairs)
     for k in kinds["window"]:
         last = _last_before(k, offset)

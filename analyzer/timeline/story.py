@@ -31,6 +31,7 @@ class Story:
     calls: list[Call] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     aligned: bool = False
+    interrupted: bool = False
 
     def source(self, source_id: str) -> Source:
         """A source by id."""
