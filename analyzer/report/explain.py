@@ -31,7 +31,11 @@ def explanation(name: str, style: Style) -> str:
         else:
             body = block
         lines += textwrap.wrap(
-            " ".join(body.replace("`", "").split()), style.width - 2, initial_indent="  ", subsequent_indent="  "
+            " ".join(body.replace("`", "").split()),
+            style.width - 2,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
         )
         lines.append("")
     case = rule.FIRES[0]

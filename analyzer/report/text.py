@@ -64,47 +64,35 @@ def short_environment(name: str) -> str:
 
 
 def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
+    """The proof in order of time, silence drawn where it lies; on a narrow terminal the text goes below its place."""
     if not item.evidence:
         return []
     zero = item.evidence[0].time_ns
-    labels = [f"{clip(story.source(e.source).label, 24)}{_ref(e)}" for e in item.evidence]
+    labels = [f"{clip(story.source(e.source).label, 24)}{e.ref}" for e in item.evidence]
     gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
     column = min(max(len(label) for label in labels), max(style.width // 3, 16))
+    margin = gutter + column + 18
     out: list[str] = []
     silences = sorted(item.silences, key=lambda s: s.start_ns)
-    for number, (e, label) in enumerate(zip(item.evidence, labels, strict=True)):
-        while silences and e.time_ns >= silences[0].end_ns - 100 * MS and number:
-            out.append(
-                f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(clip(terminal(silences.pop(0).text), style.width - gutter - 10), 'dim')}"
-            )
-        offset = f"{(e.time_ns - zero) / SECOND:{gutter}.6f}"
-        text = terminal(e.text) + (f"  {style.paint(terminal(e.note), 'dim')}" if e.note and not style.colour else "")
-        room = style.width - gutter - column - 18
-        if room < 20:  # a narrow terminal: the text goes below its place
-            out.append(
-                f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, style.width - gutter - 16)}"
-            )
-            out.append(f"{GUTTER} {' ' * gutter}  {clip(text, style.width - gutter - 7)}")
-            continue
-        if style.colour and e.note:
-            body = clip(terminal(e.text), max(room - len(e.note) - 2, 20)) + "  " + style.paint(terminal(e.note), "dim")
-        else:
-            body = _fit(terminal(e.text), terminal(e.note), room)
-        out.append(
-            f"{style.paint(MARK, 'error') if e.primary else GUTTER} {offset}  {e.layer:<6}  {clip(label, column):<{column}}  {body}".rstrip()
-        )
+    for e, label in zip(item.evidence, labels, strict=True):
+        while silences and e.time_ns >= silences[0].end_ns - 100 * MS:
+            text = clip(terminal(silences.pop(0).text), style.width - gutter - 10)
+            out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(text, 'dim')}")
+        mark = style.paint(MARK, "error") if e.primary else GUTTER
+        place = f"{mark} {(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
+        lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 24), style)
+        out.append(f"{place}  {lines[0]}".rstrip())
+        out += [f"{GUTTER}{' ' * (margin - 5)}{line}" for line in lines[1:]]
     return out
 
 
-def _fit(text: str, note: str, room: int) -> str:
+def _fit(text: str, note: str, room: int, style: Style) -> list[str]:
+    """Text and note on one line where both fit, the note below where they do not."""
     if not note:
-        return clip(text, room)
-    keep = max(room - len(note) - 2, room // 2)
-    return clip(f"{clip(text, keep)}  {note}", room)
-
-
-def _ref(e: Evidence) -> str:
-    return e.ref
+        return [clip(text, room)]
+    if len(text) + 2 + len(note) <= room:
+        return [f"{text}  {style.paint(note, 'dim')}"]
+    return [clip(text, room), style.paint(clip(note, room), "dim")]
 
 
 def _note(name: str, text: str, style: Style) -> list[str]:
@@ -196,9 +184,10 @@ def environments(story: Story, style: Style) -> str:
             text += f", frozen {seconds(frozen)} in {len(story.freezes_of(e.id))} gaps, longest {seconds(longest)}"
         if e.addresses:
             text += f", {', '.join(sorted(e.addresses))}"
-        rows.append((-sum(bad.values()), clip(text, style.width)))
+        rows.append((-sum(bad.values()), text))
     rows.sort(key=lambda r: r[0])
-    lines += [text for _, text in rows[:SHOWN]]
+    for _, text in rows[:SHOWN]:
+        lines += textwrap.wrap(text, style.width, subsequent_indent="      ", break_long_words=False)
     if len(rows) > SHOWN:
         lines.append(f"  … {len(rows) - SHOWN} more")
     return "\n".join(lines)
@@ -235,8 +224,11 @@ def connections(story: Story, findings: list[Finding], style: Style, everything:
     table = [_row(story, k, flagged.get(cs.id(k), [])) for k in shown]
     widths = [max(len(r[c]) for r in table) for c in range(4)] if table else [0] * 4
     for r in table:
-        left = "  ".join(f"{cell:<{w}}" for cell, w in zip(r[:4], widths, strict=True))
-        lines.append(clip(f"  {left}  {r[4]}".rstrip(), style.width))
+        left = "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(r[:4], widths, strict=True))
+        if len(left) + 2 + len(r[4]) <= style.width:
+            lines.append(f"{left}  {r[4]}")
+        else:
+            lines += [clip(left.rstrip(), style.width), clip(f"      {r[4]}", style.width)]
     if len(cs) > len(shown):
         lines.append(f"  … {len(cs) - len(shown):,} more (`--all` shows them)")
     lines.append(clip(f"  {_totals(story)}", style.width))

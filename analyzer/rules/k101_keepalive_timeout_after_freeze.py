@@ -224,8 +224,11 @@ def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Tra
         rtt = common.rtt_ns(segments)
         if rtt is not None and rtt < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
             found.append(f"slow network (handshake round trip {seconds(rtt)})")
-    if (ping.running_ns or 0) < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS * CLEARLY_BELOW:
+    timer = (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+    if platform_known(story, transport):
+        found.append(f"a real keepalive timeout (K102): it would have run its full {seconds(timer)}")
+    else:
         found.append(
-            f"a real keepalive timeout (K102): it would have run its full {seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)}"
+            f"a real keepalive timeout (K102): its line would stand {seconds(timer)} after the ping, not {seconds(timer + late_by(ping))}"
         )
     return found

@@ -132,7 +132,7 @@ def examine(story: Story, goaway: Goaway) -> Finding | None:
         if transport
         else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
     )
-    errors = [e for e in common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",))] if env else []
+    errors = common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",)) if env else []
     configured = transport.keepalive_ms if transport else None
     every = (
         f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, 
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import Connections
+
+#: `(1) 10.0.0.9:443 ` of a trace line: a finding's headline names both.
+_SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
 
 
 @dataclass(slots=True)
@@ -92,7 +96,7 @@ class Story:
             event.layer,
             event.time_ns,
             event.source_ns,
-            event_text(event),
+            _SUBJECT.sub("", event_text(event)),
             note,
             primary,
             tuple(event.also),

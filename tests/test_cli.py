@@ -1,0 +1,127 @@
+"""The command line as a user meets it: exit status, streams, outputs, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import CAPTURES
+
+CASE = CAPTURES / "zombie-fin-wait-2"
+
+
+def analyze(*args, stdin=b"", **env):
+    return subprocess.run(
+        [sys.executable, "-m", "analyzer", *map(str, args)], input=stdin, capture_output=True, timeout=60,
+        env={**os.environ, **env}, check=False,
+    )  # fmt: skip
+
+
+def test_findings_do_not_fail_unless_asked():
+    assert analyze("diagnose", CASE).returncode == 0
+    assert analyze("diagnose", CASE, "--fail-on", "warning").returncode == 1
+    assert analyze("diagnose", CASE, "--fail-on", "error").returncode == 0
+
+
+def test_json_goes_to_a_file_whole(tmp_path):
+    target = tmp_path / "out.json"
+    done = analyze("diagnose", CASE, "--format", "json", "-o", target)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert json.loads(target.read_text())["schema"] == "analyzer/1"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_target_that_cannot_be_written_is_an_error(tmp_path):
+    done = analyze("diagnose", CASE, "-o", tmp_path / "no" / "such" / "x.txt")
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+
+
+def test_piped_output_is_plain_and_repeatable():
+    first, second = analyze("diagnose", CASE), analyze("diagnose", CASE)
+    assert b"\x1b" not in first.stdout and first.stdout == second.stdout
+
+
+def test_standard_input():
+    done = analyze("pcap", "-", stdin=(CASE / "server.pcap").read_bytes())
+    assert done.returncode == 0 and b"F201" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["pcap", "grpc-log", "lambda-log", "diagnose"])
+def test_bad_input_is_one_line_and_status_2(command, tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "picture.pcap").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    (tmp_path / "words.txt").write_text("nothing of interest\n" * 50)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "cut.pcap").write_bytes((CASE / "server.pcap").read_bytes()[:20])
+    for name in ("empty", "picture.pcap", "words.txt", "nothing", "cut.pcap", "missing"):
+        done = analyze(command, tmp_path / name)
+        assert done.returncode == 2, name
+        assert done.stderr.startswith(b"analyze: ") and done.stderr.count(b"\n") == 1, (name, done.stderr)
+        assert done.stdout == b""
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    path = tmp_path / "secret.pcap"
+    path.write_bytes((CASE / "server.pcap").read_bytes())
+    path.chmod(0)
+    assert analyze("pcap", path).returncode == 2
+
+
+def test_damage_inside_is_reported_and_the_rest_read(tmp_path):
+    path = tmp_path / "cut.pcap"
+    path.write_bytes((CASE / "server.pcap").read_bytes()[:5000])
+    done = analyze("pcap", path)
+    assert done.returncode == 0 and b"cut short" in done.stdout and b"C1" in done.stdout
+
+
+def test_the_wrong_kind_says_which_command_reads_it():
+    done = analyze("pcap", CASE / "lambda.json")
+    assert done.returncode == 2 and b"lambda-log" in done.stderr
+
+
+def test_hostile_text_reaches_no_terminal(tmp_path):
+    message = "2026-11-21T00:00:00.010Z\t6f0d0001-0000-4000-8000-000000000001\tERROR\tD 2026-11-21T00:00:00.010Z | v1.14.7 18 | keepalive | (1) 10.0.0.9:443 Ping failed with error \x1b]0;owned\x07\u202e\n"
+    events = [{"logStreamName": "2026/11/21/[$LATEST]\x1b[31mred", "timestamp": 1, "message": message}]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"events": events}))
+    done = analyze("diagnose", path)
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout and b"\x07" not in done.stdout and "\u202e".encode() not in done.stdout
+
+
+def test_timeline_and_its_errors(tmp_path):
+    assert b"FIN_WAIT_2" in analyze("timeline", "C1", CASE).stdout
+    done = analyze("timeline", "C99", CASE)
+    assert done.returncode == 2 and b"C1" in done.stderr
+    for suffix in ("png", "svg"):
+        target = tmp_path / f"c1.{suffix}"
+        assert analyze("timeline", "C1", CASE, "-o", target).returncode == 0
+        assert target.stat().st_size > 5_000
+
+
+def test_explain_and_its_errors():
+    assert b"What it does" in analyze("explain", "f201").stdout
+    done = analyze("explain", "X999")
+    assert done.returncode == 2 and b"K101" in done.stderr
+
+
+def test_usage_errors_are_status_2():
+    assert analyze("diagnose", "--bogus").returncode == 2
+    assert analyze("diagnose").returncode == 2
+
+
+def test_help_has_an_example_in_every_command():
+    listing = analyze("--help").stdout.decode()
+    for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "explain"):
+        assert command in listing
+        assert b"Example:" in analyze(command, "--help").stdout
+
+
+def test_nothing_heavy_is_imported_for_help():
+    code = "import sys, analyzer.cli; print([m for m in ('numpy', 'pandas', 'numba', 'matplotlib', 'scapy') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"[]"

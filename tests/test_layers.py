@@ -1,0 +1,63 @@
+"""Imports go one way: model ← capture, tcp, logs ← timeline ← rules ← report, plot ← trace ← cli."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.helpers import ROOT
+
+#: Room → rooms it may import (besides itself). Single modules at the top level are rooms of their own.
+MAY = {
+    "kernel": set(),
+    "discovery": set(),
+    "model": set(),
+    "streams": set(),
+    "tcp": {"model", "capture.columns", "kernel"},
+    "capture": {"model", "kernel", "streams", "tcp"},
+    "logs": {"model", "discovery", "streams"},
+    "timeline": {"model", "capture", "tcp", "logs"},
+    "inputs": {"model", "capture", "logs", "streams", "timeline"},
+    "rules": {"model", "capture", "tcp", "logs", "timeline", "discovery"},
+    "report": {"model", "capture", "tcp", "timeline", "rules", "trace"},
+    "plot": {"model", "capture", "tcp", "timeline", "report", "trace"},
+    "trace": {"model", "capture", "tcp", "timeline", "rules", "report", "inputs"},
+    "cli": {"model", "report", "plot", "trace", "streams"},
+    "__init__": {"model", "trace", "plot"},
+    "__main__": {"cli"},
+}
+FILES = sorted((ROOT / "analyzer").rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("analyzer"):
+            inner = node.module.removeprefix("analyzer").lstrip(".")
+            yield from (f"{inner}.{alias.name}".lstrip(".") for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "analyzer")))
+def test_imports_go_one_way(path):
+    parts = path.relative_to(ROOT / "analyzer").with_suffix("").parts
+    room = parts[0]
+    for module in imports(path):
+        target = module.split(".")[0]
+        if target in (room, "__version__"):
+            continue
+        allowed = MAY[room]
+        assert target in allowed or any(module.startswith(a) for a in allowed if "." in a), f"{room} imports {module}"
+
+
+def test_scapy_has_one_door():
+    """GPL-2.0-only code is imported in one module, when used."""
+    users = [p for p in FILES if "scapy" in {n.split(".")[0] for n in _external(p)}]
+    assert [p.name for p in users] == ["scapy_bridge.py"]
+
+
+def _external(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
