@@ -1,0 +1,195 @@
+"""Packets, connections and TCP analysis flags against tshark, an independent implementation with the same definitions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from analyzer.capture.columns import FLAGS, NO, RST
+from analyzer.capture.reader import CaptureData, read_capture
+from analyzer.streams import open_stream, plain_size
+from analyzer.tcp.fields import K_FAST, K_KEEPALIVE, K_OOO, K_RETX, K_ZERO_WINDOW
+from tests.capture import packets
+
+CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*/server.pcap*"))
+
+ANALYSIS = {
+    "retransmission": K_RETX,  # fast and spurious ones are counted in it
+    "out_of_order": K_OOO,
+    "keep_alive": K_KEEPALIVE,
+    "zero_window": K_ZERO_WINDOW,
+}
+FIELDS = (
+    "frame.number", "frame.protocols", "tcp.stream", "tcp.flags", "tcp.analysis.fast_retransmission",
+    *(f"tcp.analysis.{name}" for name in ANALYSIS),
+)  # fmt: skip
+#: Fragments apart, as we see them; no application protocols, which cost time.
+PREFERENCES = ("ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.desegment_tcp_streams:FALSE")
+
+Verdict = dict[str, set[int]]  # what → packet numbers
+
+NO_PORTS = "tshark counts a packet of whose TCP header too little was captured to hold the flags"
+BACKWARDS = "time stamps go backwards: tshark takes the negative difference for a huge one, hence not out of order"
+#: Where we differ, what differs, and why.
+DIFFERENT: dict[str, tuple[set[str], str]] = {
+    "AlexeyVasilev__PcapFlowLab/tests/data/parsing/tcp_options/19_tcp_syn_tcp_header_snaplen_truncated.pcap": (
+        {"packets", "streams"},
+        NO_PORTS,
+    ),
+    "simsong__tcpflow/tests/simson.pcap": ({"packets", "streams"}, NO_PORTS),
+    "the-tcpdump-group__tcpdump/tests/tcp_header_heapoverflow.pcap": ({"packets", "streams"}, NO_PORTS),
+    "simsong__tcpflow/tests/test1-out-of-order.pcap": ({"retransmission", "out_of_order"}, BACKWARDS),
+    "simsong__tcpflow/tests/test5-lines-randomized2.pcap": ({"retransmission", "out_of_order"}, BACKWARDS),
+    "the-tcpdump-group__tcpdump/tests/bigtcp-ipv6.pcap": (
+        {"packets", "streams"},
+        "an IPv6 payload length of 0 in front of a jumbogram: tshark 4.0 stops, we take the length on the wire",
+    ),
+    "zeek__zeek/testing/btest/Traces/cisco-fabric-path.pcap": ({"packets"}, "Cisco FabricPath headers are not decoded"),
+}
+
+LINKS = {"EN10MB", "LINUX_SLL", "LINUX_SLL2", "RAW", "RAW(12)", "NULL", "IPV4", "IPV6", "EN10MB,NULL"}
+FORMATS = {"pcap", "pcap-ns", "pcapng", "pcap.gz", "pcapng.gz"}
+TUNNELS = ("tunnel", "GRE", "MPLS", "Geneve", "VXLAN", "GTP", "PPPoE", "IPIP", "6in4", "Teredo", "ERSPAN", "PPTP")
+
+
+def need_tshark() -> None:
+    if not shutil.which("tshark"):
+        if os.environ.get("CI"):
+            pytest.fail("tshark is missing: CI installs it")
+        pytest.skip("needs tshark")
+
+
+def ask_tshark(path: Path) -> list[dict[str, str]]:
+    """One row for each TCP packet that is not quoted inside an ICMP error."""
+    command = ["tshark", "-n", "-r", str(path), "-Y", "tcp", "-T", "fields"]
+    for preference in PREFERENCES:
+        command += ["-o", preference]
+    for name in FIELDS:
+        command += ["-e", name]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    rows = [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in lines]
+    return [row for row in rows if "icmp" not in row["frame.protocols"]]
+
+
+def read(path: Path) -> CaptureData:
+    with open_stream(str(path)) as stream:
+        return read_capture(stream, plain_size(str(path)))
+
+
+def their_verdict(rows: list[dict[str, str]]) -> Verdict:
+    verdict = {"packets": {int(row["frame.number"]) for row in rows}}
+    for name in ANALYSIS:
+        verdict[name] = {int(row["frame.number"]) for row in rows if row[f"tcp.analysis.{name}"]}
+    verdict["resets"] = {int(row["frame.number"]) for row in rows if int(row["tcp.flags"] or "0", 16) & RST}
+    return verdict
+
+
+def our_verdict(data: CaptureData) -> Verdict:
+    numbers = [int(segment[NO]) for segment in data.segments]
+    verdict = {"packets": set(numbers)}
+    for name, bit in ANALYSIS.items():
+        verdict[name] = {number for number, kind in zip(numbers, data.kinds, strict=True) if kind & bit}
+    verdict["resets"] = {int(segment[NO]) for segment in data.segments if segment[FLAGS] & RST}
+    return verdict
+
+
+def streams(owners: Iterable[tuple[int, int]]) -> set[frozenset[int]]:
+    """Connections as sets of packet numbers, whatever they are called."""
+    groups: dict[int, set[int]] = {}
+    for number, owner in owners:
+        groups.setdefault(owner, set()).add(number)
+    return {frozenset(group) for group in groups.values()}
+
+
+def differences(rows: list[dict[str, str]], data: CaptureData) -> dict[str, tuple[list[int], list[int]]]:
+    """What differs: packets only tshark has, packets only we have (of connections: their first packets)."""
+    theirs, ours = their_verdict(rows), our_verdict(data)
+    out = {
+        name: (sorted(theirs[name] - ours[name]), sorted(ours[name] - theirs[name]))
+        for name in theirs
+        if theirs[name] != ours[name]
+    }
+    a = streams((int(row["frame.number"]), int(row["tcp.stream"])) for row in rows)
+    b = streams((int(segment[NO]), int(uid)) for segment, uid in zip(data.segments, data.uids, strict=True))
+    if theirs["packets"] == ours["packets"] and a != b:
+        out["streams"] = (sorted(min(group) for group in a - b), sorted(min(group) for group in b - a))
+    elif len(a) != len(b):
+        out["streams"] = ([len(a)], [len(b)])
+    return out
+
+
+def corpus_files(folder: Path) -> list[str]:
+    """Captures of link layers that we decode, with TCP, without tunnels."""
+    with (folder / "INDEX.tsv").open() as index:
+        return [
+            row["path"]
+            for row in csv.DictReader(index, delimiter="\t")
+            if row["format"] in FORMATS
+            and row["linktype"] in LINKS
+            and int(row["tcp_packets"] or 0)
+            and not any(tunnel in row["tags"] for tunnel in TUNNELS)
+        ]
+
+
+def compare(paths: dict[str, Path]) -> dict[str, dict[str, tuple[list[int], list[int]]]]:
+    """Differences of each file; tshark runs on two cores beside us."""
+    with ThreadPoolExecutor(2) as pool:
+        answers = dict(zip(paths, pool.map(ask_tshark, paths.values()), strict=True))
+    found = {name: differences(answers[name], read(path)) for name, path in paths.items()}
+    return {name: difference for name, difference in found.items() if difference}
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.parent.name)
+def test_shipped_captures_agree_with_tshark(path: Path) -> None:
+    need_tshark()
+    assert differences(ask_tshark(path), read(path)) == {}
+
+
+@pytest.mark.shared
+def test_cases_agree_with_tshark(shared: Path) -> None:
+    need_tshark()
+    paths = {str(path): path for path in sorted((shared / "cases").rglob("*.pcap*"))}
+    assert len(paths) > 30
+    assert compare(paths) == {}
+
+
+@pytest.mark.shared
+def test_public_captures_agree_with_tshark_but_where_a_reason_is_given(shared: Path) -> None:
+    need_tshark()
+    paths = {name: shared / "corpus" / name for name in corpus_files(shared / "corpus")}
+    assert len(paths) >= 150
+    found = {name: set(difference) for name, difference in compare(paths).items()}
+    assert found == {name: what for name, (what, _) in DIFFERENT.items()}
+
+
+def test_random_conversations_agree_with_tshark(tmp_path: Path) -> None:
+    """Losses, repetitions, overlaps, probes, resets, reused ports, wrapped numbers: many of each.
+
+    tshark counts duplicate ACKs in ways of its own around keepalives and spurious retransmissions, so of out-of-order
+    segments and retransmissions a few in a thousand that either side calls *fast* may change places.
+    """
+    need_tshark()
+    path = tmp_path / "random.pcap"
+    content = packets.pcap(packets.conversations(seed=7, count=800))
+    path.write_bytes(content)
+    rows, data = ask_tshark(path), read_capture(io.BytesIO(content), len(content))
+    fast = {int(row["frame.number"]) for row in rows if row["tcp.analysis.fast_retransmission"]}
+    fast |= {int(segment[NO]) for segment, kind in zip(data.segments, data.kinds, strict=True) if kind & K_FAST}
+    found = differences(rows, data)
+    doubtful = [
+        number for name in ("retransmission", "out_of_order") for side in found.pop(name, ([], [])) for number in side
+    ]
+    assert found == {}
+    assert set(doubtful) <= fast
+    counts = Counter({name: len(numbers) for name, numbers in our_verdict(data).items()})
+    assert len(doubtful) <= counts["retransmission"] * 2 / 100
+    assert min(counts[name] for name in ANALYSIS) > 50
