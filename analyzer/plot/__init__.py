@@ -1,1 +1,5 @@
-"""TODO."""
+"""Plots: matplotlib Figures of a trace, for a notebook, a report or a file. They only read the result."""
+
+from analyzer.plot.timeline import timeline
+
+__all__ = ["timeline"]

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from analyzer.model.findings import Evidence, Finding
+from analyzer.model.findings import Finding
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style

@@ -172,7 +172,8 @@ def _finding(
         ][:2]
     evidence.sort(key=lambda e: e.time_ns)
     idle = fin.time_ns - last_data
-    troubled = freeze is not None or reply is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
+    # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
+    troubled = freeze is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
     why = f"the server closed after {seconds(idle)} idle; the client's kernel acknowledged, its application "
     why += (
         f"was frozen for {seconds(freeze.length_ns)} and could not close"

@@ -104,12 +104,20 @@ def payload_bytes(row: list[int], side: int) -> int:
     return max(0, end - row[side + f.START] - (1 if row[side + f.FINS] else 0))
 
 
+def missed_bytes(row: list[int], side: int) -> int:
+    """Bytes of one side's sequence space that this capture never saw: holes, and what was acknowledged beyond the end."""
+    if row[side + f.SEEN] != 2:
+        return 0
+    probed = 1 if row[f.PROBED] & (1 if side == f.SIDE else 2) else 0
+    return row[side + f.HOLE] + max(0, row[side + f.UNA] - row[side + f.NXT] - probed)
+
+
 def side_of(row: list[int], side: int) -> Side:
     """One side's fields by name."""
     g = [row[side + k] for k in range(f.SIDE_FIELDS)]
     return Side(
         packets=g[f.PKTS], payload=payload_bytes(row, side), retransmits=g[f.RETX], out_of_order=g[f.OOO],
-        keepalives=g[f.KEEPALIVES], zero_windows=g[f.ZERO_WINDOWS], hole=g[f.HOLE], isn=g[f.ISN],
+        keepalives=g[f.KEEPALIVES], zero_windows=g[f.ZERO_WINDOWS], hole=missed_bytes(row, side), isn=g[f.ISN],
         first_ns=g[f.SIDE_FIRST_TS] if g[f.PKTS] else 0, last_ns=g[f.SIDE_LAST_TS],
         data_first_ns=g[f.DATA_FIRST_TS], data_last_ns=g[f.DATA_LAST_TS],
         unacked_since_ns=g[f.UNACKED_TS], unacked_retransmits=g[f.UNACKED_RETX],

@@ -30,6 +30,7 @@ GONE = 34  # 1: replaced by a later incarnation of the same 4-tuple
 ODD = 35  # oddities, bits below
 SYN_COUNT = 36
 HANDSHAKE_NS = 37  # from the client's latest SYN to its acknowledgement of the SYN-ACK, 0 if not seen
+PROBED = 38  # sides (1 client, 2 server) whose last byte sent was a zero-window probe, which NXT does not count
 
 # ---- one side: client at SIDE, server at SIDE + SIDE_FIELDS
 SIDE = 40
@@ -48,7 +49,7 @@ RETX = 10  # retransmissions, as tshark's tcp.analysis.retransmission counts the
 OOO = 11
 KEEPALIVES = 12  # keepalive probes (RFC 9293 §3.8.4)
 ZERO_WINDOWS = 13
-HOLE = 14  # bytes of the sequence space never seen here
+HOLE = 14  # bytes of the sequence space below NXT never seen here
 FIN_TS, FIN_NO, FIN_END, FINS, FIN_ACKED_TS, FIN_LAST_TS = range(15, 21)
 RST_TS, RST_NO, RSTS = 21, 22, 23
 RST_FLAGS = 24  # TCP flags of the first RST

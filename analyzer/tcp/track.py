@@ -107,6 +107,7 @@ from analyzer.tcp.fields import (
     PATH_SEEN,
     PAYLOAD,
     PKTS,
+    PROBED,
     RETX,
     RST_FLAGS,
     RST_GAP,
@@ -418,6 +419,7 @@ def track(
         s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
         p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
         upper = 1 if from_client else 0
+        mine = 1 if from_client else 2
         # ---- time
         gap = ts - rows[c + LAST_TS]
         if gap < 0:
@@ -503,7 +505,7 @@ def track(
                     rows[c + ODD] |= ODD_SIMULTANEOUS
         if not flags & RST:
             if kind & K_LOST:
-                rows[s + HOLE] += position - rows[s + NXT]
+                rows[s + HOLE] += position - rows[s + NXT] - (1 if rows[c + PROBED] & mine else 0)
             elif kind & (K_RETX | K_OOO) and not kind & K_SPURIOUS and length > 0 and rows[s + HOLE] > 0:
                 rows[s + HOLE] = max(0, rows[s + HOLE] - length)
             if length > 0 and not kind & K_KEEPALIVE:
@@ -511,9 +513,12 @@ def track(
                     rows[s + UNACKED_TS] = ts
                 if position + size > rows[s + NXT]:
                     kind |= K_NEW_DATA
-            if position + size > rows[s + NXT] and not kind & K_ZERO_PROBE:
+            if kind & K_ZERO_PROBE:
+                rows[c + PROBED] |= mine
+            elif position + size > rows[s + NXT]:
                 rows[s + NXT] = position + size
                 rows[s + NXT_TS] = ts
+                rows[c + PROBED] &= ~mine
         # ---- counts
         rows[s + PKTS] += 1
         rows[s + PAYLOAD] += length

@@ -118,7 +118,7 @@ def differences(rows: list[dict[str, str]], data: CaptureData) -> dict[str, tupl
         for name in theirs
         if theirs[name] != ours[name]
     }
-    a = streams((int(row["frame.number"]), int(row["tcp.stream"])) for row in rows)
+    a = streams((int(row["frame.number"]), int(row["tcp.stream"] or -1)) for row in rows)
     b = streams((int(segment[NO]), int(uid)) for segment, uid in zip(data.segments, data.uids, strict=True))
     if theirs["packets"] == ours["packets"] and a != b:
         out["streams"] = (sorted(min(group) for group in a - b), sorted(min(group) for group in b - a))
