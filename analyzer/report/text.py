@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -173,15 +173,21 @@ def environments(story: Story, style: Style) -> str:
     """One line an environment: invocations, how they ended, how long it was frozen."""
     lines = [style.paint("environments", "bold")]
     rows = []
+    statuses: dict[str, Counter[str]] = defaultdict(Counter)
+    lengths: dict[str, list[int]] = defaultdict(list)
+    for i in story.invocations:
+        statuses[i.environment][i.status] += 1
+    for z in story.freezes:
+        lengths[z.environment].append(z.length_ns)
     for e in story.environments:
-        mine = [i for i in story.invocations if i.environment == e.id]
-        bad = Counter(i.status for i in mine if i.status not in ("success", "unknown"))
-        frozen = sum(z.length_ns for z in story.freezes_of(e.id))
-        longest = max((z.length_ns for z in story.freezes_of(e.id)), default=0)
-        text = f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {len(mine)} invocations"
+        bad = {status: n for status, n in statuses[e.id].items() if status not in ("success", "unknown")}
+        frozen, longest = sum(lengths[e.id]), max(lengths[e.id], default=0)
+        text = (
+            f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {e.invocations} invocations"
+        )
         text += "".join(f", {n} {status}" for status, n in sorted(bad.items()))
         if frozen:
-            text += f", frozen {seconds(frozen)} in {len(story.freezes_of(e.id))} gaps, longest {seconds(longest)}"
+            text += f", frozen {seconds(frozen)} in {len(lengths[e.id])} gaps, longest {seconds(longest)}"
         if e.addresses:
             text += f", {', '.join(sorted(e.addresses))}"
         rows.append((-sum(bad.values()), text))

@@ -27,25 +27,24 @@ def deduplicate(inputs: list[list[Event]]) -> list[Event]:
     The richest input is taken first; the others' lines become further refs of its events, or events of their own.
     """
     kept: list[Event] = []
-    known: dict[tuple[object, ...], list[Event]] = {}
+    #: Kept events by line, and by line and environment; an event without an environment stands under every one.
+    by_line: dict[tuple[object, ...], list[Event]] = {}
+    by_place: dict[tuple[object, ...], list[Event]] = {}
     ordered = sorted(inputs, key=lambda events: (*(-r for r in _richness(events)), events[0].source if events else ""))
     for events in ordered:
         seen: dict[tuple[object, ...], int] = {}
         fresh: list[tuple[tuple[object, ...], Event]] = []
         for event in events:
-            key = _key(event)
-            full = (*key, event.environment)
-            seen[key] = ordinal = seen.get(key, 0) + 1
-            twins = [
-                e for e in known.get(key, []) if event.environment is None or e.environment in (None, event.environment)
-            ]
-            if event.environment is not None:
-                seen[full] = ordinal = seen.get(full, 0) + 1
+            line = _key(event)
+            key = line if event.environment is None else (*line, event.environment)
+            twins = by_line.get(line, []) if event.environment is None else by_place.get(key, [])
+            ordinal = seen[key] = seen.get(key, 0) + 1
             if ordinal <= len(twins):
                 twins[ordinal - 1].also.append((event.source, event.ref))
             else:
                 kept.append(event)
-                fresh.append((key, event))
-        for key, event in fresh:
-            known.setdefault(key, []).append(event)
+                fresh.append((line, event))
+        for line, event in fresh:
+            by_line.setdefault(line, []).append(event)
+            by_place.setdefault((*line, event.environment), []).append(event)
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from itertools import pairwise
 
@@ -86,25 +87,29 @@ def _by_nesting(events: list[Event], count: int) -> int:
 
 def stamp_platform_lines(events: list[Event]) -> None:
     """Platform lines without a stamp of their own (plain messages) take that of the neighbour in the same environment."""
-    by_environment: dict[str | None, list[Event]] = defaultdict(list)
+    groups: dict[tuple[str | None, str], list[Event]] = defaultdict(list)
     for e in events:
-        by_environment[e.environment].append(e)
-    for unordered in by_environment.values():
-        lines = sorted(unordered, key=lambda e: (e.source, e.order))
-        for k, e in enumerate(lines):
-            if e.source_ns is not None:
-                continue
-            after = next(
-                (x.source_ns for x in lines[k + 1 :] if x.source_ns is not None and x.source == e.source), None
-            )
-            before = next(
-                (x.source_ns for x in reversed(lines[:k]) if x.source_ns is not None and x.source == e.source), None
-            )
-            forward = e.kind in ("start", "init-start", "restore-start")
-            e.source_ns = (
-                (after if after is not None else before) if forward else (before if before is not None else after)
-            )
-            e.attrs["stamp"] = "neighbour"
+        groups[e.environment, e.source].append(e)
+    for group in groups.values():
+        lines = sorted(group, key=lambda e: e.order)
+        before = _nearest(lines)
+        after = _nearest(lines[::-1])[::-1]
+        for e, earlier, later in zip(lines, before, after, strict=True):
+            if e.source_ns is None:
+                begins = e.kind in ("start", "init-start", "restore-start")
+                first, second = (later, earlier) if begins else (earlier, later)
+                e.source_ns = first if first is not None else second
+                e.attrs["stamp"] = "neighbour"
+
+
+def _nearest(lines: list[Event]) -> list[int | None]:
+    """For each line the stamp of the nearest stamped one before it."""
+    found: list[int | None] = []
+    last = None
+    for e in lines:
+        found.append(last)
+        last = e.source_ns if e.source_ns is not None else last
+    return found
 
 
 def invocations_of(events: list[Event]) -> list[Invocation]:
@@ -167,10 +172,10 @@ def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
 
 def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: set[str]) -> list[Freeze]:
     """The gaps between invocations of one environment; none where invocations overlap (no freeze between those)."""
-    first_signs: dict[str, list[int]] = defaultdict(list)
+    signs: dict[str, list[int]] = defaultdict(list)
     for e in events:
         if e.environment and e.layer in ("app", "grpc"):
-            first_signs[e.environment].append(e.time_ns)
+            signs[e.environment].append(e.time_ns)
     by_environment: dict[str, list[Invocation]] = defaultdict(list)
     for invocation in invocations:
         by_environment[invocation.environment].append(invocation)
@@ -181,21 +186,26 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
         for before, after in pairwise(sequence):
             if before.end_ns is None or after.start_ns - before.end_ns < MIN_FREEZE_NS:
                 continue
-            end = after.start_ns
-            # Lines of the guest between REPORT and START show that it ran on, or woke before START was stamped.
-            inside = [t for t in first_signs[environment] if before.end_ns < t < end]
-            start = before.end_ns
-            for t in inside:
-                if t - start < FREEZE_ERROR_NS:
-                    start = t
-            early = [t for t in inside if t > start]
-            if early and end - min(early) < FREEZE_ERROR_NS:
-                end = min(early)
+            start, end = _narrowed(before.end_ns, after.start_ns, signs[environment])
             if end - start >= MIN_FREEZE_NS:
                 found.append(
                     Freeze(environment, start, end, FREEZE_ERROR_NS, "platform", before.request_id, after.request_id)
                 )
     return sorted(found, key=lambda z: (z.start_ns, z.environment))
+
+
+def _narrowed(start: int, end: int, signs: list[int]) -> tuple[int, int]:
+    """Lines of the guest between REPORT and START show that it ran on for a moment, or woke before START was stamped."""
+    first, last = start, end
+    at = bisect_right(signs, start)
+    while at < len(signs) and signs[at] < end and signs[at] - start < FREEZE_ERROR_NS:
+        start = signs[at]
+        at += 1
+    back = bisect_left(signs, end) - 1
+    while back >= at and first < signs[back] and last - signs[back] < FREEZE_ERROR_NS:
+        end = signs[back]
+        back -= 1
+    return start, end
 
 
 def concurrent_environments(invocations: list[Invocation]) -> set[str]:
