@@ -1,0 +1,228 @@
+"""The picture of a connection: it says what the sources say, stays literal, and can be read."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib as mpl
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import analyzer
+from analyzer.plot import timeline
+from analyzer.rules import rules, run
+from analyzer.rules._cases import Case
+from analyzer.trace import Trace
+from tests.helpers import CAPTURES
+
+SCENES = [
+    ("frozen-keepalive", "C1"),
+    ("frozen-keepalive", "C2"),
+    ("zombie-fin-wait-2", "C1"),
+    ("healthy", "C1"),
+    ("healthy", "C2"),
+]
+FIRES = [pytest.param(case, id=f"{rule.CODE}-{n}") for rule in rules() for n, case in enumerate(rule.FIRES, 1)]
+
+
+@pytest.fixture(scope="module")
+def traces():
+    return {name: analyzer.read(CAPTURES / name) for name in {name for name, _ in SCENES}}
+
+
+def traced(case: Case) -> Trace:
+    story = case.story()
+    return Trace(story, run(story))
+
+
+def saved(figure: Figure, kind: str) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format=kind)
+    return out.getvalue()
+
+
+def gids(figure: Figure) -> set[str]:
+    return {str(a.get_gid()) for a in figure.findobj() if a.get_gid()}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("name", "connection"), SCENES)
+def test_shipped_captures_are_drawn(traces, name, connection, dark):
+    figure = timeline(traces[name], connection, dark=dark)
+    assert saved(figure, "png").startswith(b"\x89PNG")
+    assert b"</svg>" in saved(figure, "svg")
+
+
+@pytest.mark.parametrize("case", FIRES)
+def test_rule_cases_are_drawn_with_their_flags(case):
+    trace = traced(case)
+    for k in range(len(trace.story.connections)):
+        figure = timeline(trace, f"C{k + 1}")
+        assert saved(figure, "png").startswith(b"\x89PNG")
+        assert b"</svg>" in saved(figure, "svg")
+        codes = {f.rule for f in trace.findings if f"C{k + 1}" in (f.connection, *f.connections)}
+        assert {f"finding-{code}" for code in codes} <= gids(figure)
+
+
+def test_the_scene_is_all_there(traces):
+    """Freeze, invocations, pings, states, packets by kind, log lines and the finding, each as an artist with its name."""
+    found = gids(timeline(traces["frozen-keepalive"], "C1"))
+    assert {
+        "freeze",
+        "invocation",
+        "ping-acked",
+        "ping-timeout",
+        "log-lines",
+        "log-errors",
+        "finding-K101",
+        "break",
+    } <= found
+    assert {"state-SYN_SENT", "state-ESTABLISHED", "state-TIME_WAIT", "state-CLOSED"} <= found
+    assert {f"packets-{kind}" for kind in ("SYN", "FIN", "data", "PING", "retransmitted", "GOAWAY", "ACK")} <= found
+
+
+def test_the_zombie_is_named(traces):
+    shown = texts(timeline(traces["zombie-fin-wait-2"], "C1"))
+    assert {"CLOSE_WAIT", "FIN_WAIT_2", "frozen 16 s", "⋮9.74 s", "F201", "redis connection closed", "4d82c0fd"} <= set(
+        shown
+    )
+
+
+def test_a_retransmission_the_client_never_saw_stops_half_way():
+    """Two captures: what only one of them saw does not reach the other line."""
+    case = Case(
+        "the server's second copy is lost on the way",
+        packets="0 > SYN\n0.002 < SYN-ACK\n0.003 > ACK\n0.010 > 60\n0.020 < 30",
+        server_packets="0.001 > SYN\n0.001 < SYN-ACK\n0.004 > ACK\n0.011 > 60\n0.019 < 30\n0.519 < 30 again",
+    )
+    figure = timeline(traced(case), "C1")
+    (again,) = [c for c in figure.findobj(LineCollection) if c.get_gid() == "packets-retransmitted"]
+    (data,) = [c for c in figure.findobj(LineCollection) if c.get_gid() == "packets-data"]
+    (stroke,), whole = again.get_segments(), data.get_segments()[0]
+    assert abs(stroke[1][1] - stroke[0][1]) == pytest.approx(abs(whole[1][1] - whole[0][1]) / 2)
+
+
+@pytest.mark.parametrize(("name", "connection"), SCENES)
+def test_no_label_covers_another(traces, name, connection):
+    figure = timeline(traces[name], connection)
+    saved(figure, "png")
+    boxes = [(t.get_text(), t.get_window_extent()) for t in figure.findobj(Text) if t.get_text()]
+    covered = [
+        (a, b)
+        for n, (a, box) in enumerate(boxes)
+        for b, other in boxes[:n]
+        if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 2
+    ]
+    assert covered == []
+    page = figure.bbox
+    assert [t for t, box in boxes if box.x0 < 0 or box.x1 > page.x1 or box.y0 < 0 or box.y1 > page.y1] == []
+
+
+def test_the_same_bytes_every_time(traces):
+    for kind in ("png", "svg", "pdf"):
+        once, again = (saved(timeline(traces["zombie-fin-wait-2"], "C1"), kind) for _ in range(2))
+        assert once == again, kind
+    assert b"<dc:date>" not in saved(timeline(traces["zombie-fin-wait-2"], "C1"), "svg")
+
+
+def test_a_users_settings_change_nothing(traces):
+    plain = saved(timeline(traces["healthy"], "C1"), "png")
+    with mpl.rc_context({"font.family": ["serif"], "font.size": 20, "hatch.linewidth": 4, "text.parse_math": True}):
+        assert saved(timeline(traces["healthy"], "C1"), "png") == plain
+
+
+def test_it_shows_itself_in_a_notebook_without_pyplot(traces):
+    figure = timeline(traces["healthy"], "C1")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_it_is_saved_by_name(traces, tmp_path):
+    for kind, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        timeline(traces["healthy"], "C1").savefig(tmp_path / f"c1.{kind}")
+        assert (tmp_path / f"c1.{kind}").read_bytes().startswith(magic)
+
+
+HOSTILE = [
+    "read ECONNRESET $\\frac{1}{$ $x^2$ \\$",
+    "ECONNRESET \x1b[31m\x07\x00 \u202egnihton",
+    "ECONNRESET 漢字 🧊 \ud800 é",
+    "ECONNRESET <script>&amp;\"'",
+    "ECONNRESET " + "w" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_text_stays_literal(text):
+    trace = traced(_scene())
+    event = next(e for e in trace.story.events if e.kind == "error")
+    event.text = text
+    for other in trace.story.events:
+        if other.kind == "start":
+            other.request_id = trace.story.invocations[0].request_id = "$a$\n"
+    trace.story.connections.environment[0] = event.environment = "[$LATEST]$\\bad{$\n"
+    figure = timeline(trace, "C1")
+    assert saved(figure, "png").startswith(b"\x89PNG")
+    svg = saved(figure, "svg").decode()
+    assert "\x1b" not in svg and "<script" not in svg
+    assert not any(re.search(r"[\x00-\x1f\u202e\ud800]", t) for t in texts(figure))
+
+
+def _scene() -> Case:
+    return Case(
+        "an error after a freeze",
+        log="""
+            00:00:01.000 START 1
+            00:00:01.020 app 1 connected
+            00:00:01.100 REPORT 1
+            00:00:11.000 START 2
+            00:00:11.010 app 2 read ECONNRESET
+            00:00:11.100 REPORT 2
+        """,
+        packets="1.005 > SYN\n1.006 < SYN-ACK\n1.007 > ACK\n1.010 > 60\n1.012 < 30\n1.013 > ACK\n11.005 > 60\n11.007 < RST",
+    )
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        "0 > SYN",
+        "0 < RST",
+        "5 > 60",
+        "0 > SYN\n0 < SYN-ACK\n0 > ACK",
+        "0 > SYN\n1 > SYN again\n3 > SYN again\n7 > SYN again",
+    ],
+    ids=["SYN", "RST", "midstream", "at-once", "unanswered"],
+)
+def test_packets_alone_are_drawn_however_few(packets):
+    figure = timeline(traced(Case("few packets", packets=packets)), "C1")
+    assert saved(figure, "png").startswith(b"\x89PNG")
+    assert not {"freeze", "invocation", "log-lines"} & gids(figure)
+
+
+def test_many_packets_cost_a_screenful():
+    packets = "\n".join(
+        ["0 > SYN", "0.001 < SYN-ACK", "0.002 > ACK", *(f"{0.003 + n / 1000:.3f} > 100" for n in range(20_000))]
+    )
+    figure = timeline(traced(Case("bulk", packets=packets)), "C1")
+    drawn = sum(len(c.get_segments()) for c in figure.findobj(LineCollection))
+    assert drawn < 7_000
+    assert len(saved(figure, "svg")) < 3_000_000
+
+
+def test_unknown_connections_are_refused(traces):
+    with pytest.raises(KeyError, match="C99"):
+        timeline(traces["healthy"], "C99")
+
+
+def test_width_is_kept_within_reason(traces):
+    for width, expected in ((9.0, 9.0), (1.0, 7.0), (20.0, 20.0)):
+        figure = timeline(traces["frozen-keepalive"], "C1", width=width)
+        assert figure.get_size_inches()[0] == expected
+        saved(figure, "png")
