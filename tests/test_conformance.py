@@ -23,9 +23,9 @@ PICK = {
 ALIKE = {"F203", "R301", "R302", "R303"}
 PROVABLE = {
     "all": HAVE,
-    "server": HAVE - {"R301", "K101", "K102", "R303"},
-    "function": HAVE - {"R301", "K101", "K102", "F202"},
-    "logs": {"K101", "K102"},
+    "server": HAVE - {"R301", "K101", "K102", "R303", "T604"},
+    "function": HAVE - {"R301", "K101", "K102", "F202", "T604"},
+    "logs": {"K101", "K102", "T604"},
 }
 
 

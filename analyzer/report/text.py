@@ -267,7 +267,7 @@ def _totals(story: Story) -> str:
         again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
         resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
         parts.append(
-            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connections reset"
+            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connection{'' if resets == 1 else 's'} reset"
         )
     return terminal("; ".join(parts))
 

@@ -1,7 +1,7 @@
 """Cases of rules: a few lines of log and of packets, run through the same path as real input.
 
 Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SYN, SYN-ACK, ACK, FIN, RST, PING, PING-ACK,
-`GOAWAY code data`, or a number of payload bytes. `again` repeats the sender's last segment; `lost` means that the other
+`GOAWAY code data`, `TEXT words_joined_so`, PROBE (a keepalive probe), or a number of payload bytes. `again` repeats the sender's last segment; `lost` means that the other
 side never got it (its acknowledgements do not move); `ttl=N` sets the TTL. Log: `HH:MM:SS.mmm` and then `START n`,
 `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or `app n TEXT`.
 """
@@ -32,7 +32,7 @@ CLIENT_IP, SERVER_IP = (10 << 24) | (3 << 8) | 17, (10 << 24) | 9
 EPOCH = parse_iso(f"{DAY}T00:00:00Z") or 0
 _FLAGS = {
     "SYN": col.SYN, "SYN-ACK": col.SYN | col.ACK_FLAG, "ACK": col.ACK_FLAG, "FIN": col.FIN | col.ACK_FLAG, "RST": col.RST,
-    "RST-ACK": col.RST | col.ACK_FLAG,
+    "RST-ACK": col.RST | col.ACK_FLAG, "PROBE": col.ACK_FLAG,
 }  # fmt: skip
 
 
@@ -127,6 +127,8 @@ def _point(script: str, name: str) -> Point:
             seq = me.next
             me.next += size + bool(flags & (col.SYN | col.FIN))
             me.last = (seq, flags, payload)
+        if what == "PROBE":
+            seq = me.next - 1
         if flags & col.RST and not flags & col.ACK_FLAG:
             seq = peer.acked
         ack = me.acked if flags & col.ACK_FLAG else 0
@@ -162,7 +164,9 @@ def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:
     """(flags, payload, payload bytes)."""
     if what in _FLAGS:
         return _FLAGS[what], b"", 0
-    if what in ("PING", "PING-ACK"):
+    if what == "TEXT":
+        payload = options[0].replace("_", " ").encode() + b"\r\n"
+    elif what in ("PING", "PING-ACK"):
         payload = b"\x00\x00\x08\x06" + (b"\x01" if what == "PING-ACK" else b"\x00") + bytes(4) + b"keepaliv"
     elif what == "GOAWAY":
         debug = options[1].encode() if len(options) > 1 else b""

@@ -1,0 +1,102 @@
+"""connect-unanswered
+
+## What it does
+Flags a connection attempt whose SYN was repeated and never answered, neither by a SYN-ACK nor by a reset nor, as far as the
+capture goes, by anything else.
+
+## Why it matters
+The client waits for its connect timeout: Linux gives up after 127 s (before 6.5) or 131–134 s; libraries sooner (10 s is
+common). Nothing was ever connected, so this has nothing to do with a frozen or stale connection.
+
+## What to do
+Check the way to the server: security groups, network ACLs, routes, the server's accept queue. If it happens only in bursts
+of new environments, reuse connections and ramp up.
+
+## Known limits
+A capture at the client cannot tell where the SYN was lost. A one-directional capture shows unanswered SYNs on healthy
+connections; the rule keeps silent when the client goes on to send data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.story import Story
+
+CODE = "C401"
+NAME = "connect-unanswered"
+SUMMARY = "SYN repeated, never answered"
+
+#: The first SYN and two repeats: 3 s with the kernel's first time-outs of 1 and 2 s (1 s each from Linux 6.5 on).
+LEAST_SYNS = 3
+
+FIRES = (
+    Case(
+        "four SYNs into the void",
+        packets="0.0 > SYN lost\n1.0 > SYN again lost\n3.0 > SYN again lost\n7.0 > SYN again lost",
+    ),
+)
+QUIET = (
+    Case("one lost SYN", packets="0.0 > SYN lost\n1.0 > SYN again\n1.001 < SYN-ACK\n1.002 > ACK"),
+    Case(
+        "refused",
+        packets="0.0 > SYN\n0.001 < RST-ACK\n1.0 > SYN again\n1.001 < RST-ACK\n2.0 > SYN again\n2.001 < RST-ACK",
+    ),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections of repeated SYNs alone."""
+    if not len(story.connections):
+        return []
+
+    def alone(rows: common.Rows) -> common.Mask:
+        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (
+            rows[:, f.SYN_COUNT] >= LEAST_SYNS
+        )
+        only_syns &= rows[:, SERVER + f.PKTS] == 0
+        return only_syns
+
+    answered = story.connections.by_point(lambda rows: rows[:, SERVER + f.PKTS] > 0)
+    return sorted(story.connections.by_point(alone) - answered)
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: the SYNs, and nothing back."""
+    syns = [s for s in story.connections.segments(k) if s.syn]
+    first, last = syns[0], syns[-1]
+    env = common.environment(story, k)
+    span = last.time_ns - first.time_ns
+    if span < common.LEAST_STALL_NS:
+        return None
+    errors = (
+        common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, ("ETIMEDOUT",))
+        if env and story.aligned
+        else []
+    )
+    named = [
+        e for e in errors if e.attrs.get("syscall") == "connect" and e.remote in (None, story.connections.server(k))
+    ]
+    evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
+    evidence += [story.evidence(e) for e in named[:1]]
+    evidence.sort(key=lambda e: e.time_ns)
+    port = story.connections.server(k).rsplit(":", 1)[-1]
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        f"connect never answered: {len(syns)} SYNs in {seconds(span)}",
+        first.time_ns, evidence,
+        "no SYN-ACK and no reset came back: the SYNs are dropped on the way, or the answers are",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        request_ids=common.failed_requests(story, named),
+        ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset)"],
+        help="check security groups, network ACLs, routes and the server's accept queue; in bursts: reuse connections and ramp up",
+        upgrade=f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port} and tcp[tcpflags] & tcp-syn != 0'`) shows "
+        "whether the SYNs arrive",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

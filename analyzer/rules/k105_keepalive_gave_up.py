@@ -1,0 +1,110 @@
+"""keepalive-gave-up
+
+## What it does
+Flags TCP keepalive probes that nobody answered until the prober reset the connection.
+
+## Why it matters
+The application reads ETIMEDOUT although no connect and no request timed out. When the server probes, it was the function
+that did not answer: frozen or gone. When the function probes, the server or the path was dead.
+
+## What to do
+Expect it where idle connections outlive their peer: reconnect on ETIMEDOUT, check by wall clock before reuse. Node.js hard-codes
+ten probes a second apart after `setKeepAlive(true, delay)` (libuv).
+
+## Known limits
+Unanswered probes that stop at the thaw are no failure, and are not reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from statistics import median
+
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.story import Story
+
+CODE = "K105"
+NAME = "keepalive-gave-up"
+SUMMARY = "TCP keepalive probes went unanswered until the prober reset the connection"
+
+#: Fewer unanswered probes than this are no series (Linux' smallest useful tcp_keepalive_probes).
+LEAST_PROBES = 3
+
+FIRES = (
+    Case(
+        "the function probes a dead server", packets=_OPEN + "\n5 > PROBE\n6 > PROBE\n7 > PROBE\n8 > PROBE\n9 > RST-ACK"
+    ),
+)
+QUIET = (
+    Case(
+        "probes that are answered",
+        packets=_OPEN + "\n5 > PROBE\n5.001 < ACK\n6 > PROBE\n6.001 < ACK\n7 > PROBE\n7.001 < ACK\n8 > RST-ACK",
+    ),
+    Case("the peer comes back", packets=_OPEN + "\n5 > PROBE\n6 > PROBE\n7 > PROBE\n7.5 < 20\n7.51 > ACK"),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections with several probes of a side that reset in the end."""
+    if not len(story.connections):
+        return []
+
+    def probed(rows: common.Rows) -> common.Mask:
+        client: common.Mask = (rows[:, CLIENT + f.KEEPALIVES] >= LEAST_PROBES) & (rows[:, CLIENT + f.RSTS] > 0)
+        return client | (rows[:, SERVER + f.KEEPALIVES] >= LEAST_PROBES) & (rows[:, SERVER + f.RSTS] > 0)
+
+    return sorted(story.connections.by_point(probed))
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: the last answer, the probes after it, the reset."""
+    segments = story.connections.segments(k)
+    reset = next((s for s in segments if s.rst), None)
+    if reset is None:
+        return None
+    heard = max(
+        (s.time_ns for s in segments if s.from_client != reset.from_client and s.time_ns < reset.time_ns), default=0
+    )
+    probes = [
+        s for s in segments if s.keepalive and s.from_client == reset.from_client and heard < s.time_ns < reset.time_ns
+    ]
+    if len(probes) < LEAST_PROBES or any(
+        s.payload and s.from_client == reset.from_client and s.time_ns > heard for s in segments
+    ):
+        return None
+    interval = int(median(b.time_ns - a.time_ns for a, b in pairwise(probes)))
+    env = common.environment(story, k)
+    freeze = common.frozen(story, k, heard, reset.time_ns) if not reset.from_client else None
+    errors = (
+        common.errors_after(story, env, probes[0].time_ns, reset.time_ns + SECOND, ("ETIMEDOUT",))
+        if env and story.aligned
+        else []
+    )
+    evidence = [
+        *common.freeze_evidence(story, freeze),
+        story.packet(probes[0]),
+        story.packet(probes[-1], f"{len(probes)} probes, none answered"),
+    ]
+    evidence += [story.packet(reset, primary=True), *(story.evidence(e) for e in errors[:1])]
+    evidence.sort(key=lambda e: e.time_ns)
+    who, other = ("client", "server") if reset.from_client else ("server", "client")
+    state = f"it was frozen for {seconds(freeze.length_ns)}" if freeze else "it was gone, frozen, or cut off"
+    return Finding(
+        CODE, NAME, Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
+        f"keepalive gave up: {len(probes)} probes of the {who} unanswered, then its reset",
+        reset.time_ns, evidence,
+        f"the {other} did not answer {len(probes)} probes {seconds(interval)} apart; {state}; the {who}'s kernel ended the connection"
+        + (" (its application reads ETIMEDOUT)" if reset.from_client else ""),
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        request_ids=common.failed_requests(story, errors),
+        ruled_out=["a silent drop of a request (no data was under way)", f"a reset by the {other} (the {who} sent it)"],
+        help="reconnect on ETIMEDOUT; " + common.idle_help(story.connections.server(k)),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

@@ -1,0 +1,145 @@
+"""connection-limit
+
+## What it does
+Flags a server that accepts connections and throws them out at once because it has too many: by its own words on the wire
+(Redis: `-ERR max number of clients reached`) or in the application's log.
+
+## Why it matters
+Every warm environment holds its connections while frozen, so a function needs environments × pool size connections, not as
+many as it has requests at a time. At the limit new environments fail, and frozen ones keep what they do not use.
+
+## What to do
+Bound the function's reserved concurrency to limit ÷ connections per environment, use a proxy that multiplexes (RDS Proxy,
+PgBouncer) or an HTTP interface, evict idle connections on the server (and expect F203 then).
+
+## Known limits
+From the log alone the error text is taken at its word. Servers that throw out without a word are not told from a crash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.capture import columns as col
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.story import Story
+
+CODE = "L501"
+NAME = "connection-limit"
+SUMMARY = "the server threw connections out because it has too many"
+
+#: What servers say: Redis, MySQL (1040), PostgreSQL (53300).
+TEXT = re.compile(
+    r"max number of clients reached|[Tt]oo many connections|ER_CON_COUNT_ERROR|remaining connection slots are reserved|too many clients already"
+)
+#: A server that means it closes right after saying so.
+CLOSES_WITHIN_NS = 1 * SECOND
+
+FIRES = (
+    Case(
+        "accepted, told, thrown out",
+        packets="0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 < TEXT -ERR_max_number_of_clients_reached\n0.0031 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
+)
+QUIET = (
+    Case(
+        "another error, the connection goes on",
+        packets="0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 > 20\n0.004 < TEXT -ERR_unknown_command\n0.005 > ACK",
+    ),
+)
+
+
+@dataclass(slots=True)
+class Limit:
+    """One server at its limit: connections thrown out, and log lines that say so."""
+
+    server: str
+    thrown: list[tuple[int, Segment]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[Limit]:
+    """Servers whose words name a limit, from captures and logs."""
+    found: dict[str, Limit] = {}
+    marked = (
+        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_RESP_ERROR > 0)
+        if len(story.connections)
+        else set()
+    )
+    for k in sorted(marked):
+        for s in story.connections.segments(k):
+            if not s.from_client and s.text and TEXT.search(s.text.decode("ascii", "replace")):
+                server = story.connections.server(k)
+                found.setdefault(server, Limit(server)).thrown.append((k, s))
+                break
+    said = [e for e in story.events if e.layer == "app" and TEXT.search(e.text[:500])]
+    if said:
+        found.setdefault(next(iter(found), ""), Limit("")).events.extend(said)
+    return list(found.values())
+
+
+def examine(story: Story, limit: Limit) -> Finding | None:
+    """The proof: what the server said, how many it threw out, how many it held."""
+    thrown = [(k, s) for k, s in limit.thrown if _closed_after(story, k, s)]
+    if not thrown and not limit.events:
+        return None
+    evidence = [story.packet(s, primary=number == 0) for number, (_, s) in enumerate(thrown[:3])]
+    evidence += [story.evidence(e, primary=not evidence) for e in limit.events[: 1 if evidence else 2]]
+    if not any(e.primary for e in evidence):
+        return None
+    evidence.sort(key=lambda e: e.time_ns)
+    when = next(e.time_ns for e in evidence if e.primary)
+    held = _open_at(story, limit.server, when, {k for k, _ in thrown}) if thrown else 0
+    ids = [story.connections.id(k) for k, _ in thrown]
+    errors = _failures(story, thrown) if thrown else limit.events
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if thrown else Confidence.LIKELY,
+        f"connection limit: {limit.server or 'a server'} threw out {len(thrown)} connections" if thrown else "connection limit named by the server",
+        when, evidence,
+        (f"the server accepted and closed {len(thrown)} connections with its own words; it held {held} others of these clients at that moment"
+         if thrown else "the server's error text says so"),
+        connections=ids, request_ids=common.failed_requests(story, errors),
+        ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],
+        help="reserved concurrency ≤ limit ÷ connections per environment; a multiplexing proxy or an HTTP interface; idle eviction on the server",
+        upgrade="" if thrown else "a capture at the server shows how many connections it held",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _failures(story: Story, thrown: list[tuple[int, Segment]]) -> list[Event]:
+    """Errors that an environment logged within a second of being thrown out."""
+    if not story.aligned:
+        return []
+    found = []
+    for k, said in thrown:
+        env = story.connections.environment.get(k)
+        near = story.events_between(said.time_ns, said.time_ns + SECOND, env) if env else []
+        found += [e for e in near if e.layer == "app" and e.level == "ERROR"]
+    return found
+
+
+def _closed_after(story: Story, k: int, said: Segment) -> bool:
+    return any(
+        not s.from_client and (s.fin or s.rst) and 0 <= s.time_ns - said.time_ns <= CLOSES_WITHIN_NS
+        for s in story.connections.segments(k)
+    )
+
+
+def _open_at(story: Story, server: str, when: int, without: set[int]) -> int:
+    """Connections to this server that had begun and not ended at a time."""
+    count = 0
+    for k in range(len(story.connections)):
+        if k in without or story.connections.server(k) != server:
+            continue
+        r = story.connections.record(k)
+        offset = story.connections.points[story.connections.fullest(k)].clock.offset_ns or 0
+        count += r.established_ns > 0 and r.first_ns + offset <= when and (not r.ended_ns or r.ended_ns + offset > when)
+    return count
