@@ -23,8 +23,8 @@ FONT = "DejaVu Sans"
 SMALL, NORMAL, LARGE = 7.0, 8.0, 10.5
 FILE_DPI = 160
 SCREEN_DPI = 100
-#: What a user's matplotlibrc must not change.
-_SETTINGS: Any = {
+#: What a user's matplotlibrc must not change, while a figure is made (some are read then) and while it is drawn.
+SETTINGS: Any = {
     "text.usetex": False, "font.family": [FONT], "hatch.linewidth": 0.6, "svg.hashsalt": "analyzer", "svg.fonttype": "path",
     "text.hinting": "none", "path.simplify": True, "pdf.fonttype": 42, "path.sketch": None, "path.effects": [],
 }  # fmt: skip
@@ -36,7 +36,7 @@ class Chart(Figure):
 
     def draw(self, renderer: Any) -> None:
         """Draw with our settings, whatever the user's are."""
-        with mpl.rc_context(_SETTINGS):
+        with mpl.rc_context(SETTINGS):
             super().draw(renderer)
 
     def savefig(self, fname: Any, *, transparent: bool | None = None, **kwargs: Any) -> None:
@@ -46,7 +46,7 @@ class Chart(Figure):
         kwargs.setdefault("dpi", FILE_DPI)
         if kind in _METADATA:
             kwargs["metadata"] = _METADATA[kind] | (kwargs.get("metadata") or {})
-        with mpl.rc_context(_SETTINGS):
+        with mpl.rc_context(SETTINGS):
             super().savefig(fname, transparent=transparent, **kwargs)
 
     def _repr_png_(self) -> bytes:
@@ -57,9 +57,8 @@ class Chart(Figure):
 
 def page(width: float, height: float, left: float, colour: str) -> tuple[Chart, Axes]:
     """A page of this size in inches; on its axes, (0, 0) is `left` inches from the left border, at the top, y grows downwards."""
-    with mpl.rc_context(_SETTINGS):
-        figure = Chart(figsize=(width, height), dpi=SCREEN_DPI, facecolor=colour)
-        axes = figure.add_axes((0, 0, 1, 1))
+    figure = Chart(figsize=(width, height), dpi=SCREEN_DPI, facecolor=colour)
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-left, width - left)
     axes.set_ylim(height, 0)
     axes.axis("off")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 from matplotlib.lines import Line2D
 
 from analyzer.model.times import MS, iso, seconds
 from analyzer.plot import lanes as ln
-from analyzer.plot.canvas import LARGE, NORMAL, SMALL, clean, fit, page, text_width, write
+from analyzer.plot.canvas import LARGE, NORMAL, SETTINGS, SMALL, clean, fit, page, text_width, write
 from analyzer.plot.scale import Scale, ticks
 from analyzer.plot.scene import Scene, scene
-from analyzer.plot.theme import DARK, LIGHT
+from analyzer.plot.theme import DARK, LIGHT, Theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 WIDTH = 13.0
 LEAST_WIDTH = 7.0
 LEFT, RIGHT = 1.12, 0.2
+#: Between two lanes.
+GAP = 0.05
 #: Headlines of findings above the plot; the rest is counted.
 HEADLINES = 4
 
@@ -37,16 +40,20 @@ def timeline(trace: Trace, connection: str, *, dark: bool = False, width: float 
     Raises `KeyError` for an unknown connection.
     """
     found = scene(trace, connection)
-    theme = DARK if dark else LIGHT
-    width = max(width, LEAST_WIDTH)
+    with mpl.rc_context(SETTINGS):
+        return _figure(found, DARK if dark else LIGHT, max(width, LEAST_WIDTH))
+
+
+def _figure(found: Scene, theme: Theme, width: float) -> Figure:
+    """Lay out, then draw."""
     scale = Scale(found.marks(), width - LEFT - RIGHT)
     chosen = _lanes(found, scale)
     keys = _legend_rows([key for lane in chosen for key in lane.keys(theme)], scale.width)
     head = 0.5 + 0.19 * len(_headlines(found)) + (0.3 if scale.breaks else 0.16)
-    height = head + sum(lane.height for lane in chosen) + 0.05 * (len(chosen) - 1) + 0.52 + 0.19 * len(keys) + 0.08
+    height = head + sum(lane.height for lane in chosen) + GAP * (len(chosen) - 1) + 0.6 + 0.19 * len(keys)
     figure, axes = page(width, height, LEFT, theme.page)
     pen = ln.Pen(axes, theme, scale)
-    _headline(pen, found, width - LEFT - RIGHT)
+    _headline(pen, found)
     bottom = _draw_lanes(pen, found, chosen, head)
     _breaks(pen, head, bottom)
     _axis(pen, found, bottom)
@@ -79,10 +86,10 @@ def _headlines(found: Scene) -> list[tuple[str, str, str]]:
     return [*rows, ("info", "", f"and {more} more")] if more > 0 else rows
 
 
-def _headline(pen: ln.Pen, found: Scene, room: float) -> None:
+def _headline(pen: ln.Pen, found: Scene) -> None:
     cs = found.trace.story.connections
     left = 0.14 - LEFT
-    room += LEFT - 0.14
+    room = pen.scale.width - left
     bold = {"fontsize": LARGE, "fontweight": "bold", "color": pen.theme.ink}
     title = clean(f"{cs.id(found.k)}   {cs.client(found.k)} → {cs.server(found.k)}")
     write(pen.axes, left, 0.22, fit(title, room, LARGE, bold=True), gid="title", **bold)
@@ -120,8 +127,8 @@ def _draw_lanes(pen: ln.Pen, found: Scene, chosen: list[ln.Lane], top: float) ->
     for lane in chosen:
         tops.append(y)
         pen.box(0, pen.scale.width, y, y + lane.height, theme.lane, zorder=0.5)
-        y += lane.height + 0.05
-    bottom = y - 0.05
+        y += lane.height + GAP
+    bottom = y - GAP
     for z in found.freezes:
         x0, x1 = pen.scale.x(z.start_ns), pen.scale.x(z.end_ns)
         style = {"hatch": "////", "edgecolor": theme.hatch, "linewidth": 0, "zorder": 1, "gid": "freeze"}

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 
 import analyzer
 from analyzer.plot import timeline
+from analyzer.plot.canvas import SETTINGS
 from analyzer.rules import rules, run
 from analyzer.rules._cases import Case
 from analyzer.trace import Trace
@@ -112,8 +113,8 @@ def test_a_retransmission_the_client_never_saw_stops_half_way():
 @pytest.mark.parametrize(("name", "connection"), SCENES)
 def test_no_label_covers_another(traces, name, connection):
     figure = timeline(traces[name], connection)
-    saved(figure, "png")
-    boxes = [(t.get_text(), t.get_window_extent()) for t in figure.findobj(Text) if t.get_text()]
+    with mpl.rc_context(SETTINGS):
+        boxes = [(t.get_text(), t.get_window_extent()) for t in figure.findobj(Text) if t.get_text()]
     covered = [
         (a, b)
         for n, (a, box) in enumerate(boxes)
