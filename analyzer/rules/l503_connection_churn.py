@@ -1,0 +1,104 @@
+"""connection-churn
+
+## What it does
+Counts the connections of one client to one server that were opened for an exchange and closed again, one after the other, and
+measures what each cost before its first request: connect-per-invocation.
+
+## Why it matters
+It is safe, since nothing stale is ever reused, and it costs: a handshake each time, more with TLS, ports and TIME_WAIT entries.
+
+## What to do
+Nothing, if the measured overhead is small beside the work. Else keep the connection across invocations with a check by wall
+clock before reuse, or put a proxy close by.
+
+## Known limits
+The figures are of this capture: they include the network and the server's accept queue, not the client's own work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from analyzer.model.addresses import endpoint, host
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.story import Story
+
+CODE = "L503"
+NAME = "connection-churn"
+SUMMARY = "a connection for every exchange: what each set-up cost"
+
+#: Fewer are no habit.
+LEAST_CONNECTIONS = 10
+#: A connection that lives longer is reused, not thrown away.
+SHORT_NS = 10 * SECOND
+#: Share of connections that begin after the one before has ended: a pool would overlap.
+LEAST_SEQUENTIAL = 0.9
+
+_ONE = "{0}.000 > SYN\n{0}.002 < SYN-ACK\n{0}.004 > ACK\n{0}.005 > 30\n{0}.009 < 30\n{0}.010 > FIN\n{0}.011 < FIN\n{0}.012 > ACK\n"
+FIRES = (Case("twelve connections in a row", packets="".join(_ONE.format(k) for k in range(12))),)
+QUIET = (
+    Case(
+        "one connection, kept",
+        packets="0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.01 > 30\n0.02 < 30\n9.0 > 30\n9.01 < 30",
+    ),
+    Case("three connections are no habit", packets="".join(_ONE.format(k) for k in range(3))),
+)
+
+
+def select(story: Story) -> Iterable[tuple[int, ...]]:
+    """(client address, server address and port) with many short connections at the point nearest the client."""
+    if not len(story.connections) or not story.connections.nearness:
+        return []
+    rows = story.connections.points[story.connections.nearness[0]].rows
+    short = rows[_short(rows)]
+    if not len(short):
+        return []
+    pairs, counts = np.unique(short[:, [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]], axis=0, return_counts=True)
+    return [tuple(pair) for pair in pairs[counts >= LEAST_CONNECTIONS].tolist()]
+
+
+def _short(rows: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, CLIENT + f.FINS] > 0) & (rows[:, CLIENT + f.DATA_FIRST_TS] > 0)
+    return np.asarray(
+        whole & (rows[:, SERVER + f.DATA_FIRST_TS] > 0) & (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS] < SHORT_NS)
+    )
+
+
+def examine(story: Story, pair: tuple[int, ...]) -> Finding | None:
+    """The proof: how many, one after the other, and the median set-up."""
+    point = story.connections.nearness[0]
+    rows = story.connections.points[point].rows
+    index = story.connections.members[:, point]
+    mine = np.all(rows[:, [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]] == np.array(pair), axis=1)
+    short = rows[mine & _short(rows)]
+    short = short[np.argsort(short[:, f.FIRST_TS], kind="stable")]
+    sequential = float((short[1:, f.FIRST_TS] >= short[:-1, f.END_TS]).mean())
+    if sequential < LEAST_SEQUENTIAL or len(short) < LEAST_SEQUENTIAL * int(mine.sum()):
+        return None
+    setup = int(np.median(short[:, CLIENT + f.DATA_FIRST_TS] - short[:, f.SYN_TS]))
+    whole = int(np.median(short[:, f.END_TS] - short[:, f.FIRST_TS]))
+    ks = [k for k in np.flatnonzero(index >= 0).tolist() if mine[index[k]]]
+    story.connections.load(ks[:1])
+    segments = story.connections.segments(ks[0])
+    syn = next(s for s in segments if s.syn)
+    request = next(s for s in segments if s.from_client and s.payload)
+    env = story.connections.environment.get(ks[0])
+    invocations = sum(1 for i in story.invocations if i.environment == env) if env else 0
+    server = endpoint(pair[2], pair[3], pair[4])
+    return Finding(
+        CODE, NAME, Severity.INFO, Confidence.CERTAIN,
+        f"{len(short)} connections in a row to {server}" + (f", {invocations} invocations" if invocations else ""),
+        syn.time_ns,
+        [story.packet(syn, primary=True), story.packet(request, "the first request; the set-up before it recurs every time")],
+        f"{host(pair[0], pair[1])} opens a connection for every exchange: median {seconds(setup)} from SYN to first request, "
+        f"{seconds(whole)} in all ({setup / max(whole, 1):.0%} set-up)",
+        connections=[story.connections.id(k) for k in ks], environment=env,
+        ruled_out=["a pool (they do not overlap)"],
+        help="keep the connection across invocations, checked by wall clock before reuse, if the set-up matters beside the work",
+    )  # fmt: skip
