@@ -181,7 +181,7 @@ class Decoder:
                 self._outs[True] = [np.empty(BATCH_COMPILED * N_COLUMNS, np.int64) for _ in range(RING)]
             else:
                 self._tallies[False] = [0] * N_TALLIES
-                self._outs[False] = [[0] * (BATCH_INTERPRETED * N_COLUMNS)] * RING  # never read ahead: one will do
+                self._outs[False] = [[0] * (BATCH_INTERPRETED * N_COLUMNS) for _ in range(RING)]
         self._turn = (self._turn + 1) % RING
         return self._outs[compiled][self._turn], self._tallies[compiled]
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import random
 import struct
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from analyzer.capture.reader import CaptureData, read_capture
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
@@ -96,6 +101,13 @@ def old(order: str, number: int, units: int, frame: bytes) -> bytes:
     """An obsolete pcapng packet block."""
     head = struct.pack(order + "HHIIII", number, 0, units >> 32, units & 0xFFFFFFFF, len(frame), len(frame))
     return block(order, 2, head + frame)
+
+
+def read(content: bytes | Path) -> CaptureData:
+    """A capture read whole, from bytes or from a file."""
+    if isinstance(content, Path):
+        content = gzip.decompress(content.read_bytes()) if content.name.endswith(".gz") else content.read_bytes()
+    return read_capture(io.BytesIO(content), len(content))
 
 
 class Conversation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 import subprocess
@@ -15,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from analyzer.capture.columns import FLAGS, NO, RST
-from analyzer.capture.reader import CaptureData, read_capture
-from analyzer.streams import open_stream, plain_size
+from analyzer.capture.reader import CaptureData
 from analyzer.tcp.fields import K_FAST, K_KEEPALIVE, K_OOO, K_RETX, K_ZERO_WINDOW
 from tests.capture import packets
 
@@ -80,11 +78,6 @@ def ask_tshark(path: Path) -> list[dict[str, str]]:
     return [row for row in rows if "icmp" not in row["frame.protocols"]]
 
 
-def read(path: Path) -> CaptureData:
-    with open_stream(str(path)) as stream:
-        return read_capture(stream, plain_size(str(path)))
-
-
 def their_verdict(rows: list[dict[str, str]]) -> Verdict:
     verdict = {"packets": {int(row["frame.number"]) for row in rows}}
     for name in ANALYSIS:
@@ -144,14 +137,14 @@ def compare(paths: dict[str, Path]) -> dict[str, dict[str, tuple[list[int], list
     """Differences of each file; tshark runs on two cores beside us."""
     with ThreadPoolExecutor(2) as pool:
         answers = dict(zip(paths, pool.map(ask_tshark, paths.values()), strict=True))
-    found = {name: differences(answers[name], read(path)) for name, path in paths.items()}
+    found = {name: differences(answers[name], packets.read(path)) for name, path in paths.items()}
     return {name: difference for name, difference in found.items() if difference}
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.parent.name)
 def test_shipped_captures_agree_with_tshark(path: Path) -> None:
     need_tshark()
-    assert differences(ask_tshark(path), read(path)) == {}
+    assert differences(ask_tshark(path), packets.read(path)) == {}
 
 
 @pytest.mark.shared
@@ -181,7 +174,7 @@ def test_random_conversations_agree_with_tshark(tmp_path: Path) -> None:
     path = tmp_path / "random.pcap"
     content = packets.pcap(packets.conversations(seed=7, count=800))
     path.write_bytes(content)
-    rows, data = ask_tshark(path), read_capture(io.BytesIO(content), len(content))
+    rows, data = ask_tshark(path), packets.read(content)
     fast = {int(row["frame.number"]) for row in rows if row["tcp.analysis.fast_retransmission"]}
     fast |= {int(segment[NO]) for segment, kind in zip(data.segments, data.kinds, strict=True) if kind & K_FAST}
     found = differences(rows, data)
