@@ -138,6 +138,8 @@ class Connections:
 
 def match_points(points: list[Point]) -> NDArray[np.int64]:
     """Which rows of which points are one connection: equal initial sequence numbers, or equal addresses mid-stream."""
+    if len(points) == 1:
+        return np.arange(len(points[0].rows), dtype=np.int64).reshape(-1, 1)
     owners: dict[tuple[object, ...], int] = {}
     members: list[list[int]] = []
     for p, point in enumerate(points):
@@ -172,11 +174,17 @@ def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np
     if not len(members):
         return members
     first = np.full(len(members), np.iinfo(np.int64).max)
+    for p, point in enumerate(points):
+        has = members[:, p] >= 0
+        times = point.rows[members[has, p], f.FIRST_TS] + (point.clock.offset_ns or 0)
+        first[has] = np.minimum(first[has], times)
+    order = np.argsort(first, kind="stable")
+    if (np.diff(first[order]) > 0).all():
+        return members[order]
     tie = [np.zeros(len(members), np.int64) for _ in range(4)]
     for p, point in enumerate(points):
         has = members[:, p] >= 0
         rows = point.rows[members[has, p]]
-        first[has] = np.minimum(first[has], rows[:, f.FIRST_TS] + (point.clock.offset_ns or 0))
         for t, column in enumerate((f.C_LO, f.C_PORT, f.S_LO, f.S_PORT)):
             tie[t][has] = rows[:, column]
     return members[np.lexsort((*reversed(tie), first))]

@@ -26,6 +26,8 @@ def tie_transports(transports: list[Transport], connections: Connections, error_
 
     `error_ns` is the error of the log's clock against the captures; None (unaligned) ties only where there is one of each.
     """
+    if not transports:
+        return
     by_server: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for k in range(len(connections)):
         p = connections.seen_at(k)[0]
@@ -64,6 +66,8 @@ def tie_environments(
     aligned: bool,
 ) -> None:
     """Environment ↔ client address: by transports first, else by when the address speaks and the environment runs."""
+    if not environments:
+        return
     windows = _windows(environments, invocations, events)
     addresses: dict[str, list[int]] = defaultdict(list)
     for k in range(len(connections)):
