@@ -50,8 +50,12 @@ class Chart(Figure):
             super().savefig(fname, transparent=transparent, **kwargs)
 
     def _repr_png_(self) -> bytes:
-        out = io.BytesIO()
-        self.savefig(out, format="png", dpi=SCREEN_DPI)
+        """For a notebook, which keeps it: in 256 colours it is a third as large, and looks the same."""
+        from PIL import Image
+
+        drawn, out = io.BytesIO(), io.BytesIO()
+        self.savefig(drawn, format="png", dpi=SCREEN_DPI)
+        Image.open(drawn).convert("RGB").quantize(256).save(out, format="PNG", optimize=True)
         return out.getvalue()
 
 
