@@ -129,6 +129,7 @@ def timeline(
     paths: Paths,
     output: OutputOption = None,
     all_: Annotated[bool, typer.Option("--all", help="Do not fold runs of ordinary segments and lines.")] = False,
+    dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False,
     quiet: QuietOption = False,
 ) -> None:
     """One connection, every source, in order; `-o x.png|svg|pdf` draws it.
@@ -146,7 +147,10 @@ def timeline(
             from analyzer.plot import timeline as draw
             from analyzer.streams import whole_file
 
-            figure = draw(trace, connection)
+            try:
+                figure = draw(trace, connection, dark=dark)
+            except ValueError as error:
+                raise InputError(str(error)) from error
             with whole_file(output) as f:
                 figure.savefig(f, format=Path(output).suffix.lower()[1:])
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
 from analyzer.model.tables import frame
+from analyzer.model.times import SECOND
 from analyzer.report import document as doc
 from analyzer.timeline.story import Story, event_text
 
@@ -100,11 +101,17 @@ class Trace:
         rows = self._tcp_rows([k], notable=False)
         env = self.story.connections.environment.get(k)
         if rows and env and self.story.aligned:
-            first, last = min(r["time_ns"] for r in rows), max(r["time_ns"] for r in rows)
-            for e in self.story.events_between(first - 1_000_000_000, last + 1_000_000_000, env):
-                rows.append(_log_row(e))
+            first, last = self.span(k)
+            rows += [_log_row(e) for e in self.story.events_between(first, last, env)]
         rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
         return frame("events", rows)
+
+    def span(self, k: int) -> tuple[int, int]:
+        """Aligned ns from a second before connection `k` to a second after it, or as far as its findings' evidence goes."""
+        times = [s.time_ns for s in self.story.connections.segments(k)]
+        name = self.story.connections.id(k)
+        told = [e.time_ns for f in self.findings if name in f.connections for e in f.evidence]
+        return min([times[0] - SECOND, *told]), max([times[-1] + SECOND, *told])
 
     def index(self, connection: str) -> int:
         """The number behind `C7`, `ip:port` (client) or `ip:port-ip:port`; raises `KeyError`."""

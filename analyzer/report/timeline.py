@@ -88,7 +88,7 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
         rows.append((s.time_ns, "pcap", where, text, is_notable(s)))
     if env and story.aligned:
-        for e in story.events_between(zero - SECOND, segments[-1].time_ns + SECOND, env):
+        for e in story.events_between(*trace.span(k), env):
             where = f"{story.source(e.source).label}{e.ref}"
             plain = e.kind in (
                 "trace",
