@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analyzer import kernel
-from analyzer.kernel import COMPILE_FROM, Kernel, compiled_wanted
+from analyzer.kernel import COMPILE_FIRST_FROM, COMPILE_FROM, Column, Kernel, compiled_before, compiled_wanted
 from tests.capture import packets
 
 
@@ -19,11 +20,11 @@ def double(value: int) -> int:
 
 
 @kernel.kernel(double)
-def total(table: object, n: int) -> int:
+def total(table: Column, n: int) -> int:
     """The doubled sum of the first `n`."""
     result = 0
     for i in range(n):
-        result += double(table[i])  # type: ignore[index]
+        result += double(table[i])
     return result
 
 
@@ -32,12 +33,27 @@ def test_one_source_two_forms() -> None:
     assert total.interpreted([1, 2, 3], 2) == 6
     assert total.compiled(np.array([1, 2, 3]), 2) == 6
     assert total.compiled is total.compiled
+    assert total.signature == "(int64[::1], int64)"
 
 
 def test_the_number_of_records_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANALYZER_JIT", raising=False)
-    assert not compiled_wanted(COMPILE_FROM - 1)
-    assert compiled_wanted(COMPILE_FROM)
+    for before, least in ((True, COMPILE_FROM), (False, COMPILE_FIRST_FROM)):
+        monkeypatch.setattr(kernel, "compiled_before", lambda before=before: before)
+        assert not compiled_wanted(least - 1)
+        assert compiled_wanted(least)
+
+
+def test_what_was_compiled_before_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    compiled_before.cache_clear()
+    assert not compiled_before()
+    program = "from analyzer.tcp.track import track; track.compiled"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    compiled_before.cache_clear()
+    assert compiled_before()
+    monkeypatch.undo()
+    compiled_before.cache_clear()
 
 
 @pytest.mark.parametrize(("forced", "chosen"), [("0", False), ("1", True)])

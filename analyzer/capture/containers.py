@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from analyzer.capture.byteorder import be32, le32, u8
 from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_LEN, R_LINK, R_NO, R_OFFSET, R_TS
-from analyzer.kernel import compiled_wanted, kernel
+from analyzer.kernel import Bytes, Column, compiled_wanted, kernel
 from analyzer.model.problems import Problem
 from analyzer.streams import READ_ERRORS
 
@@ -37,6 +37,8 @@ MAX_BLOCK = 1 << 28
 READ_SIZE = 4 << 20
 BATCH_COMPILED = 16_384
 BATCH_INTERPRETED = 2_048
+#: The first batch is a sample: it tells how many records a file of this size holds.
+BATCH_SAMPLE = 256
 #: More problems than this in one file are counted, not listed.
 MAX_PROBLEMS = 50
 #: Times are kept below this (year 2116), so that differences and sums stay inside 64 bits.
@@ -72,7 +74,7 @@ def to_ns(units: int, interfaces: Any, face: int) -> int:
 
 @kernel(u8, le32, be32)
 def scan_pcap(
-    data: Any, pos: int, end: int, big: int, unit_ns: int, link: int, number: int, records: Any, limit: int
+    data: Bytes, pos: int, end: int, big: int, unit_ns: int, link: int, number: int, records: Column, limit: int
 ) -> tuple[int, int]:
     """Walk pcap records from `pos`; returns (where it stopped, records found). Stops at a cut or impossible record."""
     n = 0
@@ -97,7 +99,15 @@ def scan_pcap(
 
 @kernel(u8, le32, be32, to_ns)
 def scan_enhanced(
-    data: Any, pos: int, end: int, big: int, interfaces: Any, n_interfaces: int, number: int, records: Any, limit: int
+    data: Bytes,
+    pos: int,
+    end: int,
+    big: int,
+    interfaces: Column,
+    n_interfaces: int,
+    number: int,
+    records: Column,
+    limit: int,
 ) -> tuple[int, int]:
     """Walk a run of pcapng enhanced packet blocks; stops at any other block, or at one that is cut or impossible."""
     n = 0
@@ -286,6 +296,11 @@ class Container:
             self._tell("", f"not a capture file: it starts with {magic.hex(' ')}")
         self._close()
 
+    @property
+    def done(self) -> int:
+        """Bytes of the file used so far."""
+        return self._window.offset
+
     def _tell(self, ref: str, what: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(ref, what))
@@ -309,9 +324,13 @@ class Container:
     # ---- runs of records
 
     def _compiled(self) -> bool:
-        """Whether the next batch goes through the compiled kernels: by the file's size, else by what came so far."""
-        estimate = self._size // 100 if self._size is not None else 0
-        return self._window.compiled or compiled_wanted(max(estimate, self.number))
+        """Whether the next batch goes through the compiled kernels: by what the file still holds, else what came so far."""
+        window = self._window
+        if window.compiled:
+            return True
+        if self._size is None or not self.number:
+            return compiled_wanted(self.number)
+        return compiled_wanted((self._size - window.offset) * self.number // window.offset)
 
     def _table(self, compiled: bool) -> tuple[Any, int]:
         """The records table of either form, and its length."""
@@ -333,6 +352,8 @@ class Container:
             compiled = self._compiled()
             data = window.form(compiled)
             records, limit = self._table(compiled)
+            if not compiled and not self.number:
+                limit = min(limit, BATCH_SAMPLE)
             window.pos, n = scan(data, records, compiled, window.pos, limit)
             self.number += n
             if n:

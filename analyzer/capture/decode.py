@@ -68,7 +68,7 @@ from analyzer.capture.columns import (
     WIN,
     WSCALE,
 )
-from analyzer.kernel import kernel
+from analyzer.kernel import Bytes, Column, kernel
 
 LINK_NULL, LINK_ETHERNET, LINK_RAW, LINK_LOOP, LINK_SLL, LINK_IPV4, LINK_IPV6, LINK_SLL2 = (
     0,
@@ -187,7 +187,7 @@ def payload_marks(data: Any, i: int, end: int, length: int) -> int:
 
 
 @kernel(u8, be16, be32, be64, h2_marks, payload_marks)
-def decode(data: Any, base: int, records: Any, n: int, out: Any, tallies: Any) -> int:
+def decode(data: Bytes, base: int, records: Column, n: int, out: Column, tallies: Column) -> int:
     """Decode `n` records into rows of `out` (see `columns`; both laid end to end); returns the rows written.
 
     `data` is the block of file bytes that holds the records, `base` its offset in the file.

@@ -111,6 +111,11 @@ class _Kept:
         self.kinds.append(kind)
         self.count += len(table)
 
+    def expect(self, records: int) -> None:
+        """The file will hold about so many: far more than the bound, and none need be copied."""
+        if self.only is None and self.complete and records > 2 * KEEP_SEGMENTS:
+            self._give_up()
+
     def _give_up(self) -> None:
         self.complete = False
         self.segments, self.uids, self.kinds, self.count = [], [], [], 0
@@ -155,7 +160,7 @@ class Decoder:
                 self._count_links(batch)
             if tally[C_KEEP] > keep:
                 self._keep_texts(batch, out, rows)
-            yield Chunk(out, rows, batch.compiled, batch.base, self.container.number)
+            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number)
 
     def totals(self) -> list[int]:
         """The tallies of both forms together."""
@@ -252,6 +257,8 @@ def read_capture(
     tracker = Tracker()
     kept = _Kept(only)
     for chunk in read_ahead(decoder.chunks()):
+        if size and chunk.done:
+            kept.expect(chunk.records * size // chunk.done)
         if chunk.rows:
             uids, kinds = tracker.feed(chunk.out, chunk.rows, chunk.compiled)
             kept.take(chunk.out, uids, kinds, chunk.rows)

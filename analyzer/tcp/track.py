@@ -38,7 +38,7 @@ from analyzer.capture.columns import (
     TTL,
     WIN,
 )
-from analyzer.kernel import kernel
+from analyzer.kernel import Column, Index, kernel
 from analyzer.tcp.fields import (
     BY_FIRST,
     BY_PORT,
@@ -354,16 +354,16 @@ def classify(
 
 @kernel(delta32, extend, mix, add_letter, once_letter, scaled_letter, enter, zeek_step, opens_anew, open_row, classify)
 def track(
-    packets: Any,
+    packets: Column,
     n: int,
-    rows: Any,
-    index: Any,
+    rows: Column,
+    index: Index,
     mask: int,
-    counters: Any,
-    service: Any,
-    transitions: Any,
-    uids: Any,
-    kinds: Any,
+    counters: Column,
+    service: Column,
+    transitions: Column,
+    uids: Column,
+    kinds: Column,
 ) -> None:
     """Take `n` segments in.
 
@@ -655,7 +655,7 @@ def track(
 
 
 @kernel(mix)
-def reindex(rows: Any, n: int, index: Any, mask: int) -> None:
+def reindex(rows: Column, n: int, index: Index, mask: int) -> None:
     """Fill an empty `index` with the `n` rows that are not `GONE`."""
     for row in range(n):
         c = row * N_FIELDS

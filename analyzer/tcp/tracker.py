@@ -130,5 +130,7 @@ class Tracker:
 
     def _reindex(self, size: int, used: int) -> None:
         self.index = np.zeros(size, np.int32) if self.compiled else [0] * size
+        if not used:
+            return
         run = reindex.compiled if self.compiled else reindex.interpreted
         run(self.rows, used, self.index, size - 1)
