@@ -73,6 +73,7 @@ class Invocation:
     cold_start: bool = False
     start_ref: tuple[str, str] | None = None
     end_ref: tuple[str, str] | None = None
+    inferred: bool = False  # its platform lines carried no stamp
 
 
 @dataclass(slots=True)

@@ -23,13 +23,17 @@ A blocked event loop looks the same in a bare trace; platform lines tell the two
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.capture import columns as col
-from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Finding, Severity, Silence
 from analyzer.model.records import Freeze, Ping, Transport
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.tcp.segments import Segment
+from analyzer.tcp.sequence import delta32
 from analyzer.timeline.story import Story
 
 CODE = "K101"
@@ -43,6 +47,8 @@ OVERSHOOT_SHARE = 0.05
 CLEARLY_BELOW = 0.95
 #: grpc.keepalive_timeout_ms when a trace does not show it (grpc-js README).
 DEFAULT_TIMEOUT_MS = 20_000
+#: START is stamped up to 91 ms before the guest runs (measured).
+SLACK_NS = 100 * MS
 #: Errors this soon after the timeout are its consequence: the reconnect that it forced.
 CONSEQUENCE_NS = 5 * SECOND
 
@@ -81,6 +87,33 @@ QUIET = (
         """,
     ),
     Case(
+        "a real timeout that merely overlaps a short freeze: the timer ran out while the function ran",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:00.110 REPORT 1
+        00:00:00.510 START 2
+        00:00:01.101 grpc 2 keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        00:00:01.200 REPORT 2
+        """,
+    ),
+    Case(
+        "the function logs on between two invocations: it was not frozen",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:00.500 app 1 tick
+        00:00:01.000 app 1 tick
+        00:00:01.010 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:01.500 app 1 tick
+        00:00:02.000 app 1 tick
+        00:00:02.011 grpc 1 keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        00:00:02.500 app 1 tick
+        00:00:03.000 START 2
+        00:00:03.100 REPORT 2
+        """,
+    ),
+    Case(
         "a ping that was due during the freeze is sent late and answered",
         log="""
         00:00:00.000 START 1
@@ -100,19 +133,51 @@ def late_by(ping: Ping) -> int:
     return (ping.timed_out_ns or 0) - ping.sent_ns - (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
 
 
-def platform_known(story: Story, transport: Transport) -> bool:
-    """Whether invocations of this environment are known, so that freezes are too."""
-    return any(i.environment == transport.environment for i in story.invocations)
+def freezes_known(story: Story, ping: Ping, transport: Transport) -> bool:
+    """Whether platform lines account for all the time from the ping to its timeout: both ends lie in invocations whose
+    bounds were seen. An export that lacks a START or REPORT in between says nothing of freezes."""
+    sent = story.invocation_before(transport.environment, ping.sent_ns + SLACK_NS)
+    end = story.invocation_before(transport.environment, (ping.timed_out_ns or 0) + SLACK_NS)
+    if sent is None or end is None or sent.end_ns is None:
+        return False
+    return end.end_ns is None or end.end_ns >= (ping.timed_out_ns or 0) - SLACK_NS
+
+
+def expired_in(story: Story, ping: Ping, transport: Transport) -> Freeze | None:
+    """The freeze in which the timer ran out: it began after the ping, and the deadline lies in it (START may be stamped
+    early, so a little after its end counts too)."""
+    deadline = ping.sent_ns + timeout_ns(ping)
+    for z in story.freezes_between(transport.environment, ping.sent_ns, ping.timed_out_ns or 0):
+        if z.start_ns <= deadline <= z.end_ns + z.error_ns and (ping.running_ns or 0) < CLEARLY_BELOW * timeout_ns(
+            ping
+        ):
+            return z
+    return None
+
+
+def timeout_ns(ping: Ping) -> int:
+    """The configured timeout, or the library's default."""
+    return (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+
+
+def overshoots(ping: Ping) -> bool:
+    """Whether the timeout line is later than a busy process explains."""
+    return late_by(ping) > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout_ns(ping))
 
 
 def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
     """The rule's condition."""
-    timeout = (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
-    if platform_known(story, transport):
-        frozen = story.freezes_of(transport.environment)
-        spans = any(z.overlap(ping.sent_ns, ping.timed_out_ns or 0) for z in frozen)
-        return spans and (ping.running_ns or 0) < CLEARLY_BELOW * timeout
-    return late_by(ping) > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout)
+    if freezes_known(story, ping, transport):
+        return expired_in(story, ping, transport) is not None
+    return overshoots(ping)
+
+
+def consequences(story: Story, transport: Transport, when: int) -> list[Event]:
+    """Calls that failed right after, towards the same server where they name one."""
+    errors = common.errors_after(
+        story, transport.environment, when, when + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+    )
+    return [e for e in errors if e.remote in (None, transport.remote)]
 
 
 def select(story: Story) -> Iterable[Ping]:
@@ -126,7 +191,7 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     if not is_after_freeze(story, ping, transport):
         return None
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
-    freeze = story.freeze_covering(transport.environment, ping.sent_ns, ping.timed_out_ns or 0)
+    freeze = expired_in(story, ping, transport) if freezes_known(story, ping, transport) else None
     stale = _is_stale(story, timed_out.request_id, transport.environment, timed_out.time_ns)
     evidence = [story.evidence(sent), *common.freeze_evidence(story, freeze)]
     evidence.append(story.evidence(timed_out, "(previous request's id)" if stale else "", primary=True))
@@ -134,24 +199,24 @@ def examine(story: Story, ping: Ping) -> Finding | None:
         evidence.append(story.evidence(story.events[ping.late_ack], "(after its timeout)"))
     answer = _answer(story, transport, ping)
     if answer is not None:
-        evidence.append(answer)
-    errors = common.errors_after(
-        story,
-        transport.environment,
-        timed_out.time_ns,
-        timed_out.time_ns + CONSEQUENCE_NS,
-        ("DEADLINE_EXCEEDED", "UNAVAILABLE"),
-    )
+        evidence.append(
+            story.packet(
+                answer.frame,
+                "" if answer.delivered else f"sent {answer.copies} times, not acknowledged before the timeout",
+            )
+        )
+    errors = consequences(story, transport, timed_out.time_ns)
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
+    certain = freeze is not None and freeze.source == "platform"
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
-        Confidence.CERTAIN if freeze is not None else Confidence.LIKELY,
+        Confidence.CERTAIN if certain else Confidence.LIKELY,
         f"keepalive timeout fired {seconds(max(late_by(ping), 0))} late, after a freeze"
         if late_by(ping) > 0 else "keepalive timeout fired after a freeze",
         timed_out.time_ns, evidence,
-        _why(ping, freeze, ping.late_ack is not None or answer is not None),
+        _why(ping, freeze, answer),
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
         request_ids=common.failed_requests(story, [timed_out, *errors]),
@@ -164,16 +229,28 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     )  # fmt: skip
 
 
-def _why(ping: Ping, freeze: Freeze | None, answered: bool) -> str:
-    timer = seconds((ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS)
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The server's PING ack in a capture; `delivered` when the client's side is known to have got it before the timeout."""
+
+    frame: Segment
+    copies: int
+    delivered: bool
+
+
+def _why(ping: Ping, freeze: Freeze | None, answer: _Answer | None) -> str:
+    timer = seconds(timeout_ns(ping))
+    healthy = ping.late_ack is not None or (answer is not None and answer.delivered)
     if freeze is None:
         return (
-            f"the {timer} timer is {seconds(late_by(ping))} late: the process did not run in between (frozen, or its event loop "
-            f"blocked), so the timeout says nothing of the peer{'; its answer was there' if answered else ''}"
+            f"the {timer} timer fired {seconds(late_by(ping))} late: the process did not run in between (frozen, or its event loop "
+            f"blocked), so the timeout says nothing of the peer{'; its answer was there' if healthy else ''}"
         )
     ran = f"the process ran only {seconds(max(ping.running_ns or 0, 0))} of it"
-    if answered:
+    if healthy:
         return f"the {timer} timer expired during the freeze and fired before the socket was read ({ran}); the connection was healthy"
+    if answer is not None:
+        return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); the server had answered, a frozen environment receives nothing"
     return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); it says nothing of the peer"
 
 
@@ -182,20 +259,29 @@ def _is_stale(story: Story, request_id: str | None, env: str | None, time_ns: in
     return bool(request_id and current is not None and current.request_id != request_id)
 
 
-def _answer(story: Story, transport: Transport, ping: Ping) -> Evidence | None:
-    """The server's PING ack in a capture, between the ping and its timeout."""
+def _answer(story: Story, transport: Transport, ping: Ping) -> _Answer | None:
+    """The answer on the wire, and whether it reached the client: acknowledged, or seen by the capture nearest the client."""
     if transport.connection is None or not story.aligned:
         return None
     k = int(transport.connection[1:]) - 1
-    slack = story.clock_error(*{p.source for s in story.connections.segments(k)[:1] for p in s.places}) or 0
-    for s in story.connections.segments(k):
-        if (
-            not s.from_client
-            and s.marks & col.M_H2_PING_ACK
-            and ping.sent_ns - slack <= s.time_ns <= (ping.timed_out_ns or 0)
-        ):
-            return story.packet(s)
-    return None
+    segments, end = story.connections.segments(k), ping.timed_out_ns or 0
+    acks = [
+        s
+        for s in segments
+        if not s.from_client and s.marks & col.M_H2_PING_ACK and ping.sent_ns - SLACK_NS <= s.time_ns <= end
+    ]
+    pinged = max(
+        (s.time_ns for s in segments if s.from_client and s.marks & col.M_H2_PING and s.time_ns <= end), default=None
+    )
+    acks = [s for s in acks if pinged is not None and s.time_ns >= pinged]
+    if not acks:
+        return None
+    points = story.connections.seen_at(k)
+    near = len(points) > 1 and any((place := s.at(points[0])) is not None and place.time_ns <= end for s in acks)
+    acknowledged = any(
+        s.from_client and acks[0].time_ns < s.time_ns <= end and delta32(s.ack, acks[0].end_seq) >= 0 for s in segments
+    )
+    return _Answer(acks[0], len(acks), near or acknowledged)
 
 
 def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
@@ -211,22 +297,21 @@ def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
     ]
 
 
-def _ruled_out(story: Story, ping: Ping, answer: Evidence | None, transport: Transport) -> list[str]:
+def _ruled_out(story: Story, ping: Ping, answer: _Answer | None, transport: Transport) -> list[str]:
     found = []
     if answer is not None:
-        found.append(
-            f"packet loss or a dead server (its ack passed the capture {seconds(answer.time_ns - ping.sent_ns)} after the ping)"
-        )
+        after = seconds(max(answer.frame.time_ns - ping.sent_ns, 0))
+        suspects = "packet loss or a dead server" if answer.delivered else "a dead or slow server"
+        found.append(f"{suspects} (its ack passed the capture {after} after the ping)")
     if ping.late_ack is not None:
         found.append("dead peer (its answer was read right after the timeout)")
     if transport.connection is not None:
-        segments = story.connections.segments(int(transport.connection[1:]) - 1)
-        rtt = common.rtt_ns(segments)
-        if rtt is not None and rtt < (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS // 2:
+        rtt = common.rtt_ns(story.connections.segments(int(transport.connection[1:]) - 1))
+        if rtt is not None and rtt < timeout_ns(ping) // 2:
             found.append(f"slow network (handshake round trip {seconds(rtt)})")
-    timer = (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
-    if platform_known(story, transport):
-        found.append(f"a real keepalive timeout (K102): it would have run its full {seconds(timer)}")
+    timer = timeout_ns(ping)
+    if freezes_known(story, ping, transport):
+        found.append("a real keepalive timeout (K102): its timer would have run out while the function ran")
     else:
         found.append(
             f"a real keepalive timeout (K102): its line would stand {seconds(timer)} after the ping, not {seconds(timer + late_by(ping))}"

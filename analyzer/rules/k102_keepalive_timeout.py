@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.records import Ping, Transport
-from analyzer.model.times import MS, SECOND, seconds
+from analyzer.model.times import MS, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
 from analyzer.rules._cases import Case
@@ -31,8 +31,6 @@ from analyzer.timeline.story import Story
 CODE = "K102"
 NAME = "keepalive-timeout"
 SUMMARY = "a ping expired on time while the process ran: the peer was silent"
-
-CONSEQUENCE_NS = 5 * SECOND
 
 FIRES = (
     Case(
@@ -46,7 +44,7 @@ FIRES = (
         """,
     ),
 )
-QUIET = (k101.FIRES[0], k101.QUIET[1])
+QUIET = (k101.FIRES[0], k101.QUIET[3])
 
 
 def select(story: Story) -> Iterable[Ping]:
@@ -62,28 +60,33 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     """The proof: sent, no answer while the process ran, timed out."""
     transport = story.transport(ping.transport)
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
-    blocked = k101.late_by(ping) > max(
-        k101.LEAST_OVERSHOOT_NS, k101.OVERSHOOT_SHARE * (ping.timeout_ms or k101.DEFAULT_TIMEOUT_MS) * MS
-    )
-    errors = common.errors_after(
-        story,
-        transport.environment,
-        timed_out.time_ns,
-        timed_out.time_ns + CONSEQUENCE_NS,
-        ("DEADLINE_EXCEEDED", "UNAVAILABLE"),
-    )
-    wire, verdict = _on_the_wire(story, transport, ping)
+    known = k101.freezes_known(story, ping, transport)
+    blocked = known and k101.overshoots(ping)
+    errors = k101.consequences(story, transport, timed_out.time_ns)
+    wire, verdict, answered = _on_the_wire(story, transport, ping)
     evidence = [story.evidence(sent), *wire, story.evidence(timed_out, primary=True)]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
-    timer = seconds((ping.timeout_ms or k101.DEFAULT_TIMEOUT_MS) * MS)
+    timer = seconds(k101.timeout_ns(ping))
+    frozen = sum(
+        z.overlap(ping.sent_ns, ping.timed_out_ns or 0)
+        for z in story.freezes_between(transport.environment, ping.sent_ns, ping.timed_out_ns or 0)
+    )
     if blocked:
         title = f"keepalive timeout fired {seconds(k101.late_by(ping))} late while the function ran: its event loop was blocked"
         why = "the environment was not frozen, yet the timer ran late: a long synchronous task kept the process from reading the answer"
     else:
-        title = f"keepalive timeout after {timer}: the peer did not answer"
-        why = f"the process ran for the whole {timer}; {verdict or 'no answer to the ping reached it'}"
-    known = k101.platform_known(story, transport)
+        title = f"keepalive timeout after {timer}: " + (
+            "the server's answer did not arrive" if answered else "the peer did not answer"
+        )
+        why = f"the timer of {timer} ran out while the process ran"
+        why += f" (frozen for {seconds(frozen)} of it, running again before it ran out)" if frozen else ""
+        why += f"; {verdict or 'no answer to the ping reached it'}"
+    ruled = (
+        []
+        if blocked
+        else ["a freeze (K101): the timer was on time" + (" and ran out inside an invocation" if known else "")]
+    )
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
@@ -92,8 +95,7 @@ def examine(story: Story, ping: Ping) -> Finding | None:
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
         request_ids=common.failed_requests(story, [timed_out, *errors]),
-        ruled_out=[f"a freeze (K101): the environment ran from the ping to its timeout{'' if known else ', the timer was on time'}"]
-        if not blocked else [],
+        ruled_out=ruled,
         help="look at the server and the path at this moment; if the server may pause longer, raise grpc.keepalive_timeout_ms (default 20 s)",
         upgrade="" if wire else f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {(transport.remote or ':0').rsplit(':', 1)[1]}'`) "
         "would tell a stalled server from a dead path",
@@ -101,10 +103,10 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     )  # fmt: skip
 
 
-def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[Evidence], str]:
+def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[Evidence], str, bool]:
     """The PING frame in a capture and what came back for it."""
     if transport.connection is None or not story.aligned:
-        return [], ""
+        return [], "", False
     segments = story.connections.segments(int(transport.connection[1:]) - 1)
     error = max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0) + 50 * MS
     frame = min(
@@ -112,14 +114,17 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
         key=lambda s: abs(s.time_ns - ping.sent_ns), default=None,
     )  # fmt: skip
     if frame is None:
-        return [], ""
+        return [], "", False
     end = ping.timed_out_ns or 0
     back = [s for s in segments if not s.from_client and frame.time_ns < s.time_ns <= end + error]
-    if any(s.marks & col.M_H2_PING_ACK for s in back):
-        return [story.packet(frame)], ""
+    answer = next((s for s in back if s.marks & col.M_H2_PING_ACK), None)
+    if answer is not None:
+        when = seconds(answer.time_ns - frame.time_ns)
+        verdict = f"the server's answer passed the capture {when} after the ping and did not reach the process in time: lost on the way back, or late"
+        return [story.packet(frame), story.packet(answer, "(the answer)")], verdict, True
     acked = next((s for s in back if not s.payload and not s.rst), None)
     found = [story.packet(frame)]
     if acked is not None:
         found.append(story.packet(acked, "(TCP only)"))
-        return found, "the server's kernel acknowledged the ping, its application never answered it"
-    return found, "nothing at all came back for the ping"
+        return found, "the server's kernel acknowledged the ping, its application never answered it", False
+    return found, "nothing at all came back for the ping", False

@@ -108,6 +108,7 @@ def _point_clocks(points: list[Point], events: list[Event], invocations: list[In
         if best is not None:
             _apply(points[best].clock, to_log[best])
             _spread(points, pairs, to_log, [best])
+        _group(points, pairs)
         return None
     longest = max(
         range(len(points)), key=lambda p: (points[p].data.last_ns - points[p].data.first_ns, points[p].source.path)
@@ -115,6 +116,7 @@ def _point_clocks(points: list[Point], events: list[Event], invocations: list[In
     clock = points[longest].clock
     clock.reference, clock.offset_ns, clock.error_ns = True, 0, 0
     _spread(points, pairs, {}, [longest])
+    _group(points, pairs)
     aligned = {p: o for p, o in to_log.items() if points[p].clock.offset_ns is not None}
     if not aligned:
         return None
@@ -153,6 +155,23 @@ def _spread(
         clock.offset_ns, clock.error_ns = (points[a].clock.offset_ns or 0) - step.value, error
         clock.anchors, clock.how = step.anchors, f"{step.how} ({points[a].source.label})"
         done.add(b)
+
+
+def _group(points: list[Point], pairs: dict[tuple[int, int], ck.Offset]) -> None:
+    """Captures that nothing aligns with the reference still align with each other: one frame a group."""
+    done = {p for p, point in enumerate(points) if point.clock.offset_ns is not None}
+    for p in done:
+        points[p].shift_ns = points[p].clock.offset_ns or 0
+    for root in range(len(points)):
+        stack = [root] if root not in done else []
+        done.update(stack)
+        while stack:
+            a = stack.pop()
+            for b in range(len(points)):
+                if b not in done and (a, b) in pairs:
+                    points[b].shift_ns = points[a].shift_ns - pairs[a, b].value
+                    done.add(b)
+                    stack.append(b)
 
 
 def _apply(clock: Clock, offset: ck.Offset) -> None:

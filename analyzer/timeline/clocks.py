@@ -36,6 +36,9 @@ BURST_GAP_NS = 500 * MS
 #: Anchors of one kind that are looked at; more add nothing but time.
 MAX_ANCHORS = 300
 MAX_CANDIDATES = 4_000
+#: Offsets beyond this, time zones aside, need anchors that cannot be coincidence (connects, pings, resets, ports).
+SHIFT_NS = 11 * SECOND
+STRONG_ANCHORS = 2
 #: A line that a reply caused is printed this soon after it (JavaScript runs to its next turn).
 REPLY_TO_LINE_NS = 4 * MS
 _PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
@@ -267,8 +270,18 @@ def against_log(events: list[Event], invocations: list[Invocation], point: Point
     start = int(winners[np.argmin(np.abs(winners))])
     if abs(start) > SECOND and (np.abs(every[scores >= 0.9 * best] - start) > SECOND).any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
+    if not plausible(start) and sum(len(k.pairs(start)) for k in voters if not k.loose) < STRONG_ANCHORS:
+        return None  # a coincidence of bursts is no proof that log and capture are of the same incident
     low, high, anchors = _bounds(kinds, start)
     return _narrow(events, point, low, high, anchors)
+
+
+def plausible(offset: int) -> bool:
+    """Whether a clock may be off by this much without saying more: a few seconds, or a time zone (multiples of 15 min)."""
+    zone = 900 * SECOND
+    return abs(offset) <= SHIFT_NS or (
+        abs(offset) <= 26 * 3600 * SECOND and abs((offset + zone // 2) % zone - zone // 2) <= SHIFT_NS
+    )
 
 
 def _bounds(kinds: dict[str, list[_Kind]], offset: int) -> tuple[int, int, int]:
@@ -287,9 +300,9 @@ def _bounds(kinds: dict[str, list[_Kind]], offset: int) -> tuple[int, int, int]:
     for k in kinds["window"]:
         last = _last_before(k, offset)
         if len(last):
-            low, anchors = max(low, int(np.percentile(last, 90)) - END_SLACK_NS), anchors + len(last)
-    if low > high:
-        low, high = high, low
+            low, anchors = max(low, int(np.percentile(last, 90)) - k.after), anchors + len(last)
+    if low > high:  # anchors contradict each other: what is left is the neighbourhood of both
+        low, high = high - START_SLACK_NS, low + START_SLACK_NS
     return low, high, anchors
 
 

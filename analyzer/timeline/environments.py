@@ -16,6 +16,11 @@ MIN_FREEZE_NS = 10 * MS
 #: START is stamped up to 91 ms before the guest runs again (measured); REPORT by a few ms after it stopped.
 FREEZE_ERROR_NS = 100 * MS
 
+#: Platform lines without a stamp stand where their neighbours do, give or take what a handler does in silence.
+NEIGHBOUR_ERROR_NS = 1_000 * MS
+#: After an invocation that ended so, the process is gone: what follows is no thaw of it.
+ENDED = frozenset(("timeout", "crash"))
+
 #: After these a new process runs: sockets of the one before are gone.
 EPOCH_ENDS = frozenset(("init-start", "timeout", "crash", "restore-start"))
 
@@ -100,6 +105,19 @@ def stamp_platform_lines(events: list[Event]) -> None:
                 first, second = (later, earlier) if begins else (earlier, later)
                 e.source_ns = first if first is not None else second
                 e.attrs["stamp"] = "neighbour"
+        _end_by_duration(lines)
+
+
+def _end_by_duration(lines: list[Event]) -> None:
+    """REPORT says how long the invocation ran: its end is not before START plus that."""
+    began: dict[str, int] = {}
+    for e in lines:
+        if e.request_id is None or e.source_ns is None:
+            continue
+        if e.kind == "start":
+            began[e.request_id] = e.source_ns
+        elif e.kind == "report" and e.attrs.get("stamp") and e.request_id in began:
+            e.source_ns = max(e.source_ns, began[e.request_id] + int(e.attrs.get("duration_ns") or 0))
 
 
 def _nearest(lines: list[Event]) -> list[int | None]:
@@ -132,6 +150,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
                 e.time_ns,
                 cold_start=environment in cold,
                 start_ref=(e.source, e.ref),
+                inferred="stamp" in e.attrs,
             )
             cold.discard(environment)
             open_[key] = invocation
@@ -186,26 +205,29 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
         for before, after in pairwise(sequence):
             if before.end_ns is None or after.start_ns - before.end_ns < MIN_FREEZE_NS:
                 continue
-            start, end = _narrowed(before.end_ns, after.start_ns, signs[environment])
-            if end - start >= MIN_FREEZE_NS:
-                found.append(
-                    Freeze(environment, start, end, FREEZE_ERROR_NS, "platform", before.request_id, after.request_id)
-                )
+            part = _silent_part(before.end_ns, after.start_ns, signs[environment])
+            if part is None or part[1] - part[0] < MIN_FREEZE_NS or before.status in ENDED:
+                continue
+            found.append(_freeze(environment, *part, before, after))
     return sorted(found, key=lambda z: (z.start_ns, z.environment))
 
 
-def _narrowed(start: int, end: int, signs: list[int]) -> tuple[int, int]:
-    """Lines of the guest between REPORT and START show that it ran on for a moment, or woke before START was stamped."""
-    first, last = start, end
-    at = bisect_right(signs, start)
-    while at < len(signs) and signs[at] < end and signs[at] - start < FREEZE_ERROR_NS:
-        start = signs[at]
-        at += 1
-    back = bisect_left(signs, end) - 1
-    while back >= at and first < signs[back] and last - signs[back] < FREEZE_ERROR_NS:
-        end = signs[back]
-        back -= 1
-    return start, end
+def _freeze(environment: str, start: int, end: int, before: Invocation, after: Invocation) -> Freeze:
+    """A freeze between two invocations; where their lines carry no stamp of their own, the bounds are the neighbours'."""
+    inferred = before.inferred or after.inferred
+    source, error = ("neighbours", NEIGHBOUR_ERROR_NS) if inferred else ("platform", FREEZE_ERROR_NS)
+    return Freeze(environment, start, end, error, source, before.request_id, after.request_id)
+
+
+def _silent_part(start: int, end: int, signs: list[int]) -> tuple[int, int] | None:
+    """The longest stretch of [start, end] without a line of the guest, None where its lines fill most of it.
+
+    A guest that logs between REPORT and START was running: after its response for a moment, before START was stamped, or all
+    the time (extensions, streaming).
+    """
+    inside = signs[bisect_right(signs, start) : bisect_left(signs, end)]
+    first, last = max(pairwise([start, *inside, end]), key=lambda piece: piece[1] - piece[0])
+    return (first, last) if 2 * (last - first) >= end - start else None
 
 
 def concurrent_environments(invocations: list[Invocation]) -> set[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 
 from analyzer.model.events import Event
 from analyzer.model.records import Call, Freeze, Ping, Transport
 from analyzer.model.times import MS, SECOND
+from analyzer.timeline.environments import EPOCH_ENDS
 
 #: `Received ping response` this soon after the timeout line is the answer that waited in the socket (measured 0–15 ms).
 LATE_ACK_NS = 100 * MS
@@ -20,7 +21,7 @@ def version_of(text: str | None) -> tuple[int, ...] | None:
     if not text:
         return None
     parts = text.split("-")[0].split(".")
-    return tuple(int(p) for p in parts) if all(p.isdigit() for p in parts) else None
+    return tuple(int(p) for p in parts) if all(p.isdecimal() and p.isascii() and len(p) < 9 for p in parts) else None
 
 
 def ack_is_real(version: str | None, cancelled: bool) -> bool:
@@ -39,14 +40,19 @@ def ack_is_real(version: str | None, cancelled: bool) -> bool:
 
 def transports_of(events: list[Event]) -> tuple[list[Transport], list[Ping]]:
     """Every transport of every process, with its pings; sets `transport` on the events. Events in time order."""
-    groups: dict[tuple[str | None, str | None], list[int]] = defaultdict(list)
+    groups: dict[tuple[str | None, str | None, int], list[int]] = defaultdict(list)
+    epochs: dict[str | None, int] = defaultdict(int)
     for k, e in enumerate(events):
-        if e.layer == "grpc" and e.tracer is not None:
-            groups[e.environment, e.pid].append(k)
+        if e.kind in EPOCH_ENDS:  # a new process: the same pid and ids may come again
+            epochs[e.environment] += 1
+        elif e.layer == "grpc" and e.tracer is not None:
+            groups[e.environment, e.pid, epochs[e.environment]].append(k)
+    seen: dict[tuple[str | None, str | None], int] = defaultdict(int)
     transports: list[Transport] = []
     pings: list[Ping] = []
-    for (environment, pid), indices in sorted(groups.items(), key=lambda g: g[1][0]):
-        found = _process(environment, pid, indices, events)
+    for (environment, pid, _), indices in sorted(groups.items(), key=lambda g: g[1][0]):
+        seen[environment, pid] += 1
+        found = _process(environment, pid, seen[environment, pid], indices, events)
         for transport, lines in found:
             transports.append(transport)
             pings.extend(_pings(transport, lines, events))
@@ -54,7 +60,7 @@ def transports_of(events: list[Event]) -> tuple[list[Transport], list[Ping]]:
 
 
 def _process(
-    environment: str | None, pid: str | None, indices: list[int], events: list[Event]
+    environment: str | None, pid: str | None, process: int, indices: list[int], events: list[Event]
 ) -> list[tuple[Transport, list[int]]]:
     lines: dict[str, list[int]] = defaultdict(list)
     connected: dict[str | None, list[int]] = defaultdict(list)
@@ -77,7 +83,7 @@ def _process(
         for k in ks:
             parts[max(0, bisect_right(cuts, events[k].time_ns) - 1)].append(k)
         for ordinal, part in sorted(parts.items()):
-            name = f"{number}" if len(parts) == 1 else f"{number}.{ordinal + 1}"
+            name = (number if len(parts) == 1 else f"{number}.{ordinal + 1}") + (f"@{process}" if process > 1 else "")
             found.append((_transport(environment, pid, name, part, events, connected), part))
     return found
 
@@ -161,7 +167,10 @@ def running_time(pings: list[Ping], transports: list[Transport], freezes: list[F
     for ping in pings:
         if ping.timed_out_ns is None:
             continue
-        lost = sum(z.overlap(ping.sent_ns, ping.timed_out_ns) for z in frozen[environment[ping.transport] or ""])
+        mine = frozen[environment[ping.transport] or ""]
+        first = bisect_right(mine, ping.sent_ns, key=lambda z: z.end_ns)
+        last = bisect_left(mine, ping.timed_out_ns, key=lambda z: z.start_ns)
+        lost = sum(z.overlap(ping.sent_ns, ping.timed_out_ns) for z in mine[first:last])
         ping.running_ns = ping.timed_out_ns - ping.sent_ns - lost
 
 

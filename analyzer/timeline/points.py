@@ -27,6 +27,9 @@ class Point:
     source: Source
     data: CaptureData
     again: Callable[[set[int]], CaptureData]
+    #: Added to its stamps where segments of several captures are merged: the clock's offset, or for a group of captures
+    #: that nothing aligns with the reference, the offset inside that group.
+    shift_ns: int = 0
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -118,14 +121,10 @@ class Connections:
             for p in self.seen_at(k):
                 data = self.points[p].data
                 at = self._index(p).get(int(self.points[p].rows[self.members[k, p], f.UID]), np.empty(0, np.int64))
-                offset = self.points[p].clock.offset_ns or 0
+                offset = self.points[p].shift_ns
                 parts.append((p, self.points[p].source.id, data.segments[at], data.kinds[at], offset, data.texts))
             self._segments[k] = merge(parts)
         return self._segments[k]
-
-    def forget_segments(self) -> None:
-        """Drop merged segments: the clocks changed."""
-        self._segments.clear()
 
     def _index(self, p: int) -> dict[int, NDArray[np.int64]]:
         if p not in self._indices:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
@@ -12,6 +14,8 @@ from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, 
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import Connections
+
+_Placed = TypeVar("_Placed", Invocation, Freeze)
 
 #: `(1) 10.0.0.9:443 ` of a trace line: a finding's headline names both.
 _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
@@ -36,6 +40,9 @@ class Story:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     aligned: bool = False
     interrupted: bool = False
+    _transports: dict[str, Transport] = field(default_factory=dict)
+    _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
+    _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
 
     def source(self, source_id: str) -> Source:
         """A source by id."""
@@ -43,26 +50,45 @@ class Story:
 
     def transport(self, transport_id: str) -> Transport:
         """A transport by id."""
-        return next(t for t in self.transports if t.id == transport_id)
+        if len(self._transports) != len(self.transports):
+            self._transports = {t.id: t for t in self.transports}
+        return self._transports[transport_id]
+
+    def invocation_before(self, environment: str | None, time_ns: int) -> Invocation | None:
+        """The latest invocation of an environment that had started by a time."""
+        if sum(map(len, self._invocations.values())) != len(self.invocations):
+            self._invocations = _grouped(self.invocations)
+        mine = self._invocations.get(environment or "", [])
+        at = bisect_right(mine, time_ns, key=lambda i: i.start_ns)
+        return mine[at - 1] if at else None
 
     def invocation_at(self, environment: str | None, time_ns: int, slack_ns: int = 0) -> Invocation | None:
         """The invocation of an environment that runs at a time (or begins within `slack_ns` after)."""
-        for i in self.invocations:
-            if (
-                i.environment == environment
-                and i.start_ns - slack_ns <= time_ns
-                and (i.end_ns is None or time_ns <= i.end_ns)
-            ):
-                return i
+        for found in (
+            self.invocation_before(environment, time_ns),
+            self.invocation_before(environment, time_ns + slack_ns),
+        ):
+            if found is not None and (found.end_ns is None or time_ns <= found.end_ns):
+                return found
         return None
 
     def freezes_of(self, environment: str | None) -> list[Freeze]:
         """Freezes of one environment, in order."""
-        return [z for z in self.freezes if z.environment == environment]
+        if sum(map(len, self._freezes.values())) != len(self.freezes):
+            self._freezes = _grouped(self.freezes)
+        return self._freezes.get(environment or "", [])
+
+    def freezes_between(self, environment: str | None, start_ns: int, end_ns: int) -> list[Freeze]:
+        """Freezes of one environment that overlap [start, end]."""
+        mine = self.freezes_of(environment)
+        first = bisect_right(mine, start_ns, key=lambda z: z.end_ns)
+        last = bisect_left(mine, end_ns, key=lambda z: z.start_ns)
+        return mine[first:last]
 
     def freeze_covering(self, environment: str | None, start_ns: int, end_ns: int) -> Freeze | None:
         """The longest freeze that fills most of [start, end]."""
-        found = max(self.freezes_of(environment), key=lambda z: z.overlap(start_ns, end_ns), default=None)
+        between = self.freezes_between(environment, start_ns, end_ns)
+        found = max(between, key=lambda z: z.overlap(start_ns, end_ns), default=None)
         if found is None or 2 * found.overlap(start_ns, end_ns) < end_ns - start_ns:
             return None
         return found
@@ -117,6 +143,16 @@ class Story:
             primary,
             also,
         )
+
+
+def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:
+    """Things of an environment by environment, in order of their start."""
+    groups: dict[str, list[_Placed]] = {}
+    for item in items:
+        groups.setdefault(item.environment, []).append(item)
+    for group in groups.values():
+        group.sort(key=lambda item: item.start_ns)
+    return groups
 
 
 def event_text(event: Event) -> str:
