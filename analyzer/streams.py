@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ try:
     from zstandard import ZstdError
 except ImportError:  # pragma: no cover - zstandard is a dependency; this keeps a broken install readable
     ZstdError = OSError  # type: ignore[assignment,misc]
-READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, ZstdError)
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, ZstdError)
 
 
 class _Salvage(io.RawIOBase):
@@ -109,7 +110,10 @@ def plain_size(path: str) -> int | None:
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file that appears complete or not at all: a temporary neighbour, synced, renamed over the target."""
     target = Path(path)
-    fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent or Path())
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         with os.fdopen(fd, "wb") as f:
             yield f

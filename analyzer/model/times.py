@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 SECOND = 1_000_000_000
 MS = 1_000_000
 
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$")
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$", re.ASCII)
+
+
+#: Stamps outside are no time of any log: before 1970, or after 2200 (whose differences still fit into 64 bits).
+EARLIEST, LATEST = 0, 7_258_118_400 * SECOND
+
+
+def sane(ns: int | None) -> int | None:
+    """`ns` where it can be the time of an event, else None."""
+    return ns if ns is not None and EARLIEST <= ns <= LATEST else None
 
 
 def iso(ns: int) -> str:

@@ -23,7 +23,7 @@ def explanation(name: str, style: Style) -> str:
     """The rule's documentation, then its first case as `analyze` prints it."""
     rule = find(name)
     doc = inspect.cleandoc(rule.__doc__ or "").split("\n\n")
-    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), rule.SUMMARY, ""]
+    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), *textwrap.wrap(rule.SUMMARY, style.width), ""]
     for block in doc[1:]:
         head, _, body = block.partition("\n")
         if head.startswith("## "):

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from analyzer.model.findings import Finding
+from analyzer.model.records import Ping
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
@@ -24,7 +25,11 @@ SHOWN = 12
 def finding(story: Story, item: Finding, style: Style) -> str:
     """One finding: headline, where, the evidence in order of time with silence drawn, why, what was ruled out, help."""
     head = f"{item.severity.word}[{item.rule}]"
-    lines = [style.paint(head, item.severity.word) + style.paint(f": {terminal(item.title)}", "bold")]
+    title = textwrap.wrap(
+        f"{head}: {terminal(item.title)}", style.width, subsequent_indent="    ", break_on_hyphens=False
+    )
+    first = style.paint(head, item.severity.word) + style.paint(title[0].removeprefix(head), "bold")
+    lines = [first, *(style.paint(line, "bold") for line in title[1:])]
     lines += _where(story, item, style)
     lines.append(GUTTER)
     lines += _evidence(story, item, style)
@@ -58,6 +63,11 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
 
 
+def count(n: int, noun: str) -> str:
+    """`1 connection`, `2 connections`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def short_environment(name: str) -> str:
     """A log stream name without most of its hash."""
     return name[:-24] + "…" if len(name) > 40 and "]" in name else name
@@ -70,7 +80,7 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     zero = item.evidence[0].time_ns
     labels = [f"{clip(story.source(e.source).label, 24)}{e.ref}" for e in item.evidence]
     gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
-    column = min(max(len(label) for label in labels), max(style.width // 3, 16))
+    column = min(max(len(label) for label in labels), style.width // 4 if style.width < 80 else style.width // 3)
     margin = gutter + column + 18
     out: list[str] = []
     silences = sorted(item.silences, key=lambda s: s.start_ns)
@@ -80,7 +90,7 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
             out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(text, 'dim')}")
         mark = style.paint(MARK, "error") if e.primary else GUTTER
         place = f"{mark} {(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
-        lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 24), style)
+        lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 12), style)
         out.append(f"{place}  {lines[0]}".rstrip())
         out += [f"{GUTTER}{' ' * (margin - 5)}{line}" for line in lines[1:]]
     return out
@@ -182,12 +192,10 @@ def environments(story: Story, style: Style) -> str:
     for e in story.environments:
         bad = {status: n for status, n in statuses[e.id].items() if status not in ("success", "unknown")}
         frozen, longest = sum(lengths[e.id]), max(lengths[e.id], default=0)
-        text = (
-            f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {e.invocations} invocations"
-        )
+        text = f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {count(e.invocations, 'invocation')}"
         text += "".join(f", {n} {status}" for status, n in sorted(bad.items()))
         if frozen:
-            text += f", frozen {seconds(frozen)} in {len(lengths[e.id])} gaps, longest {seconds(longest)}"
+            text += f", frozen {seconds(frozen)} in {count(len(lengths[e.id]), 'gap')}, longest {seconds(longest)}"
         if e.addresses:
             text += f", {', '.join(sorted(e.addresses))}"
         rows.append((-sum(bad.values()), text))
@@ -203,10 +211,13 @@ def transports(story: Story, style: Style, everything: bool) -> str:
     """One line a gRPC transport: its pings and how it ended."""
     lines = [style.paint("gRPC transports", "bold")]
     shown = story.transports if everything else story.transports[:SHOWN]
+    pings: dict[str, list[Ping]] = defaultdict(list)
+    for p in story.pings:
+        pings[p.transport].append(p)
     for t in shown:
-        mine = [p for p in story.pings if p.transport == t.id]
+        mine = pings[t.id]
         acked, lost = sum(p.acked is not None for p in mine), sum(p.timed_out is not None for p in mine)
-        text = f"  ({t.number}) {t.remote or '?'}: {len(mine)} pings, {acked} acked, {lost} timed out"
+        text = f"  ({t.number}) {t.remote or '?'}: {count(len(mine), 'ping')}, {acked} acked, {lost} timed out"
         text += f", closed by {t.closed_by}" if t.closed_by else ", open at the end"
         text += f", {t.connection}" if t.connection else ""
         lines.append(clip(text, style.width))
@@ -286,11 +297,11 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}", "bold")
     have = []
     if len(story.connections):
-        have.append(f"{len(story.connections):,} connections")
+        have.append(count(len(story.connections), "connection"))
     if story.events:
-        have.append(f"{len(story.events):,} log events")
+        have.append(count(len(story.events), "log event"))
     if story.invocations:
-        have.append(f"{len(story.invocations):,} invocations")
+        have.append(count(len(story.invocations), "invocation"))
     missing = []
     if not story.connections.points:
         missing.append("no capture: what only packets prove (closes, resets, drops) could not be looked for")

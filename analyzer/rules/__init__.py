@@ -78,11 +78,10 @@ def _settle(found: list[Finding]) -> list[Finding]:
 
 def _chain(found: list[Finding]) -> None:
     """Name the cause of each consequence on the same connection."""
+    by_connection: dict[str, list[Finding]] = {}
     for finding in found:
-        finding.caused_by += [
-            other.id
-            for other in found
-            if finding.connection
-            and other.connection == finding.connection
-            and finding.rule in CAUSES.get(other.rule, ())
-        ]
+        if finding.connection:
+            by_connection.setdefault(finding.connection, []).append(finding)
+    for group in by_connection.values():
+        for finding in group:
+            finding.caused_by += [other.id for other in group if finding.rule in CAUSES.get(other.rule, ())]

@@ -127,6 +127,15 @@ def failed_requests(story: Story, events: list[Event]) -> list[str]:
     return found
 
 
+def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
+    """Whether a capture was running all through [start, end], as its own packets prove, and reports no drops."""
+    p = story.connections.points[point]
+    error = p.clock.error_ns or 0
+    if any("dropped" in problem.what for problem in p.data.problems):
+        return False
+    return p.data.first_ns + p.shift_ns <= start_ns - error and end_ns + error <= p.data.last_ns + p.shift_ns
+
+
 def clock_line(story: Story, evidence: list[Evidence]) -> str:
     """How well the clocks of the sources in evidence agree, empty for a single source."""
     used = sorted({e.source for e in evidence})

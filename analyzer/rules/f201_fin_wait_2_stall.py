@@ -153,7 +153,7 @@ def _finding(
 ) -> Finding:
     env = common.environment(story, k)
     freeze = common.frozen(story, k, ack.time_ns, end)
-    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < fin.time_ns), default=fin.time_ns)
+    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < fin.time_ns), default=None)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
     evidence = [
         story.packet(fin, "server: FIN_WAIT_1", primary=True),
@@ -171,10 +171,10 @@ def _finding(
             if e.layer == "app"
         ][:2]
     evidence.sort(key=lambda e: e.time_ns)
-    idle = fin.time_ns - last_data
+    idle = fin.time_ns - last_data if last_data is not None else None
     # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
     troubled = freeze is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
-    why = f"the server closed after {seconds(idle)} idle; the client's kernel acknowledged, its application "
+    why = f"the server closed{f' after {seconds(idle)} idle' if idle is not None else ''}; the client's kernel acknowledged, its application "
     why += (
         f"was frozen for {seconds(freeze.length_ns)} and could not close"
         if freeze
@@ -191,7 +191,7 @@ def _finding(
         if env and after
         else []
     )
-    near = common.limit_near(idle)
+    near = common.limit_near(idle) if idle is not None else ""
     return Finding(
         CODE, NAME,
         Severity.WARNING if troubled else Severity.INFO,

@@ -92,15 +92,15 @@ def examine(story: Story, k: int) -> Finding | None:
         if s is not None
     ]
     evidence.sort(key=lambda e: e.time_ns)
-    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=first.time_ns)
+    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=None)
     span = last.time_ns - first.time_ns
     returned = f"; the client spoke again {seconds(after.time_ns - first.time_ns)} after the FIN" if after else ""
     return Finding(
         CODE, NAME, Severity.WARNING, Confidence.CERTAIN if freeze else Confidence.LIKELY,
         f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}",
         first.time_ns, evidence,
-        f"the server closed after {seconds(first.time_ns - last_data)} idle; "
-        + (f"the client was frozen for {seconds(freeze.length_ns)}" if freeze else "the client's kernel did not answer: frozen, gone, or cut off")
+        (f"the server closed after {seconds(first.time_ns - last_data)} idle; " if last_data is not None else "the server closed; ")
+        + (f"the client was frozen for {seconds(freeze.length_ns)}" if freeze else "no acknowledgement reached it: the client was frozen, gone, or cut off")
         + f", so the server stayed in FIN_WAIT_1 and never reached FIN_WAIT_2{returned}",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         silences=common.silence(story, k, last.time_ns, after.time_ns, freeze, "no packet from the client") if after else [],

@@ -115,13 +115,13 @@ def select(story: Story) -> Iterable[Goaway]:
 
 def examine(story: Story, goaway: Goaway) -> Finding | None:
     """The proof: the pings before it and the frame or line itself."""
-    pings = _ping_times(story, goaway)
+    when = _when(story, goaway)
+    pings = [t for t in _ping_times(story, goaway) if t <= when]
     period = int(median(b - a for a, b in pairwise(pings))) if len(pings) > 1 else None
     transport = story.transport(goaway.transport) if goaway.transport else None
     evidence: list[Evidence] = [story.packet(s, primary=not goaway.events) for s in goaway.segments[:1]]
     evidence += [story.evidence(story.events[n], primary=True) for n in goaway.events[:1]]
-    when = evidence[-1].time_ns
-    evidence += _pings(story, goaway)
+    evidence += _pings(story, goaway, when)
     evidence += [
         story.evidence(e) for e in story.events_between(when, when + SECOND) if e.kind == "too-many-pings"
         and (transport is None or e.environment == transport.environment)
@@ -155,6 +155,11 @@ def examine(story: Story, goaway: Goaway) -> Finding | None:
     )  # fmt: skip
 
 
+def _when(story: Story, goaway: Goaway) -> int:
+    """The time of the GOAWAY: the log's line where there is one."""
+    return story.events[goaway.events[0]].time_ns if goaway.events else goaway.segments[0].time_ns
+
+
 def _frames(story: Story, goaway: Goaway) -> list[Segment]:
     if goaway.connection is None:
         return []
@@ -170,9 +175,9 @@ def _ping_times(story: Story, goaway: Goaway) -> list[int]:
     return logged or [s.time_ns for s in _frames(story, goaway)]
 
 
-def _pings(story: Story, goaway: Goaway) -> list[Evidence]:
+def _pings(story: Story, goaway: Goaway, when: int) -> list[Evidence]:
     """The last three pings before it, from the log or the capture."""
-    mine = [p for p in story.pings if p.transport == goaway.transport]
+    mine = [p for p in story.pings if p.transport == goaway.transport and p.sent_ns <= when]
     if mine:
         return [story.evidence(story.events[p.sent]) for p in mine[-3:]]
-    return [story.packet(s) for s in _frames(story, goaway)[-3:]]
+    return [story.packet(s) for s in [s for s in _frames(story, goaway) if s.time_ns <= when][-3:]]

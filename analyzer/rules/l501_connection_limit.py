@@ -82,7 +82,10 @@ def select(story: Story) -> Iterable[Limit]:
                 break
     said = [e for e in story.events if e.layer == "app" and TEXT.search(e.text[:500])]
     if said:
-        found.setdefault(next(iter(found), ""), Limit("")).events.extend(said)
+        only = (
+            next(iter(found)) if len(found) == 1 else ""
+        )  # with several servers a line that names none belongs to none
+        found.setdefault(only, Limit("")).events.extend(said)
     return list(found.values())
 
 

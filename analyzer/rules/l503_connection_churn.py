@@ -89,11 +89,14 @@ def examine(story: Story, pair: tuple[int, ...]) -> Finding | None:
         return None
     setup = int(np.median(short[:, CLIENT + f.DATA_FIRST_TS] - short[:, f.SYN_TS]))
     whole = int(np.median(short[:, f.END_TS] - short[:, f.FIRST_TS]))
-    ks = [k for k in np.flatnonzero(index >= 0).tolist() if mine[index[k]]]
+    wanted = np.flatnonzero(mine & _short(rows))
+    ks = np.flatnonzero(np.isin(index, wanted)).tolist()
     story.connections.load(ks[:1])
     segments = story.connections.segments(ks[0])
-    syn = next(s for s in segments if s.syn)
-    request = next(s for s in segments if s.from_client and s.payload)
+    syn = next((s for s in segments if s.syn), None)
+    request = next((s for s in segments if s.from_client and s.payload), None)
+    if syn is None or request is None:
+        return None
     env = story.connections.environment.get(ks[0])
     invocations = sum(1 for i in story.invocations if i.environment == env) if env else 0
     server = endpoint(pair[2], pair[3], pair[4])

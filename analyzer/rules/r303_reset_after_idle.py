@@ -134,7 +134,8 @@ def _burst_start(segments: list[Segment], write: Segment) -> Segment:
 
 
 def _ttl_note(segments: list[Segment], reset: Segment) -> str:
-    others = [s.ttl for s in segments if not s.from_client and not s.rst]
+    here = reset.places[0].point
+    others = [s.ttl for s in segments if not s.from_client and not s.rst and s.places[0].point == here]
     return f"TTL {reset.ttl}, the server's other packets {others[-1]}" if others and others[-1] != reset.ttl else ""
 
 
@@ -145,7 +146,7 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
         far = points[-1]
         if reset.at(far) is not None and write.at(far) is not None:
             return "the server, which had lost the connection's state", True
-        if reset.at(far) is None and write.at(far) is None:
+        if reset.at(far) is None and write.at(far) is None and common.covers(story, far, write.time_ns, reset.time_ns):
             return "a middlebox: the server's capture shows neither the write nor the reset", True
     if _ttl_note(segments, reset):
         return "a middlebox, by its TTL", False

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 from analyzer.discovery import modules
 from analyzer.logs.records import LogRecord
+from analyzer.model.problems import Problem
 
 
 class Envelope(Protocol):
@@ -22,7 +23,7 @@ class Envelope(Protocol):
     def score(self, head: str) -> float:
         """How well `head` fits, 0 … 1."""
 
-    def read(self, stream: BinaryIO) -> Iterator[LogRecord]:
+    def read(self, stream: BinaryIO) -> Iterator[LogRecord | Problem]:
         """The records of a whole file; raises `ValueError` (with a place) where the document cannot be read."""
 
 

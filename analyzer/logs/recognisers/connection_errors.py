@@ -26,10 +26,10 @@ _NODE = re.compile(
 _CODE = re.compile(
     r"\b(?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)\b"
 )
-_NUMERIC = re.compile(r"\"?errno\"?: (?P<errno>-\d+)")
+_NUMERIC = re.compile(r"\"?errno\"?: (?P<errno>-[0-9]{1,6})")
 _SYNTHETIC = re.compile(r"errorno|_onTimeout|listOnTimeout|_handleTimeoutError")
 _GRPC = re.compile(r"(?:\b(?P<number>\d{1,2}) )?(?P<name>DEADLINE_EXCEEDED|UNAVAILABLE)\b:? ?(?P<details>.*)")
-_DEADLINE = re.compile(r"Deadline exceeded after (?P<after>[\d.]{1,12})s")
+_DEADLINE = re.compile(r"Deadline exceeded after (?P<after>[0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 _REMOTE = re.compile(r"remote_addr=(?P<addr>[\w.:\[\]]{3,60})")
 _CLOSED_BY_PEER = re.compile(
     r"This socket has been ended by the other party|socket hang up|other side closed|Socket closed unexpectedly|"
@@ -64,7 +64,7 @@ def recognise(body: str) -> Recognised | None:
 def _grpc(body: str, code: str, deadline: re.Match[str] | None) -> Recognised:
     found = Recognised("app", "error", attrs={"code": code})
     if deadline is not None:
-        found.attrs["after_s"] = float(deadline["after"]) if deadline["after"].count(".") <= 1 else None
+        found.attrs["after_s"] = float(deadline["after"])
     if (m := _REMOTE.search(body)) is not None:
         found.remote = normal(m["addr"])
     if code == "UNAVAILABLE" and (m := _CODE.search(body)) is not None:

@@ -9,7 +9,9 @@ from analyzer.logs.records import Recognised
 RANK = 40
 NEEDLES = ("Background Task: ",)
 
-_LINE = re.compile(r"Calculated: (?P<wall>\d{1,9}(?:\.\d{1,6})?) seconds?, Background Task: (?P<ticked>\d{1,9}(?:\.\d{1,6})?) seconds?")
+_LINE = re.compile(
+    r"Calculated: (?P<wall>[0-9]{1,9}(?:\.[0-9]{1,6})?) seconds?, Background Task: (?P<ticked>[0-9]{1,9}(?:\.[0-9]{1,6})?) seconds?"
+)
 
 
 def recognise(body: str) -> Recognised | None:

@@ -19,15 +19,15 @@ RANK = 0
 NEEDLES = (" | ", "rejected by server because of excess pings")
 
 _HEAD = re.compile(
-    r"(?:[DIE] )?(?P<ts>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \| (?:v(?P<ver>\S+) (?P<pid>\d+) \| )?"
+    r"(?:[DIE] )?(?P<ts>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \| (?:v(?P<ver>\S+) (?P<pid>[0-9]{1,12}) \| )?"
     r"(?P<tracer>[a-z_0-9]{2,40}) \| (?P<text>.*)",
     re.DOTALL,
 )
-_SUBJECT = re.compile(r"\((?P<id>\d+)\) (?P<addr>\S+) (?P<rest>.*)", re.DOTALL)
-_CALL = re.compile(r"\[(?P<id>\d+)\] (?P<rest>.*)", re.DOTALL)
+_SUBJECT = re.compile(r"\((?P<id>[0-9]{1,12})\) (?P<addr>\S+) (?P<rest>.*)", re.DOTALL)
+_CALL = re.compile(r"\[(?P<id>[0-9]{1,12})\] (?P<rest>.*)", re.DOTALL)
 _EXCESS = re.compile(
     r"(?:E )?Connection to (?P<target>\S+)(?: at (?P<addr>\S+))? rejected by server because of excess pings\."
-    r" Increasing ping interval to (?P<ms>\d+) ms"
+    r" Increasing ping interval to (?P<ms>[0-9]{1,12}) ms"
 )
 
 _Build = Callable[[re.Match[str]], tuple[str, dict[str, object]]]
@@ -40,8 +40,8 @@ def _plain(kind: str) -> _Build:
 _KEEPALIVE: tuple[tuple[re.Pattern[str], _Build], ...] = tuple(
     (re.compile(form), _plain(kind))
     for form, kind in (
-        (r"Starting keepalive timer for (?P<interval_ms>\d+)ms", "keepalive-armed"),
-        (r"Sending ping(?: with timeout (?P<timeout_ms>\d+)ms)?$", "ping-sent"),
+        (r"Starting keepalive timer for (?P<interval_ms>[0-9]{1,12})ms", "keepalive-armed"),
+        (r"Sending ping(?: with timeout (?P<timeout_ms>[0-9]{1,12})ms)?$", "ping-sent"),
         (r"Received ping response$", "ping-acked"),
         (r"Ping timeout passed without response$", "ping-timeout"),
         (r"Ping failed with error:? (?P<error>.*)", "ping-error"),
@@ -52,7 +52,7 @@ _TRANSPORT = tuple(
     (re.compile(form), _plain(kind))
     for form, kind in (
         (r"local settings acknowledged by remote", "settings-acked"),
-        (r"connection closed by GOAWAY with code (?P<code>\d+)(?: and data (?P<data>.*))?", "goaway-received"),
+        (r"connection closed by GOAWAY with code (?P<code>[0-9]{1,12})(?: and data (?P<data>.*))?", "goaway-received"),
         (r"connection closed with error (?P<error>.*)", "socket-error"),
         (r"connection closed\. hadError=(?P<had_error>\w+)", "transport-closed"),
         (r"session closed$", "transport-closed"),
@@ -63,20 +63,23 @@ _STATE = re.compile(r"(?P<old>[A-Z_]+) -> (?P<new>[A-Z_]+)(?: with error \"(?P<e
 _CALL_FORMS = tuple(
     (re.compile(form, re.DOTALL), kind)
     for form, kind in (
-        (r"ended with status: code=(?P<code>\d+) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$", "call-end"),
-        (r"cancelWithStatus code: (?P<code>\d+) details: \"(?P<details>.*?)\"\s*$", "call-cancelled"),
+        (
+            r"ended with status: code=(?P<code>[0-9]{1,12}) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$",
+            "call-end",
+        ),
+        (r"cancelWithStatus code: (?P<code>[0-9]{1,12}) details: \"(?P<details>.*?)\"\s*$", "call-cancelled"),
         (r"Pick result: (?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status", "call-pick"),
         (r"Node error event: message=(?P<error>.*?) code=(?P<errno>\w+)", "stream-error"),
         (r"Received server headers", "call-headers"),
-        (r"HTTP/2 stream closed with code (?P<code>\d+)", "stream-closed"),
+        (r"HTTP/2 stream closed with code (?P<code>[0-9]{1,12})", "stream-closed"),
         (r"(?:sending data chunk|calling end\(\)|write\(\) called)", "call-sent"),
     )
 )
 _CALL_START = re.compile(
-    r"create(?:ResolvingCall|Call) \[(?P<id>\d+)\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"
+    r"create(?:ResolvingCall|Call) \[(?P<id>[0-9]{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"
 )
 _OPTIONS = re.compile(r"(?:Channel|Subchannel) constructed with options \{(?P<options>.*)", re.DOTALL)
-_OPTION = re.compile(r'"(grpc\.[a-z_0-9.]+)": (-?\d+)')
+_OPTION = re.compile(r'"(grpc\.[a-z_0-9.]+)": (-?[0-9]{1,15})')
 _RESOLVE = tuple(
     (re.compile(form), kind)
     for form, kind in (

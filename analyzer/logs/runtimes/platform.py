@@ -13,7 +13,9 @@ _ID = r"(?P<id>[0-9a-fA-FxX]{8}-[0-9a-fA-FxX-]{4,40})"
 _START = re.compile(rf"START RequestId: {_ID}(?:\s+Version: (?P<version>\S+))?\s*$")
 _END = re.compile(rf"END RequestId: {_ID}\s*$")
 _REPORT = re.compile(rf"REPORT RequestId: {_ID}\s+(?P<bag>Duration: [^\n]*)")
-_TIMEOUT = re.compile(rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[\d.]+) seconds")
+_TIMEOUT = re.compile(
+    rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[0-9]{1, 9}(?:\.[0-9]{1, 9})?) seconds"
+)
 _DIED = re.compile(
     rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)"
 )
@@ -36,7 +38,7 @@ def bag(text: str) -> dict[str, str]:
 def _ms(value: str | None) -> int | None:
     try:
         return round(float(value.split()[0]) * MS) if value else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -61,7 +63,7 @@ def parse(message: str) -> RuntimeLine | None:
         }
         return RuntimeLine("report", text, request_id=m["id"], attrs={k: v for k, v in attrs.items() if v is not None})
     if m := _TIMEOUT.match(text):
-        limit = float(m["s"]) if m["s"].count(".") <= 1 and m["s"] != "." else None
+        limit = float(m["s"])
         return RuntimeLine("timeout", text, parse_iso(m["ts"]), m["id"], attrs={"timeout_s": limit})
     if m := _DIED.match(text):
         return RuntimeLine("crash", text, request_id=m["id"])
