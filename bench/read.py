@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -15,7 +16,9 @@ def main() -> None:
     with open_stream(sys.argv[1]) as stream:
         data = read_capture(stream, plain_size(sys.argv[1]))
     seconds = time.perf_counter() - start
-    print(f"{data.records:,} packets, {len(data.rows):,} connections, {data.records / seconds / 1e6:.2f} M packets/s")
+    rate = data.records / seconds / 1e6
+    print(f"{data.records:,} packets, {len(data.rows):,} connections, {rate:.2f} M packets/s", flush=True)
+    os._exit(0)  # taking the interpreter and LLVM apart in order takes 0.1 s and helps nobody
 
 
 if __name__ == "__main__":

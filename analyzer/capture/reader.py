@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -211,9 +212,10 @@ def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     Compiled kernels release the interpreter's lock, so reading and tracking run on two cores.
     """
     for chunk in chunks:
-        yield chunk
         if chunk.compiled:
-            yield from _from_thread(chunks)
+            yield from _from_thread(chain([chunk], chunks))
+        else:
+            yield chunk
 
 
 def _from_thread(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

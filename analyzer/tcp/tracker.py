@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import sys
 from functools import cache
@@ -61,9 +60,6 @@ class Table:
             self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         else:
             self._map.resize(size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # a kernel without huge pages only is slower
-                self._map.madvise(mmap.MADV_HUGEPAGE)
         self.array = np.frombuffer(self._map, np.int64)
 
 
