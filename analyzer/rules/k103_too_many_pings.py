@@ -140,7 +140,7 @@ def examine(story: Story, goaway: Goaway) -> Finding | None:
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
-        f"the server closed the connection: pings {every} were too many",
+        f"the server closed the connection: pings {every} were too many" if configured or period else "the server closed the connection for too many pings",
         when, evidence,
         f"the server answered with GOAWAY ENHANCE_YOUR_CALM; the client pinged {every}{' (configured)' if configured else ''}, "
         "gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",

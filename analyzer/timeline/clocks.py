@@ -334,10 +334,8 @@ def _narrow(events: list[Event], point: Point, low: int, high: int, anchors: int
     if best < 3 or best < 0.25 * len(lines) or best < 1.5 * max(scores.mean(), 1):
         return middle(low, high, anchors, how)
     good = offsets[scores >= 0.85 * best]
+    slack = REPLY_TO_LINE_NS + _rtt(point) // 2  # where on the path the capture stands is not known
     narrowed = middle(
-        int(good.min()) - REPLY_TO_LINE_NS,
-        int(good.max()) + REPLY_TO_LINE_NS,
-        anchors + int(best),
-        f"{how}; lines beside replies",
+        int(good.min()) - slack, int(good.max()) + slack, anchors + int(best), f"{how}; lines beside replies"
     )
     return narrowed if narrowed.error < (high - low) // 2 else middle(low, high, anchors, how)

@@ -84,8 +84,6 @@ def tie_environments(
             chosen, why = next(iter(named)), "a gRPC transport of this environment"
         elif not named and len(fitting) == 1:
             chosen, why = fitting[0], f"{best:.0%} of its bursts fall into this environment's invocations"
-        elif not named and len(windows) == 1 and len(addresses) == 1 and not aligned:
-            chosen, why = next(iter(windows)), "the only environment and the only client address"
         else:
             continue
         for k in ks:

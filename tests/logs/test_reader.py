@@ -155,3 +155,53 @@ def test_cost_is_linear_in_hostile_lines():
     ):
         small, large = seconds(piece * 100), seconds(piece * 10_000)
         assert large < 100 * 100 * max(small, 2e-5)
+
+
+ODD = {
+    "an entry that is no event": (
+        '{"events": [{"message": "START RequestId: %s"}, 7, {"message": "END RequestId: %s"}]}' % (ID, ID),
+        2,
+    ),
+    "a stream name that is no text": ('{"events": [{"message": "x", "logStreamName": 5, "timestamp": 1}]}', 1),
+    "a stamp beyond every calendar": ('{"events": [{"message": "x", "timestamp": 9223372036854775807}]}', 1),
+    "a lone surrogate": ('{"events": [{"message": "half \\ud83d", "timestamp": 1}]}', 1),
+}
+
+
+@pytest.mark.parametrize(("text", "events"), ODD.values(), ids=ODD)
+def test_odd_documents_are_read_as_far_as_they_go(text, events):
+    assert len(read(text.encode()).events) == events
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks(encoding):
+    assert len(read(export().decode().encode(encoding)).events) == len(MESSAGES)
+
+
+def test_an_empty_export_is_an_export():
+    assert sniff(b'{"events": [], "searchedLogStreams": []}')[0] > 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Deadline exceeded after .s",
+        "D 2026-11-21T00:00:00.000Z | v1.\u00b2 1 | keepalive | (1) 10.0.0.1:1 Sending ping with timeout "
+        + "9" * 5000
+        + "ms",
+        f"REPORT RequestId: {ID}\tDuration: inf ms",
+        f"REPORT RequestId: {ID}\tDuration: 1e400 ms",
+        "Calculated: " + "9" * 400 + " seconds, Background Task: 1 seconds",
+    ],
+)
+def test_numbers_that_are_none(message):
+    from analyzer.logs.recognisers import recognise
+
+    recognise(parse(message).body)
+
+
+def test_whole_second_stamps_are_not_trusted():
+    lines = [f"2026-11-21T00:00:0{k} 2026-11-21T00:00:0{k}.{k}50Z\t{ID}\tINFO\tline {k}" for k in range(6)]
+    data = read("\n".join(lines).encode())
+    assert any("whole seconds" in p.what for p in data.problems)
+    assert all(e.event_ns is None and e.source_ns == e.inner_ns for e in data.events)
