@@ -2,7 +2,7 @@
 
 Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SYN, SYN-ACK, ACK, FIN, RST, PING, PING-ACK,
 `GOAWAY code data`, `TEXT words_joined_so`, PROBE (a keepalive probe), or a number of payload bytes. `again` repeats the sender's last segment; `lost` means that the other
-side never got it (its acknowledgements do not move); `ttl=N` sets the TTL. Log: `HH:MM:SS.mmm` and then `START n`,
+side never got it (its acknowledgements do not move); `ttl=N` sets the TTL. Log: `HH:MM:SS.mmm` and then `INIT -`, `START n`,
 `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or `app n TEXT`.
 """
 
@@ -87,6 +87,9 @@ def _log(script: str) -> str:
     for line in _lines(script):
         stamp, kind, rest = line.split(" ", 2)
         iso = f"{DAY}T{stamp}Z"
+        if kind == "INIT":
+            out.append("INIT_START Runtime Version: nodejs:22.v1")
+            continue
         if kind in ("START", "REPORT"):
             request = _request(rest)
             out.append(

@@ -121,3 +121,49 @@ def test_timeline_is_in_order_and_complete():
     assert set(table["layer"]) == {"tcp", "app", "lambda"}
     with pytest.raises(KeyError, match="C1 … C2"):
         trace.timeline("C9")
+
+
+def test_a_log_of_another_incident_is_not_aligned():
+    """Bursts and invocations coincide at some offset in any two recordings; minutes apart, that is no evidence."""
+    trace = analyzer.read(CAPTURES / "zombie-fin-wait-2" / "lambda.json", CAPTURES / "healthy" / "server.pcap")
+    assert not trace.story.aligned
+    assert trace.connections["environment"].isna().all()
+    assert not trace.findings
+
+
+def test_a_new_process_with_the_same_ids_is_another_transport():
+    from analyzer.rules._cases import Case
+
+    ping = "grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms"
+    end = "grpc 1 keepalive | (1) 10.0.0.9:443 Ping timeout passed without response"
+    story = Case(
+        "",
+        log=f"""
+        00:00:00.000 START 1
+        00:00:00.100 {ping}
+        00:00:01.101 {end}
+        00:00:01.200 REPORT 1
+        00:00:09.000 INIT -
+        00:00:09.100 START 2
+        00:00:09.200 {ping}
+        00:00:10.201 {end}
+        00:00:10.300 REPORT 2
+        """,
+    ).story()
+    assert [t.number for t in story.transports] == ["1", "1@2"]
+    assert len(story.pings) == 2
+
+
+@pytest.mark.parametrize(("cut", "confidence"), [(False, "certain"), (True, "likely")])
+def test_a_capture_that_had_ended_proves_no_absence(cut, confidence):
+    """A reset of a middlebox: the server's capture shows neither the write nor the reset, if it was still running."""
+    from analyzer.rules import run
+    from analyzer.rules._cases import Case
+
+    opening = "0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n"
+    story = Case("", packets=opening + "14.3 > 8\n14.301 < RST", server_packets=opening).story()
+    server = next(p for p in story.connections.points if p.source.label == "server.pcap")
+    if cut:
+        server.data.last_ns = int(server.data.segments[-1, 0])
+    (finding,) = run(story)
+    assert (finding.rule, finding.confidence.word) == ("R303", confidence)

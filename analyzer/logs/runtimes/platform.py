@@ -14,7 +14,7 @@ _START = re.compile(rf"START RequestId: {_ID}(?:\s+Version: (?P<version>\S+))?\s
 _END = re.compile(rf"END RequestId: {_ID}\s*$")
 _REPORT = re.compile(rf"REPORT RequestId: {_ID}\s+(?P<bag>Duration: [^\n]*)")
 _TIMEOUT = re.compile(
-    rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[0-9]{1, 9}(?:\.[0-9]{1, 9})?) seconds"
+    rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) seconds"
 )
 _DIED = re.compile(
     rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)"
