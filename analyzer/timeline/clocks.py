@@ -87,7 +87,7 @@ def between_points(a: Point, b: Point, members: NDArray[np.int64], pa: int, pb: 
     forward, backward = (tb - ta)[~server], (tb - ta)[server]
     if not len(forward) or not len(backward):
         return None
-    near = bool(np.median(forward) >= np.median(backward))
+    near = bool(np.median(forward) > np.median(backward))
     later, earlier = (forward, backward) if near else (backward, forward)
     low, high = int(earlier.max()), int(later.min())
     if low > high:  # clocks drift against each other, or stamps jitter: the middle stays, the error grows
