@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from analyzer import kernel
-from analyzer.kernel import COMPILE_FIRST_FROM, COMPILE_FROM, Column, Kernel, compiled_before, compiled_wanted
+from analyzer.kernel import COMPILE_FIRST_FROM, COMPILE_FROM, Column, Kernel, compiled_wanted, native
+from analyzer.tcp.track import track
 from tests.capture import packets
 
 
@@ -33,7 +34,6 @@ def test_one_source_two_forms() -> None:
     assert total.interpreted([1, 2, 3], 2) == 6
     assert total.compiled(np.array([1, 2, 3]), 2) == 6
     assert total.compiled is total.compiled
-    assert total.signature == "(int64[::1], int64)"
 
 
 def test_the_number_of_records_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,16 +44,82 @@ def test_the_number_of_records_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         assert compiled_wanted(least)
 
 
-def test_what_was_compiled_before_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    compiled_before.cache_clear()
-    assert not compiled_before()
-    program = "from analyzer.tcp.track import track; track.compiled"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-    compiled_before.cache_clear()
-    assert compiled_before()
-    monkeypatch.undo()
-    compiled_before.cache_clear()
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Object files are kept in two folders of the test's own, of which the first cannot be written."""
+    found = [tmp_path / "file" / "below", tmp_path / "cache"]
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(native, "places", lambda: iter(found))
+    return found
+
+
+def kept(places: list[Path]) -> list[Path]:
+    return sorted(places[1].glob(f"*{native.SUFFIX}"))
+
+
+def test_machine_code_is_kept_and_found_again(places: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not native.kept("total", (total.interpreted, double))
+    assert native.load(total.interpreted, (double,))(np.array([1, 2, 3]), 3) == 12
+    assert native.kept("total", (total.interpreted, double))
+    assert len(kept(places)) == 1
+    monkeypatch.setattr(native, "build", lambda *_: pytest.fail("built again"))
+    assert native.load(total.interpreted, (double,))(np.array([5]), 1) == 10
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", bytes(100)])
+def test_damaged_machine_code_is_built_again(damage: bytes, places: list[Path]) -> None:
+    native.load(total.interpreted, (double,))
+    kept(places)[0].write_bytes(damage)
+    assert native.load(total.interpreted, (double,))(np.array([1, 2, 3]), 3) == 12
+    assert len(kept(places)[0].read_bytes()) > 200
+
+
+def test_a_changed_constant_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba's own cache looks at the kernel's file only, and would run yesterday's columns."""
+    before = native.fingerprint((track.interpreted, *track.helpers))
+    assert native.fingerprint((track.interpreted, *track.helpers)) == before
+    monkeypatch.setitem(track.interpreted.__globals__, "SEQ", 77)
+    assert native.fingerprint((track.interpreted, *track.helpers)) != before
+
+
+def grows(table: Column, n: int) -> int:
+    """Needs memory, which only numba's runtime hands out."""
+    values = [table[0]]
+    for i in range(n):
+        values.append(i)
+    return len(values)
+
+
+def fails(table: Column, n: int) -> int:
+    """Fails in a way of Python's."""
+    if n > 1:
+        raise ValueError
+    return table[n]
+
+
+def test_a_function_that_needs_a_runtime_is_left_to_numba(places: list[Path]) -> None:
+    with pytest.raises(native.NotNativeError):
+        native.load(grows, ())
+    assert Kernel(grows, ()).compiled(np.array([1]), 3) == 4
+
+
+def test_a_failure_inside_is_not_taken_for_a_result(places: list[Path]) -> None:
+    assert native.load(fails, ())(np.array([1, 2]), 1) == 2
+    with pytest.raises(RuntimeError, match="fails"):
+        native.load(fails, ())(np.array([1, 2]), 2)
+
+
+@pytest.mark.parametrize("table", [np.zeros(4, np.int32), np.zeros((4, 4), np.int64)[:, 0]], ids=["type", "strides"])
+def test_wrong_arrays_are_refused(table: np.ndarray) -> None:
+    with pytest.raises(TypeError):
+        total.compiled(table, 2)
+
+
+def test_bounds_are_checked_when_numba_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    with pytest.raises(native.NotNativeError):
+        native.load(total.interpreted, (double,))
+    assert kernel.Kernel(total.interpreted, (double,)).compiled(np.array([1, 2, 3]), 3) == 12
 
 
 @pytest.mark.parametrize(("forced", "chosen"), [("0", False), ("1", True)])
@@ -71,6 +137,6 @@ def test_a_small_capture_never_loads_the_compiler() -> None:
         "from analyzer.capture.reader import read_capture\n"
         "data = sys.stdin.buffer.read()\n"
         "read_capture(io.BytesIO(data), len(data))\n"
-        "assert 'numba' not in sys.modules and 'pandas' not in sys.modules\n"
+        "assert not {'numba', 'llvmlite', 'pandas'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], input=io.BytesIO(content).read(), check=True, timeout=30)

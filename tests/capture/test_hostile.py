@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.capture import containers
+from analyzer.capture.columns import N_COLUMNS, N_RECORD, N_TALLIES
+from analyzer.capture.decode import decode
 from analyzer.model.problems import Problem
+from analyzer.tcp.tracker import Tracker
 from tests.capture import hostile, packets
 from tests.capture.test_twins import assert_equal, read
 
@@ -59,6 +64,38 @@ def test_compiled_kernels_stay_inside_their_arrays(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-2000:]
     assert int(result.stdout) > 10_000
+
+
+class Strict(list[int]):
+    """A table that has no end to count from: what a pointer makes of a negative index."""
+
+    def __getitem__(self, i: Any) -> Any:
+        assert isinstance(i, slice) or i >= 0
+        return super().__getitem__(i)
+
+    def __setitem__(self, i: Any, value: Any) -> None:
+        assert isinstance(i, slice) or i >= 0
+        super().__setitem__(i, value)
+
+
+class StrictBytes(bytes):
+    def __getitem__(self, i: Any) -> Any:
+        assert isinstance(i, slice) or i >= 0
+        return super().__getitem__(i)
+
+
+def test_no_kernel_counts_from_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYZER_JIT", "0")
+    monkeypatch.setattr(containers.Window, "form", lambda self, compiled: StrictBytes(self.data))
+    for content in [*map(hostile.damaged, range(300)), packets.pcap(packets.conversations(seed=6, count=40))]:
+        container = containers.Container(io.BytesIO(content), len(content))
+        container._records[False] = Strict([0] * containers.BATCH_INTERPRETED * N_RECORD)
+        tracker = Tracker()
+        tracker.rows, tracker.index = Strict(tracker.rows), Strict(tracker.index)
+        for batch in container.batches():
+            out, tallies = Strict([0] * batch.n * N_COLUMNS), Strict([0] * N_TALLIES)
+            rows = decode.interpreted(batch.data, batch.base, Strict(batch.records), batch.n, out, tallies)
+            tracker.feed(out, rows, compiled=False)
 
 
 # ---- cost follows the bytes, whatever they say
