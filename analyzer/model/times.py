@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 SECOND = 1_000_000_000
 MS = 1_000_000
 
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$", re.ASCII)
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):?(\d\d))?$", re.ASCII
+)
 
 
 #: Stamps outside are no time of any log: before 1970, or after 2200 (whose differences still fit into 64 bits).

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture import columns as col
-from analyzer.capture.decode import payload_marks
+from analyzer.capture.markers import payload_marks
 from analyzer.capture.reader import CaptureData
 from analyzer.model.records import Clock, Source
 from analyzer.model.times import SECOND, parse_iso
