@@ -10,6 +10,7 @@ from analyzer.logs import runtimes
 from analyzer.logs.envelopes import Envelope, best
 from analyzer.logs.recognisers import recognise
 from analyzer.logs.records import ANSI, LogRecord, RuntimeLine
+from analyzer.logs.stamps import completed
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import SECOND, sane
@@ -129,7 +130,7 @@ def to_event(record: LogRecord, source: str, order: int) -> Event:
         kind="line" if line.kind == "app" else line.kind,
         text=line.body.strip()[:TEXT],
         event_ns=record.event_ns,
-        inner_ns=line.inner_ns,
+        inner_ns=completed(line.inner_ns, line.lacks, record.event_ns),
         environment=record.stream,
         request_id=line.request_id,
         level=line.level,
@@ -147,8 +148,8 @@ def _recognise(event: Event, line: RuntimeLine) -> None:
     found = recognise(line.body)
     if found is None:
         return
-    event.layer, event.kind, event.attrs = found.layer, found.kind, found.attrs
+    event.layer, event.kind, event.attrs, event.dialect = found.layer, found.kind, found.attrs, found.dialect
     event.pid, event.version, event.tracer, event.number = found.pid, found.version, found.tracer, found.number
     event.remote = found.remote
     if found.inner_ns is not None:
-        event.inner_ns = found.inner_ns
+        event.inner_ns = completed(found.inner_ns, found.lacks, event.event_ns)

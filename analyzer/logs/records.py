@@ -12,6 +12,12 @@ INSPECT = 16_384
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+#: What a stamp may lack: nothing, its zone (nanoseconds are then as if it were UTC), or its year too (as if it were `YEARLESS`).
+LACKS_NOTHING, LACKS_ZONE, LACKS_YEAR = "", "zone", "year"
+#: The year in which a stamp without one is written down: a leap year, so that every day exists.
+YEARLESS = 2000
+
+
 @dataclass(slots=True)
 class LogRecord:
     """One log event as its envelope gives it: where it stands, its stamp, its stream (= environment), its message."""
@@ -32,16 +38,19 @@ class RuntimeLine:
     inner_ns: int | None = None
     request_id: str | None = None
     level: str | None = None
+    lacks: str = LACKS_NOTHING
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Recognised:
-    """What a recogniser read out of a body."""
+    """What a recogniser read out of a body. `lacks` says what the reader must add to `inner_ns`: zone, or year and zone."""
 
     layer: str
     kind: str
     inner_ns: int | None = None
+    lacks: str = LACKS_NOTHING
+    dialect: str | None = None
     pid: str | None = None
     version: str | None = None
     tracer: str | None = None

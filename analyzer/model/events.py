@@ -30,6 +30,7 @@ class Event:
     environment: str | None = None
     request_id: str | None = None
     level: str | None = None
+    dialect: str | None = None
     pid: str | None = None
     tracer: str | None = None
     number: str | None = None
