@@ -8,10 +8,11 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
-from analyzer.capture.reader import CaptureData, Progress, read_capture
+from analyzer.capture.reader import Progress, read_capture
 from analyzer.logs.envelopes import Envelope
 from analyzer.logs.reader import read_log, sniff
 from analyzer.model.events import Event
@@ -141,14 +142,10 @@ def _read_capture(path: str, file: str, inputs: Inputs, progress: Progress | Non
         what = data.problems[0].what if data.problems else "no packets"
         raise InputError(what)
 
-    def again(uids: set[int]) -> CaptureData:
-        with open_stream(file) as stream:
-            return read_capture(stream, size, only=uids)
-
     source = Source(
         "", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems
     )
-    inputs.points.append(Point(source, data, again))
+    inputs.points.append(Point(source, data, [(partial(open_stream, file), size)]))
 
 
 def _read_log(path: str, file: str, envelope: Envelope, inputs: Inputs) -> None:

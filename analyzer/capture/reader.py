@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -59,7 +59,7 @@ class CaptureData:
 
     `rows` are connections (n × `tcp.fields.N_FIELDS`); `segments` (m × `columns.N_COLUMNS`), `uids` and `kinds` belong
     together, one a kept segment; `complete` tells whether every segment was kept. `texts` maps a record number to the
-    start of its payload where that is evidence.
+    start of its payload where that is evidence. `parts` are the files: (records before it, its name in a ring buffer).
     """
 
     format: str = ""
@@ -74,16 +74,13 @@ class CaptureData:
     complete: bool = True
     texts: dict[int, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    parts: list[tuple[int, str]] = field(default_factory=list)
 
 
 class _Kept:
-    """Segments set aside while reading: all of them up to a bound, or those of chosen connections."""
+    """Segments set aside while reading: all of them, up to a bound."""
 
-    def __init__(self, only: Collection[int] | None) -> None:
-        self.only: NDArray[np.bool_] | None = None
-        if only is not None:
-            self.only = np.zeros(max(only, default=-1) + 2, np.bool_)
-            self.only[list(only)] = True
+    def __init__(self) -> None:
         self.segments: list[NDArray[np.int64]] = []
         self.uids: list[NDArray[np.int64]] = []
         self.kinds: list[NDArray[np.int64]] = []
@@ -93,28 +90,17 @@ class _Kept:
     def take(self, segments: Any, uids: Any, kinds: Any, n: int) -> None:
         if not self.complete:
             return
-        if self.only is None and self.count + n > KEEP_SEGMENTS:
+        if self.count + n > KEEP_SEGMENTS:
             self._give_up()
             return
-        table, owner, kind = (np.asarray(column, np.int64) for column in (segments[: n * N_COLUMNS], uids, kinds))
-        table = table.reshape(n, N_COLUMNS)
-        if self.only is None:
-            table = table.copy()
-        else:
-            chosen = self.only[np.minimum(owner, len(self.only) - 1)]
-            table, owner, kind = table[chosen], owner[chosen], kind[chosen]
-            if self.count + len(table) > KEEP_SEGMENTS:
-                self.complete = False
-                room = KEEP_SEGMENTS - self.count
-                table, owner, kind = table[:room], owner[:room], kind[:room]
-        self.segments.append(table)
-        self.uids.append(owner)
-        self.kinds.append(kind)
-        self.count += len(table)
+        self.segments.append(np.array(segments[: n * N_COLUMNS], np.int64).reshape(n, N_COLUMNS))
+        self.uids.append(np.array(uids, np.int64))
+        self.kinds.append(np.array(kinds, np.int64))
+        self.count += n
 
     def expect(self, records: int) -> None:
         """The file will hold about so many: far more than the bound, and none need be copied."""
-        if self.only is None and self.complete and records > 2 * KEEP_SEGMENTS:
+        if self.complete and records > 2 * KEEP_SEGMENTS:
             self._give_up()
 
     def _give_up(self) -> None:
@@ -248,33 +234,69 @@ def _from_thread(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         worker.join()
 
 
-def read_capture(
-    stream: BinaryIO, size: int | None = None, only: Collection[int] | None = None, progress: Progress | None = None
-) -> CaptureData:
-    """Read a capture to its end. `only` keeps the segments of those connections (their `UID`) instead of all.
+class Reading:
+    """One capture point while it is read: a file, or the files of a ring buffer one after the other.
 
-    Damage is a `Problem` in the result, never an exception; `size` is the plain file's size where known.
+    Record numbers go on from file to file; `CaptureData.parts` tells which file holds a number.
     """
-    decoder = Decoder(stream, size)
-    tracker = Tracker()
-    kept = _Kept(only)
-    for chunk in read_ahead(decoder.chunks()):
-        if size and chunk.done:
-            kept.expect(chunk.records * size // chunk.done)
-        if chunk.rows:
-            uids, kinds = tracker.feed(chunk.out, chunk.rows, chunk.compiled)
-            kept.take(chunk.out, uids, kinds, chunk.rows)
-        if progress:
-            progress(chunk.done, chunk.records)
-    total = decoder.totals()
-    segments, uids, kinds = kept.joined()
-    return CaptureData(
-        format=decoder.container.format,
-        records=total[C_RECORDS], tcp=total[C_TCP], first_ns=total[C_FIRST], last_ns=total[C_LAST],
-        rows=tracker.finish(),
-        segments=segments, uids=uids, kinds=kinds, complete=kept.complete,
-        texts=decoder.texts, problems=decoder.report(),
-    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.data = CaptureData()
+        self._tracker = Tracker()
+        self._kept = _Kept()
+
+    def read(
+        self, stream: BinaryIO, size: int | None = None, member: str = "", progress: Progress | None = None
+    ) -> None:
+        """Read one file to its end. Damage is a `Problem`, never an exception; `size` is the plain file's where known."""
+        decoder = Decoder(stream, size)
+        base = self.data.records
+        try:
+            for chunk in read_ahead(decoder.chunks()):
+                if size and chunk.done:
+                    self._kept.expect(base + chunk.records * size // chunk.done)
+                if chunk.rows:
+                    renumber(chunk, base)
+                    uids, kinds = self._tracker.feed(chunk.out, chunk.rows, chunk.compiled)
+                    self._kept.take(chunk.out, uids, kinds, chunk.rows)
+                if progress:
+                    progress(chunk.done, base + chunk.records)
+        finally:
+            self._account(decoder, member)
+
+    def result(self) -> CaptureData:
+        """What was read. The rows are the tracker's own: nothing may be read after this."""
+        data = self.data
+        data.segments, data.uids, data.kinds = self._kept.joined()
+        data.complete = self._kept.complete
+        data.rows = self._tracker.finish()
+        return data
+
+    def _account(self, decoder: Decoder, member: str) -> None:
+        data, base, total = self.data, self.data.records, decoder.totals()
+        data.parts.append((base, member))
+        data.format = data.format or decoder.container.format
+        data.records, data.tcp = base + total[C_RECORDS], data.tcp + total[C_TCP]
+        data.first_ns = min((t for t in (data.first_ns, total[C_FIRST]) if t), default=0)
+        data.last_ns = max(data.last_ns, total[C_LAST])
+        data.texts |= {base + number: text for number, text in decoder.texts.items()}
+        data.problems += [Problem(f"{member}{p.ref}", p.what) for p in decoder.report()]
+
+
+def renumber(chunk: Chunk, base: int) -> None:
+    """Let a chunk's record numbers go on from those of the files before."""
+    if base and chunk.compiled:
+        chunk.out[NO : chunk.rows * N_COLUMNS : N_COLUMNS] += base
+    elif base:
+        for row in range(NO, chunk.rows * N_COLUMNS, N_COLUMNS):
+            chunk.out[row] += base
+
+
+def read_capture(stream: BinaryIO, size: int | None = None, progress: Progress | None = None) -> CaptureData:
+    """Read one capture file to its end (see `Reading.read`)."""
+    reading = Reading()
+    reading.read(stream, size, progress=progress)
+    return reading.result()
 
 
 def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) -> None:

@@ -6,7 +6,7 @@ A module has `CODE`, `NAME`, `SUMMARY`, `FIRES` and `QUIET` (cases), `select(sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from analyzer.discovery import modules
@@ -47,20 +47,28 @@ def rules() -> list[Rule]:
 
 def run(story: Story) -> list[Finding]:
     """All findings, in order of time, with ids and causes."""
-    found: list[Finding] = []
-    for rule in rules():
-        candidates = list(rule.select(story))
-        story.connections.load(c for c in candidates if isinstance(c, int))
-        for candidate in candidates:
-            finding = rule.examine(story, candidate)
-            if finding is not None:
-                found.append(finding)
-    found = _settle(found)
+    found = _settle([finding for finding in _examined(story) if finding is not None])
     found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
     _chain(found)
     return found
+
+
+def _examined(story: Story) -> Iterator[Finding | None]:
+    """Every rule's word on each of its candidates; connections group by group, so that each capture is read again once."""
+    by_connection: dict[int, list[Rule]] = {}
+    for rule in rules():
+        for candidate in rule.select(story):
+            if isinstance(candidate, int):
+                by_connection.setdefault(candidate, []).append(rule)
+            else:
+                yield rule.examine(story, candidate)
+    for group in story.connections.batches(by_connection):
+        story.connections.load(group)
+        for k in group:
+            for rule in by_connection[k]:
+                yield rule.examine(story, k)
 
 
 def _settle(found: list[Finding]) -> list[Finding]:

@@ -160,7 +160,7 @@ def _point(script: str, name: str) -> Point:
         "pcap", len(rows), len(rows), rows[0][col.TS], rows[-1][col.TS] + 60 * SECOND, tracker.finish(),
         np.array(rows, np.int64), np.array(uids, np.int64), np.array(kinds, np.int64), True, texts,
     )  # fmt: skip
-    return Point(Source("", name, "pcap", "pcap", len(rows), clocks=[Clock("packet")]), data, lambda _: data)
+    return Point(Source("", name, "pcap", "pcap", len(rows), clocks=[Clock("packet")]), data)
 
 
 def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:

@@ -42,6 +42,7 @@ LEAST_SEQUENTIAL = 0.9
 
 #: What makes a client and a server.
 KEY = [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]
+FACTORS = (0x1F123BB5, 0x2C1B3C6D, 0x27220A95, 0x9E3779B1, 0x165667B1)
 
 _ONE = "{0}.000 > SYN\n{0}.002 < SYN-ACK\n{0}.004 > ACK\n{0}.005 > 30\n{0}.009 < 30\n{0}.010 > FIN\n{0}.011 < FIN\n{0}.012 > ACK\n"
 FIRES = (Case("twelve connections in a row", packets="".join(_ONE.format(k) for k in range(12))),)
@@ -59,14 +60,13 @@ def select(story: Story) -> Iterable[tuple[int, ...]]:
     if not len(story.connections) or not story.connections.nearness:
         return []
     rows = story.connections.points[story.connections.nearness[0]].rows
-    short = rows[_short(rows)]
-    if not len(short):
-        return []
+    short = np.flatnonzero(_short(rows))
     # A sum of odd multiples stands for the five columns: cheap to count, and `examine` compares the columns themselves.
-    factors = np.array([0x1F123BB5, 0x2C1B3C6D, 0x27220A95, 0x9E3779B1, 0x165667B1], np.int64)
-    mixed = (short[:, KEY] * factors).sum(axis=1)
+    mixed = np.zeros(len(short), np.int64)
+    for column, factor in zip(KEY, FACTORS, strict=True):
+        mixed += rows[short, column] * factor
     _, where, counts = np.unique(mixed, return_index=True, return_counts=True)
-    return [tuple(pair) for pair in short[where[counts >= LEAST_CONNECTIONS]][:, KEY].tolist()]
+    return [tuple(pair) for pair in rows[short[where[counts >= LEAST_CONNECTIONS]]][:, KEY].tolist()]
 
 
 def _short(rows: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -81,15 +81,18 @@ def examine(story: Story, pair: tuple[int, ...]) -> Finding | None:
     point = story.connections.nearness[0]
     rows = story.connections.points[point].rows
     index = story.connections.members[:, point]
-    mine = np.all(rows[:, KEY] == np.array(pair), axis=1)
-    short = rows[mine & _short(rows)]
-    short = short[np.argsort(short[:, f.FIRST_TS], kind="stable")]
-    sequential = float((short[1:, f.FIRST_TS] >= short[:-1, f.END_TS]).mean())
+    mine = np.ones(len(rows), np.bool_)
+    for column, value in zip(KEY, pair, strict=True):
+        mine &= rows[:, column] == value
+    wanted = np.flatnonzero(mine & _short(rows))
+    short = wanted[np.argsort(rows[wanted, f.FIRST_TS], kind="stable")]
+    ends = rows[short, f.END_TS]
+    sequential = float((rows[short[1:], f.FIRST_TS] >= ends[:-1]).mean())
     if sequential < LEAST_SEQUENTIAL or len(short) < LEAST_SEQUENTIAL * int(mine.sum()):
         return None
-    setup = int(np.median(short[:, CLIENT + f.DATA_FIRST_TS] - short[:, f.SYN_TS]))
-    whole = int(np.median(short[:, f.END_TS] - short[:, f.FIRST_TS]))
-    wanted = np.flatnonzero(mine & _short(rows))
+    opened = rows[short, f.SYN_TS]
+    setup = int(np.median(rows[short, CLIENT + f.DATA_FIRST_TS] - opened))
+    whole = int(np.median(ends - rows[short, f.FIRST_TS]))
     ks = np.flatnonzero(np.isin(index, wanted)).tolist()
     story.connections.load(ks[:1])
     segments = story.connections.segments(ks[0])

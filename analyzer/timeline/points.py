@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture.reader import CaptureData
+from analyzer.capture.again import Part, segments_of
+from analyzer.capture.reader import KEEP_SEGMENTS, CaptureData
 from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
@@ -22,11 +23,12 @@ CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
 
 @dataclass(slots=True)
 class Point:
-    """One capture point. `again` reads the file a second time for chosen connections where not all segments were kept."""
+    """One capture point: a capture file, or the files of one ring buffer."""
 
     source: Source
     data: CaptureData
-    again: Callable[[set[int]], CaptureData]
+    #: The files behind it, for a second reading of chosen connections where not all segments were kept.
+    parts: list[Part] = field(default_factory=list)
     #: Added to its stamps where segments of several captures are merged: the clock's offset, or for a group of captures
     #: that nothing aligns with the reference, the offset inside that group.
     shift_ns: int = 0
@@ -55,6 +57,7 @@ class Connections:
     transports: dict[int, list[str]] = field(default_factory=dict)
     _segments: dict[int, list[Segment]] = field(default_factory=dict)
     _indices: dict[int, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
+    _loaded: dict[int, dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
     _records: dict[tuple[int, int], PointConnection] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -104,14 +107,42 @@ class Connections:
         return chosen
 
     def load(self, ks: Iterable[int]) -> None:
-        """Make the segments of these connections available: at most one more reading of a file."""
-        wanted = [k for k in ks if k not in self._segments]
+        """Make the segments of these connections available: at most one more reading of a capture.
+
+        What was loaded before is dropped where both together would be too much.
+        """
+        ks = set(ks)
         for p, point in enumerate(self.points):
-            uids = {int(point.rows[self.members[k, p], f.UID]) for k in wanted if self.members[k, p] >= 0}
-            if not point.data.complete and uids - set(self._index(p)):
-                extra = point.again(uids | set(self._index(p)))
-                point.data.segments, point.data.uids, point.data.kinds = extra.segments, extra.uids, extra.kinds
-                self._indices.pop(p, None)
+            if point.data.complete:
+                continue
+            rows = self.members[sorted(ks), p] if ks else np.empty(0, np.int64)
+            loaded = self._loaded.setdefault(p, {})
+            missing = [row for row in rows[rows >= 0].tolist() if int(point.rows[row, f.UID]) not in loaded]
+            if not missing:
+                continue
+            if sum(len(kinds) for _, kinds in loaded.values()) + self._packets(p, missing) > KEEP_SEGMENTS:
+                loaded.clear()
+                self._segments = {k: segments for k, segments in self._segments.items() if k in ks}
+                missing = rows[rows >= 0].tolist()
+            segments, uids, kinds = segments_of(point.parts, point.rows[missing])
+            loaded.update((uid, (segments[at], kinds[at])) for uid, at in _by_uid(uids).items())
+
+    def batches(self, ks: Iterable[int]) -> Iterator[list[int]]:
+        """These connections in order, in groups whose segments fit in memory together."""
+        group: list[int] = []
+        room = KEEP_SEGMENTS
+        for k in sorted(ks):
+            size = max(self._packets(p, [int(self.members[k, p])]) for p in self.seen_at(k))
+            if size > room and group:
+                yield group
+                group, room = [], KEEP_SEGMENTS
+            group.append(k)
+            room -= size
+        if group:
+            yield group
+
+    def _packets(self, p: int, rows: list[int]) -> int:
+        return int(self.points[p].rows[rows][:, [CLIENT + f.PKTS, SERVER + f.PKTS]].sum())
 
     def segments(self, k: int) -> list[Segment]:
         """The merged segments of connection `k`, aligned."""
@@ -119,20 +150,27 @@ class Connections:
             self.load([k])
             parts = []
             for p in self.seen_at(k):
-                data = self.points[p].data
-                at = self._index(p).get(int(self.points[p].rows[self.members[k, p], f.UID]), np.empty(0, np.int64))
-                offset = self.points[p].shift_ns
-                parts.append((p, self.points[p].source.id, data.segments[at], data.kinds[at], offset, data.texts))
+                point = self.points[p]
+                segments, kinds = self._of(p, int(point.rows[self.members[k, p], f.UID]))
+                parts.append((p, point.source.id, segments, kinds, point.shift_ns, point.data.texts))
             self._segments[k] = merge(parts)
         return self._segments[k]
 
-    def _index(self, p: int) -> dict[int, NDArray[np.int64]]:
+    def _of(self, p: int, uid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        data = self.points[p].data
+        if not data.complete:
+            return self._loaded[p].get(uid, (data.segments[:0], data.kinds[:0]))
         if p not in self._indices:
-            uids = self.points[p].data.uids
-            order = np.argsort(uids, kind="stable")
-            cut = np.flatnonzero(np.diff(uids[order])) + 1
-            self._indices[p] = {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
-        return self._indices[p]
+            self._indices[p] = _by_uid(data.uids)
+        at = self._indices[p].get(uid, np.empty(0, np.int64))
+        return data.segments[at], data.kinds[at]
+
+
+def _by_uid(uids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Where each connection's segments stand, in order."""
+    order = np.argsort(uids, kind="stable")
+    cut = np.flatnonzero(np.diff(uids[order])) + 1
+    return {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
 
 
 def match_points(points: list[Point]) -> NDArray[np.int64]:

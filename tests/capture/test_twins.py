@@ -154,21 +154,10 @@ def read_flat(content: bytes) -> list[int]:
 # ---- what is kept
 
 
-def test_chosen_connections_keep_all_their_segments() -> None:
-    whole = packets.read(RANDOM)
-    chosen = read_capture(io.BytesIO(RANDOM), len(RANDOM), only=[3, 70])
-    of = np.isin(whole.uids, [3, 70])
-    assert np.array_equal(chosen.segments, whole.segments[of])
-    assert chosen.complete
-    assert np.array_equal(chosen.rows, whole.rows)
-
-
 def test_beyond_the_bound_nothing_is_kept_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "KEEP_SEGMENTS", 100)
     data = packets.read(RANDOM)
     assert (data.complete, len(data.segments), data.rows.shape[0] > 100) == (False, 0, True)
-    chosen = read_capture(io.BytesIO(RANDOM), len(RANDOM), only=range(60))
-    assert (chosen.complete, len(chosen.segments)) == (False, 100)
 
 
 def test_a_table_grows_without_losing_rows() -> None:
