@@ -47,6 +47,7 @@ MAX_NS = 1 << 62
 BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_NAMES, BLOCK_STATS, BLOCK_ENHANCED = (
     0x0A0D0D0A, 1, 2, 3, 4, 5, 6,
 )  # fmt: skip
+PACKET_BLOCKS = frozenset((BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_ENHANCED))
 
 # Columns of one pcapng interface for the scanning kernel.
 I_LINK, I_MUL, I_DIV, I_SHIFT, I_OFFSET, I_SNAPLEN, I_MAX = range(7)
@@ -273,6 +274,8 @@ class Container:
         self.problems: list[Problem] = []
         self.format = ""
         self.number = 0
+        #: Called with what is no packet, as it stands in the file: the file header of a pcap, the other blocks of a pcapng.
+        self.aside: Callable[[bytes], None] | None = None
         self._size = size
         self._window = Window(stream, self.problems)
         self._records: dict[bool, Any] = {}
@@ -366,6 +369,8 @@ class Container:
         if not window.need(24):
             self._tell("", "cut short inside the file header")
             return
+        if self.aside:
+            self.aside(bytes(window.data[:24]))
         network = struct.unpack_from(order + "I", window.data, 20)[0]
         link = network & 0x03FFFFFF  # the upper bits tell the frame check sequence (pcap-savefile(5))
         window.pos = 24
@@ -420,6 +425,8 @@ class Container:
                 if self.number == before:
                     self._skip_packet_block(order, len(interfaces))
                 continue
+            if self.aside and kind not in PACKET_BLOCKS:
+                self.aside(bytes(window.data[window.pos : window.pos + size]))
             if kind in (BLOCK_INTERFACE, BLOCK_SIMPLE, BLOCK_PACKET_OLD, BLOCK_ENHANCED, BLOCK_STATS):
                 body = bytes(window.data[window.pos + 8 : window.pos + size - 4])
                 if kind == BLOCK_INTERFACE:
