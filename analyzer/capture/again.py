@@ -6,7 +6,7 @@ rest; a tracker of their own then classifies them as the first reading did. Read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -52,11 +52,20 @@ def segments_of(
     parts: Iterable[Part], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(segments, their `UID`, their classification) of the connections in `rows` (n × `tcp.fields.N_FIELDS`), in order."""
-    keys = np.unique(_key(rows, (f.C_HI, f.C_LO, f.C_PORT), (f.S_HI, f.S_LO, f.S_PORT)))
-    last = int(rows[:, f.LAST_NO].max(initial=0))
     thinned = _thinned(rows)
     tracker = Tracker()
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    for mine, compiled in candidates(parts, rows):
+        flat = mine.ravel() if compiled else mine.ravel().tolist()
+        uids, kinds = tracker.feed(flat, len(mine), compiled)
+        kept.append(_thin(mine, np.array(uids), np.array(kinds), thinned))
+    return _named(kept, tracker.finish(), rows)
+
+
+def candidates(parts: Iterable[Part], rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], bool]]:
+    """(segments, whether compiled) by chunk: all those of the 4-tuples of `rows`, and few others, up to the last one's."""
+    keys = np.unique(_key(rows, (f.C_HI, f.C_LO, f.C_PORT), (f.S_HI, f.S_LO, f.S_PORT)))
+    last = int(rows[:, f.LAST_NO].max(initial=0))
     base = 0
     for open_part, size in parts:
         if base >= last:
@@ -68,13 +77,10 @@ def segments_of(
                 table = np.asarray(chunk.out[: chunk.rows * N_COLUMNS], np.int64).reshape(-1, N_COLUMNS)
                 mine = table[np.isin(_key(table, (SRC_HI, SRC_LO, SPORT), (DST_HI, DST_LO, DPORT)), keys)]
                 if len(mine):
-                    flat = mine.ravel() if chunk.compiled else mine.ravel().tolist()
-                    uids, kinds = tracker.feed(flat, len(mine), chunk.compiled)
-                    kept.append(_thin(mine, np.array(uids), np.array(kinds), thinned))
+                    yield mine, chunk.compiled
                 if base + chunk.records >= last:
                     break
             base += decoder.container.number
-    return _named(kept, tracker.finish(), rows)
 
 
 def _key(table: NDArray[np.int64], one: tuple[int, int, int], other: tuple[int, int, int]) -> NDArray[np.int64]:
