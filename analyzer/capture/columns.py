@@ -27,7 +27,8 @@ PATH = 18  # outer path: VLAN tags (inner << 12 | outer), 0 for none
 MARKS = 19  # application markers, bits below
 OFFSET = 20  # where the payload starts, in bytes from the start of the (decompressed) file
 CAPTURED = 21  # payload bytes captured
-N_COLUMNS = 22
+IFACE = 22  # where it was captured: a number that differs between interfaces and, in Linux cooked captures, directions
+N_COLUMNS = 23
 
 FIN, SYN, RST, PSH, ACK_FLAG = 1, 2, 4, 8, 16
 
@@ -52,8 +53,8 @@ M_H2 = M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | 
 M_KEEP = M_H2_GOAWAY | M_RESP_ERROR
 
 # Columns of one record as the container gives it.
-R_OFFSET, R_CAPLEN, R_LEN, R_TS, R_NO, R_LINK = range(6)
-N_RECORD = 6
+R_OFFSET, R_CAPLEN, R_LEN, R_TS, R_NO, R_LINK, R_IFACE = range(7)
+N_RECORD = 7
 
 # Tallies of a decode, so that nothing is lost silently.
 (

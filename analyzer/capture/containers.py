@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from analyzer.capture.byteorder import be32, le32, u8
-from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_LEN, R_LINK, R_NO, R_OFFSET, R_TS
+from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_IFACE, R_LEN, R_LINK, R_NO, R_OFFSET, R_TS
 from analyzer.kernel import Bytes, Column, compiled_wanted, kernel
 from analyzer.model.problems import Problem
 from analyzer.streams import READ_ERRORS
@@ -93,6 +93,7 @@ def scan_pcap(
         records[row + R_TS] = sec * 1_000_000_000 + frac * unit_ns
         records[row + R_NO] = number + n
         records[row + R_LINK] = link
+        records[row + R_IFACE] = 0
         n += 1
         pos += 16 + caplen
     return pos, n
@@ -141,6 +142,7 @@ def scan_enhanced(
         records[row + R_TS] = to_ns((high << 32) | low, interfaces, face)
         records[row + R_NO] = number + n
         records[row + R_LINK] = interfaces[face + I_LINK]
+        records[row + R_IFACE] = interface
         n += 1
         pos += (size + 3) & ~3
     return pos, n
@@ -170,6 +172,7 @@ class Window:
         self.pos = 0
         self.ended = False
         self.compiled = False
+        self._live = bool(getattr(stream, "live", False))  # hand out what has come, do not wait for a full window
         # One underlying read at a time, so that what came before damage in a compressed stream is not lost with it.
         self._read: Callable[[memoryview], int | None] = getattr(stream, "readinto1", None) or stream.readinto  # type: ignore[attr-defined]
 
@@ -207,6 +210,8 @@ class Window:
                 self.ended = True
                 break
             got += more
+            if self._live:
+                break
         self.base += self.end - len(rest)
         self.pos = max(0, self.pos - self.end)  # padding that the next filling has to skip
         self.data = fresh[:got] if self.compiled else bytes(view[:got])
@@ -515,7 +520,8 @@ class Container:
             face, start = number * N_INTERFACE, 20
             ts = to_ns((high << 32) | low, interfaces.rows, face)
         base = self._window.offset + 8
-        yield Batch(body, base, [start, caplen, wire, ts, self.number, interfaces.rows[face + I_LINK]], 1, False)
+        record = [start, caplen, wire, ts, self.number, interfaces.rows[face + I_LINK], face // N_INTERFACE]
+        yield Batch(body, base, record, 1, False)
 
     def _statistics(self, order: str, body: bytes) -> None:
         """Interface statistics, cumulative: packets that the kernel dropped are silence that proves nothing."""

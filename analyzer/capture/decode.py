@@ -27,6 +27,7 @@ from analyzer.capture.columns import (
     DST_HI,
     DST_LO,
     FLAGS,
+    IFACE,
     IPID,
     LEN,
     M_KEEP,
@@ -37,6 +38,7 @@ from analyzer.capture.columns import (
     OFFSET,
     PATH,
     R_CAPLEN,
+    R_IFACE,
     R_LEN,
     R_LINK,
     R_NO,
@@ -112,6 +114,7 @@ def decode(data: Bytes, base: int, records: Column, n: int, out: Column, tallies
             first = ts if first == 0 else min(first, ts)
             last = max(last, ts)
         path = 0
+        iface = records[record + R_IFACE] << 36
         # ---- link layer: sets `kind` to an EtherType and `i` to the network header
         kind = 0
         if link == LINK_ETHERNET:
@@ -125,12 +128,14 @@ def decode(data: Bytes, base: int, records: Column, n: int, out: Column, tallies
                 tallies[C_CUT] += 1
                 continue
             kind = be16(data, i + 14)
+            iface |= be16(data, i) & 7
             i += 16
         elif link == LINK_SLL2:
             if end - i < 20:
                 tallies[C_CUT] += 1
                 continue
             kind = be16(data, i)
+            iface |= (be32(data, i + 4) << 3) | (u8(data, i + 10) & 7)
             i += 20
         elif link in (LINK_NULL, LINK_LOOP, LINK_RAW, LINK_DLT_RAW, LINK_DLT_RAW_OPENBSD, LINK_IPV4, LINK_IPV6):
             # The address family before BSD loopback packets differs between systems; the version nibble does not.
@@ -289,6 +294,7 @@ def decode(data: Bytes, base: int, records: Column, n: int, out: Column, tallies
         if marks & M_KEEP:
             tallies[C_KEEP] += 1
         out[row + MARKS] = marks
+        out[row + IFACE] = iface
         rows += 1
     tallies[C_RECORDS] += n
     tallies[C_TCP] += rows
