@@ -1,0 +1,249 @@
+"""Packets without what names anybody: headers stay true, addresses are pseudonyms, payload is cut off behind the TCP header.
+
+What is kept: times, lengths on the wire, ports, sequence numbers, flags, windows, the usual TCP options, TTLs, IP ids, VLAN and
+tunnel numbers. What goes: payload and padding, unusual IP and TCP options (multipath, authentication and fast-open options carry
+addresses and keys), and every packet that is not fully understood (ARP, DNS, link layers without a table row here).
+
+Checksums are made right for what is written: the IP header's, and TCP's over a payload of zeros of the original length, since the
+real one would tell about the payload. A checksum that was wrong before is right afterwards.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from analyzer.capture import decode as link
+from analyzer.capture.containers import BLOCK_INTERFACE, BLOCK_SECTION, BLOCK_STATS, options
+from analyzer.capture.related import ICMP, ICMPV6, TCP, UDP, is_error
+from analyzer.redact.redactor import Redactor
+
+IPV4, IPV6, TRANSPARENT_BRIDGING, ERSPAN = 0x0800, 0x86DD, 0x6558, 0x88BE
+VLAN_TAGS = (0x8100, 0x88A8, 0x9100)
+IPV4_IN_IP, IPV6_IN_IP, GRE = 4, 41, 47
+#: IPv6 extension headers whose content is wiped (zeros: Pad1 options, RFC 8200 §4.2); the fragment header (44) stays.
+WIPED_EXTENSIONS = (0, 43, 60, 135, 140)
+FRAGMENT, AUTHENTICATION = 44, 51
+VXLAN_PORT, GENEVE_PORT = 4789, 6081
+#: TCP options that tell nothing of anybody: end, none, segment size, window scale, SACK permitted, SACK, timestamps.
+PLAIN_OPTIONS = frozenset((0, 1, 2, 3, 4, 5, 8))
+#: Tunnels inside tunnels are followed this deep.
+MAX_DEPTH = 6
+#: Options that stay in a redacted pcapng: an interface's time resolution and offset, an interface's numeric statistics.
+INTERFACE_OPTIONS, STATISTICS_OPTIONS = (9, 14), (2, 3, 4, 5, 6, 7, 8)
+
+
+class PacketEditor:
+    """The `Editor` of `capture.extract` that redacts."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._mac, self._address = redactor.mac, redactor.addresses.packed
+
+    # ---- pcapng blocks
+
+    def block(self, block: bytes, order: str) -> bytes:
+        """Sections, interfaces and statistics without comments and names; secrets, host names and anything else go."""
+        kind = struct.unpack_from(order + "I", block)[0]
+        if kind == BLOCK_SECTION:
+            return _framed(order, kind, block[8:24])
+        fixed, kept = {BLOCK_INTERFACE: (8, INTERFACE_OPTIONS), BLOCK_STATS: (12, STATISTICS_OPTIONS)}.get(
+            kind, (0, ())
+        )
+        if not fixed or len(block) < 12 + fixed:
+            return b""
+        body = block[8 : 8 + fixed]
+        for code, value in options(order, block[8 + fixed : -4]):
+            if code in kept:
+                body += struct.pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+        return _framed(order, kind, body + bytes(4))
+
+    # ---- packets
+
+    def packet(self, link_type: int, data: bytes) -> bytes | None:
+        """The packet redacted, None where it is not fully understood."""
+        packet = bytearray(data)
+        try:
+            end = self._link(packet, link_type)
+        except (IndexError, struct.error, ValueError):  # cut inside a header, or lengths that cannot be
+            return None
+        return None if end is None else bytes(packet[:end])
+
+    def _link(self, p: bytearray, link_type: int) -> int | None:
+        """Edit from the link layer on; returns where the packet is to be cut, None to leave it out."""
+        if link_type == link.LINK_ETHERNET:
+            return self._ethernet(p, 0, 0)
+        if link_type == link.LINK_SLL:
+            p[6:14] = self._cooked(bytes(p[6:14]), p[5])
+            return self._typed(p, 16, _be16(p, 14), 0)
+        if link_type == link.LINK_SLL2:
+            p[12:20] = self._cooked(bytes(p[12:20]), p[11])
+            return self._typed(p, 20, _be16(p, 0), 0)
+        if link_type in (link.LINK_NULL, link.LINK_LOOP):
+            return self._ip(p, 4, 0)
+        if link_type in link.LINK_NAMES:
+            return self._ip(p, 0, 0)
+        return None
+
+    def _cooked(self, field: bytes, length: int) -> bytes:
+        """A cooked capture's eight-byte address field, of which `length` bytes count."""
+        length = min(length, 8)
+        return self._mac(field[:length]).ljust(8, b"\0") if length else bytes(8)
+
+    def _ethernet(self, p: bytearray, i: int, depth: int) -> int | None:
+        p[i : i + 6], p[i + 6 : i + 12] = self._mac(bytes(p[i : i + 6])), self._mac(bytes(p[i + 6 : i + 12]))
+        return self._typed(p, i + 14, _be16(p, i + 12), depth)
+
+    def _typed(self, p: bytearray, i: int, kind: int, depth: int) -> int | None:
+        while kind in VLAN_TAGS:
+            kind = _be16(p, i + 2)
+            i += 4
+        return self._ip(p, i, depth) if kind in (IPV4, IPV6) else None
+
+    def _ip(self, p: bytearray, i: int, depth: int) -> int | None:
+        if depth > MAX_DEPTH:
+            return None
+        version = p[i] >> 4
+        if version == 4:
+            return self._ipv4(p, i, depth)
+        return self._ipv6(p, i, depth) if version == 6 else None
+
+    def _ipv4(self, p: bytearray, i: int, depth: int) -> int | None:
+        header = (p[i] & 15) * 4
+        if header < 20 or len(p) < i + header:
+            return None
+        p[i + 20 : i + header] = b"\x01" * (header - 20)  # options may list addresses: none of them (RFC 791 §3.1)
+        for at in (i + 12, i + 16):
+            p[at : at + 4] = self._address(bytes(p[at : at + 4]))
+        p[i + 10 : i + 12] = bytes(2)
+        p[i + 10 : i + 12] = _checksum(p[i : i + header])
+        total = _be16(p, i + 2)
+        length = (total if total else len(p) - i) - header
+        if _be16(p, i + 6) & 0x1FFF:  # a fragment after the first: payload only
+            return i + header
+        pseudo = bytes(p[i + 12 : i + 20]) + struct.pack(">HH", p[i + 9], max(length, 0) & 0xFFFF)
+        return self._upper(p, i + header, p[i + 9], length, pseudo, depth)
+
+    def _ipv6(self, p: bytearray, i: int, depth: int) -> int | None:
+        if len(p) < i + 40:
+            return None
+        for at in (i + 8, i + 24):
+            p[at : at + 16] = self._address(bytes(p[at : at + 16]))
+        addresses = bytes(p[i + 8 : i + 40])
+        claimed, protocol = _be16(p, i + 4), p[i + 6]
+        length = claimed if claimed else len(p) - i - 40
+        i += 40
+        while protocol in WIPED_EXTENSIONS or protocol in (FRAGMENT, AUTHENTICATION):
+            size = {FRAGMENT: 8, AUTHENTICATION: (p[i + 1] + 2) * 4}.get(protocol, (p[i + 1] + 1) * 8)
+            if len(p) < i + size:
+                return None
+            later = protocol == FRAGMENT and _be16(p, i + 2) & 0xFFF8
+            if protocol != FRAGMENT:
+                kept = 12 if protocol == AUTHENTICATION else 4 if protocol == 43 else 2
+                p[i + kept : i + size] = bytes(size - kept)
+            protocol = p[i]
+            i += size
+            length -= size
+            if later:
+                return i
+        pseudo = addresses + struct.pack(">II", max(length, 0), protocol)
+        return self._upper(p, i, protocol, length, pseudo, depth)
+
+    def _upper(self, p: bytearray, i: int, protocol: int, length: int, pseudo: bytes, depth: int) -> int | None:
+        """What IP carries; `length` is what it claims to be from `i` on."""
+        if protocol == TCP:
+            return _tcp(p, i, length, pseudo)
+        if protocol in (ICMP, ICMPV6):
+            return self._icmp(p, i, protocol, pseudo, depth)
+        if protocol in (IPV4_IN_IP, IPV6_IN_IP):
+            return self._ip(p, i, depth + 1)
+        if protocol == UDP:
+            return self._udp(p, i, depth + 1)
+        return self._gre(p, i, depth + 1) if protocol == GRE else None
+
+    def _icmp(self, p: bytearray, i: int, protocol: int, pseudo: bytes, depth: int) -> int | None:
+        """An error with the packet that it quotes, cut behind the quoted ports and sequence number."""
+        if not is_error(protocol, bytes(p[i : i + 1])):
+            return None
+        end = self._quoted(p, i + 8, depth + 1)
+        if end is None:
+            return None
+        p[i + 2 : i + 4] = bytes(2)
+        p[i + 2 : i + 4] = _checksum(bytes(p[i:end]) if protocol == ICMP else pseudo + bytes(p[i:end]))
+        return end
+
+    def _quoted(self, p: bytearray, i: int, depth: int) -> int | None:
+        """A quotation holds an IP header and at least eight bytes of TCP; what follows those is cut."""
+        v4 = p[i] >> 4 == 4
+        begin = i + ((p[i] & 15) * 4 if v4 else 40)
+        if (p[i + 9] if v4 else p[i + 6]) != TCP or len(p) < begin + 8:
+            return None
+        del p[begin + 8 :]
+        self._ip(p, i, depth)  # the header; TCP itself is cut short, and left as it is
+        return begin + 8
+
+    # ---- tunnels (RFC 2003, 4213, 2784, 7348, 8926)
+
+    def _udp(self, p: bytearray, i: int, depth: int) -> int | None:
+        port = _be16(p, i + 2)
+        p[i + 6 : i + 8] = bytes(2)  # no checksum, as VXLAN and Geneve senders do (RFC 7348 §5)
+        if port == VXLAN_PORT:
+            return self._ethernet(p, i + 16, depth)
+        if port == GENEVE_PORT:
+            start, kind = i + 16 + (p[i + 8] & 0x3F) * 4, _be16(p, i + 10)
+            p[i + 16 : start] = bytes(start - i - 16)
+            return (
+                self._ethernet(p, start, depth) if kind == TRANSPARENT_BRIDGING else self._typed(p, start, kind, depth)
+            )
+        return None
+
+    def _gre(self, p: bytearray, i: int, depth: int) -> int | None:
+        flags, kind = _be16(p, i), _be16(p, i + 2)
+        start = i + 4 + 4 * sum(bool(flags & bit) for bit in (0x8000, 0x2000, 0x1000))
+        if flags & 0x8000:
+            return None
+        if kind == ERSPAN:
+            return self._ethernet(p, start + (8 if flags & 0x1000 else 0), depth)
+        return self._ethernet(p, start, depth) if kind == TRANSPARENT_BRIDGING else self._typed(p, start, kind, depth)
+
+
+def _tcp(p: bytearray, i: int, length: int, pseudo: bytes) -> int | None:
+    """Cut behind the header, wipe unusual options, set the checksum."""
+    header = (p[i + 12] >> 4) * 4 if len(p) >= i + 20 else 0
+    if header < 20 or length < header:
+        return None
+    end = min(i + header, len(p))
+    _wipe_options(p, i + 20, end)
+    p[i + 16 : i + 18] = bytes(2)
+    p[i + 16 : i + 18] = _checksum(pseudo + bytes(p[i:end]))
+    return end
+
+
+def _wipe_options(p: bytearray, i: int, end: int) -> None:
+    while i < end and p[i] != 0:
+        if p[i] == 1:
+            i += 1
+            continue
+        size = p[i + 1] if i + 1 < end else 0
+        if size < 2 or i + size > end:
+            break
+        if p[i] not in PLAIN_OPTIONS:
+            p[i : i + size] = b"\x01" * size
+        i += size
+    p[i:end] = bytes(end - i)  # behind the end of the options nothing is meant to stand
+
+
+def _be16(p: bytearray, i: int) -> int:
+    return p[i] << 8 | p[i + 1]
+
+
+def _checksum(data: bytes | bytearray) -> bytes:
+    """The Internet checksum (RFC 1071)."""
+    padded = bytes(data) + bytes(len(data) % 2)
+    total = sum(struct.unpack(f">{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">H", ~total & 0xFFFF)
+
+
+def _framed(order: str, kind: int, body: bytes) -> bytes:
+    size = struct.pack(order + "I", 12 + len(body))
+    return struct.pack(order + "I", kind) + size + body + size
