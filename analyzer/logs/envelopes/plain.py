@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from analyzer.logs.envelopes._lines import CONTINUES, MAX_CONTINUATIONS, lines
-from analyzer.logs.recognisers import recognises
+from analyzer.logs.recognisers import continues, recognises
 from analyzer.logs.records import LogRecord
 from analyzer.logs.runtimes import prefixed
 
@@ -31,7 +31,7 @@ def read(stream: BinaryIO) -> Iterator[LogRecord]:
     pending: LogRecord | None = None
     parts: list[str] = []
     for number, line in lines(stream):
-        if pending is not None and CONTINUES.match(line) and len(parts) < MAX_CONTINUATIONS:
+        if pending is not None and len(parts) < MAX_CONTINUATIONS and (CONTINUES.match(line) or continues(parts[0], line)):
             parts.append(line)
             continue
         if pending is not None:

@@ -42,4 +42,9 @@ def recognise(body: str) -> Recognised | None:
 def recognises(line: str) -> bool:
     """Whether a bare line is a trace's own (an application error alone does not make a file a log of ours)."""
     found = recognise(line)
-    return found is not None and found.layer == "grpc" and found.inner_ns is not None
+    return found is not None and found.layer == "grpc"
+
+
+def continues(first: str, line: str) -> bool:
+    """Whether a line belongs to the record that `first` began, as the recogniser that knows `first` says."""
+    return any(r.continues(first, line) for _, r in _ranked() if hasattr(r, "continues"))

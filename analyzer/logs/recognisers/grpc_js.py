@@ -1,9 +1,12 @@
-"""grpc-js trace lines, every version from 1.4 (packages/grpc-js/src/{logging,transport,subchannel,resolving-call}.ts).
+"""grpc-js trace lines, every version from 1.2 (packages/grpc-js/src/{logging,transport,subchannel,resolving-call}.ts).
 
-`D 2026-11-21T00:00:23.277Z | v1.14.7 19371 | keepalive | (1) 10.20.0.5:50051 Sending ping with timeout 1000ms`
+    2026-11-21T00:03:30.542Z | keepalive | Sending ping to 10.20.0.5:50051                                            ≤ 1.3
+    D 2026-11-21T00:02:52.179Z | keepalive | (2) 10.20.0.5:50051 Sending ping with timeout 1000ms                     1.4 – 1.9.5
+    D 2026-11-21T00:00:23.277Z | v1.14.7 19371 | keepalive | (1) 10.20.0.5:50051 Sending ping with timeout 1000ms     ≥ 1.9.6
 
 The number in parentheses is a channelz id whose *kind depends on the tracer and the version*: under `keepalive` and
-`transport` it is the transport from 1.8.2 on, the subchannel before. Ids restart in every process.
+`transport` it is the transport from 1.8.2 on, the subchannel before; 1.2 and 1.3 print none. Ids restart in every process.
+The text may itself contain ` | `.
 """
 
 from __future__ import annotations
@@ -11,135 +14,140 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from analyzer.logs.recognisers._grpc import Forms, address, options, stamp
 from analyzer.logs.records import Recognised
-from analyzer.model.addresses import normal
+from analyzer.model.grpc import JS
 from analyzer.model.times import parse_iso
 
 RANK = 0
 NEEDLES = (" | ", "rejected by server because of excess pings")
 
 _HEAD = re.compile(
-    r"(?:[DIE] )?(?P<ts>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \| (?:v(?P<ver>\S+) (?P<pid>[0-9]{1,12}) \| )?"
+    r"(?:[DIE] )?(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(?P<fraction>\d{3})Z \| (?:v(?P<ver>\S+) (?P<pid>[0-9]{1,12}) \| )?"
     r"(?P<tracer>[a-z_0-9]{2,40}) \| (?P<text>.*)",
-    re.DOTALL,
+    re.DOTALL | re.ASCII,
 )
-_SUBJECT = re.compile(r"\((?P<id>[0-9]{1,12})\) (?P<addr>\S+) (?P<rest>.*)", re.DOTALL)
-_CALL = re.compile(r"\[(?P<id>[0-9]{1,12})\] (?P<rest>.*)", re.DOTALL)
 _EXCESS = re.compile(
     r"(?:E )?Connection to (?P<target>\S+)(?: at (?P<addr>\S+))? rejected by server because of excess pings\."
     r" Increasing ping interval to (?P<ms>[0-9]{1,12}) ms"
 )
 
-_Build = Callable[[re.Match[str]], tuple[str, dict[str, object]]]
-
-
-def _plain(kind: str) -> _Build:
-    return lambda m: (kind, {k: v for k, v in m.groupdict().items() if v is not None})
-
-
-_KEEPALIVE: tuple[tuple[re.Pattern[str], _Build], ...] = tuple(
-    (re.compile(form), _plain(kind))
-    for form, kind in (
-        (r"Starting keepalive timer for (?P<interval_ms>[0-9]{1,12})ms", "keepalive-armed"),
-        (r"Sending ping(?: with timeout (?P<timeout_ms>[0-9]{1,12})ms)?$", "ping-sent"),
-        (r"Received ping response$", "ping-acked"),
-        (r"Ping timeout passed without response$", "ping-timeout"),
-        (r"Ping failed with error:? (?P<error>.*)", "ping-error"),
-        (r"Ping send failed: (?P<error>.*)", "ping-error"),
-    )
+_KEEPALIVE = Forms(
+    ("Starting keepalive timer for ", "keepalive-armed", r"(?P<interval_ms>\d{1,12})ms"),
+    ("Sending ping", "ping-sent", r"(?: with timeout (?P<timeout_ms>\d{1,12})ms| to (?P<remote>\S+))?$"),
+    ("Received ping response", "ping-acked", "$"),
+    ("Ping timeout passed without response", "ping-timeout", "$"),
+    ("Ping failed with error", "ping-error", r":? (?P<error>.*)"),
+    ("Ping send failed: ", "ping-error", r"(?P<error>.*)"),
 )
-_TRANSPORT = tuple(
-    (re.compile(form), _plain(kind))
-    for form, kind in (
-        (r"local settings acknowledged by remote", "settings-acked"),
-        (r"connection closed by GOAWAY with code (?P<code>[0-9]{1,12})(?: and data (?P<data>.*))?", "goaway-received"),
-        (r"connection closed with error (?P<error>.*)", "socket-error"),
-        (r"connection closed\. hadError=(?P<had_error>\w+)", "transport-closed"),
-        (r"session closed$", "transport-closed"),
-        (r"Established TCP connection$", "tcp-connected"),
-    )
+#: Up to 1.8.1 the subchannel tracer prints these, from then on the transport tracer.
+_TRANSPORT = Forms(
+    ("local settings acknowledged by remote", "settings-acked"),
+    ("connection closed by GOAWAY with code ", "goaway-received", r"(?P<code>\d{1,12})(?: and data (?P<data>.*))?"),
+    ("connection closed with error ", "socket-error", r"(?P<error>.*)"),
+    ("connection closed. hadError=", "transport-closed", r"(?P<had_error>\w+)"),
+    ("connection closed", "transport-closed", "$"),
+    ("connection failed with error ", "connect-failed", r"(?P<error>.*)"),
+    ("session closed", "transport-closed", "$"),
+    ("Established TCP connection", "tcp-connected", "$"),
+    ("creating HTTP/2 session to ", "connect-start", r"(?P<remote>\S+)"),
+    ("creating HTTP/2 session", "connect-start"),
 )
 _STATE = re.compile(r"(?P<old>[A-Z_]+) -> (?P<new>[A-Z_]+)(?: with error \"(?P<error>.*)\")?")
-_CALL_FORMS = tuple(
-    (re.compile(form, re.DOTALL), kind)
-    for form, kind in (
-        (
-            r"ended with status: code=(?P<code>[0-9]{1,12}) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$",
-            "call-end",
-        ),
-        (r"cancelWithStatus code: (?P<code>[0-9]{1,12}) details: \"(?P<details>.*?)\"\s*$", "call-cancelled"),
-        (r"Pick result: (?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status", "call-pick"),
-        (r"Node error event: message=(?P<error>.*?) code=(?P<errno>\w+)", "stream-error"),
-        (r"Received server headers", "call-headers"),
-        (r"HTTP/2 stream closed with code (?P<code>[0-9]{1,12})", "stream-closed"),
-        (r"(?:sending data chunk|calling end\(\)|write\(\) called)", "call-sent"),
-    )
+_CALL = Forms(
+    (
+        "ended with status: ",
+        "call-end",
+        r"code=(?P<code>\d{1,12}) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$",
+    ),
+    ("cancelWithStatus code: ", "call-cancelled", r"(?P<code>\d{1,12}) details: \"(?P<details>.*?)\"\s*$"),
+    ("Pick result: ", "call-pick", r"(?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status"),
+    ("attachHttp2Stream from subchannel ", "call-pick", r"(?P<remote>\S+)"),
+    ("Created child call [", "call-link", r"(?P<child>\d{1,12})\]"),
+    ("Created child [", "call-link", r"(?P<child>\d{1,12})\]"),
+    ("Node error event: ", "stream-error", r"message=(?P<error>.*?) code=(?P<errno>\w+)"),
+    ("Received server headers", "call-headers"),
+    ("HTTP/2 stream closed with code ", "stream-closed", r"(?P<code>\d{1,12})"),
+    ("sending data chunk", "call-sent"),
+    ("calling end()", "call-sent"),
+    ("write() called", "call-sent"),
 )
-_CALL_START = re.compile(
-    r"create(?:ResolvingCall|Call) \[(?P<id>[0-9]{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"
+_CHANNEL = Forms(
+    ("createResolvingCall [", "call-start", r"(?P<number>\d{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"),
+    ("createCall [", "call-start", r"(?P<number>\d{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"),
+    ("Pick result for call [", "call-pick", r"(?P<number>\d{1,12})\]: (?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status"),
+    ("Channel constructed with options {", "channel-options"),
+)  # fmt: skip
+_RESOLVER = Forms(
+    ("Looking up DNS hostname ", "resolve-start", r"(?P<host>\S+)"),
+    ("Resolution update requested for target ", "resolve-start", r"(?P<target>\S+)"),
+    ("Resolved addresses for target ", "resolved", r"(?P<target>\S+): \[(?P<addresses>.*)\]"),
+    ("Returning IP address for target ", "resolved", r"(?P<target>\S+)"),
+    ("Resolution error for target ", "resolve-failed", r"(?P<target>\S+): (?P<error>.*)"),
+    ("resolution update delayed by backoff timer until ", "resolve-delayed", r"(?P<until>\S+)"),
+    ("resolution update delayed by ", "resolve-delayed"),
 )
-_OPTIONS = re.compile(r"(?:Channel|Subchannel) constructed with options \{(?P<options>.*)", re.DOTALL)
-_OPTION = re.compile(r'"(grpc\.[a-z_0-9.]+)": (-?[0-9]{1,15})')
-_RESOLVE = tuple(
-    (re.compile(form), kind)
-    for form, kind in (
-        (r"Resolved addresses for target (?P<target>\S+): \[(?P<addresses>.*)\]", "resolved"),
-        (r"Resolution error for target (?P<target>\S+): (?P<error>.*)", "resolve-failed"),
-        (r"Looking up DNS hostname (?P<host>\S+)", "resolve-start"),
-    )
+_BACKOFF = Forms(
+    ("runTimer(delay=", "backoff", r"(?P<backoff_ms>\d{1,12})(?:\.\d+)?\)"), ("timer fired", "backoff-elapsed")
 )
 
 
 def recognise(body: str) -> Recognised | None:
     """One trace line as an event. A line of a known prefix with unknown text is kind `trace`."""
-    if (m := _EXCESS.match(body)) is not None:
-        attrs = {"target": m["target"], "new_interval_ms": int(m["ms"])}
-        return Recognised("grpc", "too-many-pings", remote=normal(m["addr"] or ""), attrs=attrs)
     head = _HEAD.match(body)
     if head is None:
-        return None
+        return _excess(body)
+    tracer = head["tracer"]
     found = Recognised(
-        "grpc", "trace", inner_ns=parse_iso(head["ts"]), pid=head["pid"], version=head["ver"], tracer=head["tracer"]
+        "grpc", "trace", stamp(head["second"], head["fraction"]), "", JS, head["pid"], head["ver"], tracer
     )
-    read = _READERS.get(head["tracer"])
+    read = _READERS.get(tracer)
     if read is not None:
         read(found, head["text"])
     return found
 
 
-def _first(found: Recognised, text: str, forms: tuple[tuple[re.Pattern[str], _Build], ...]) -> None:
-    for form, build in forms:
-        if (m := form.match(text)) is not None:
-            found.kind, attrs = build(m)
-            found.attrs.update(attrs)
-            return
+def _excess(body: str) -> Recognised | None:
+    """The one line of interest that has no prefix."""
+    m = _EXCESS.match(body)
+    if m is None:
+        return None
+    attrs = {"target": m["target"], "new_interval_ms": int(m["ms"])}
+    return Recognised("grpc", "too-many-pings", dialect=JS, remote=address(m["addr"] or ""), attrs=attrs)
 
 
 def _subject(found: Recognised, text: str) -> str:
-    """Take `(id) address` off the front."""
-    if (m := _SUBJECT.match(text)) is not None:
-        found.number, found.remote = m["id"], normal(m["addr"])
-        return m["rest"]
-    return text
+    """Take `(id) address`, or the bare address of 1.2 and 1.3, off the front."""
+    first, _, rest = text.partition(" ")
+    if first[:1] == "(" and first[-1:] == ")" and first[1:-1].isdecimal() and len(first) < 15:
+        found.number = first[1:-1]
+        first, _, after = rest.partition(" ")
+        found.remote = address(first)
+        return after if found.remote is not None else rest
+    found.remote = address(first)
+    return rest if found.remote is not None else text
 
 
 def _keepalive(found: Recognised, text: str) -> None:
     rest = _subject(found, text)
-    if found.remote is None and found.number is not None:
-        rest = text
-    _first(found, rest, _KEEPALIVE)
-    for key in ("interval_ms", "timeout_ms"):
-        if key in found.attrs:
-            found.attrs[key] = int(str(found.attrs[key]))
+    if not _KEEPALIVE.fill(found, rest):
+        _KEEPALIVE.fill(found, rest.partition(" ")[2])  # a unix path stands for the address
 
 
 def _transport(found: Recognised, text: str) -> None:
     rest = _subject(found, text)
-    if found.number is None:  # before the connection there is no id: `target address text`
-        parts = text.split(" ", 2)
-        if len(parts) == 3 and normal(parts[1]):
-            found.remote, rest = normal(parts[1]), parts[2]
-    _first(found, rest, _TRANSPORT)
+    if not _TRANSPORT.fill(found, rest) and found.number is None:
+        _connecting(found, text)
+
+
+def _connecting(found: Recognised, text: str) -> None:
+    """Before the connection there is no id: `target text`, `target address text`, or the bug `[object Object] text`."""
+    rest = text.removeprefix("[object ").partition(" ")[2]
+    first, _, after = rest.partition(" ")
+    found.remote = address(first)
+    _TRANSPORT.fill(found, after if found.remote is not None else rest)
+    if found.kind == "connect-failed":
+        found.remote = address(str(found.attrs["error"]).rpartition(" ")[2])
 
 
 def _subchannel(found: Recognised, text: str) -> None:
@@ -147,46 +155,54 @@ def _subchannel(found: Recognised, text: str) -> None:
     if (m := _STATE.match(rest)) is not None:
         found.kind = "subchannel-state"
         found.attrs.update({k: v for k, v in m.groupdict().items() if v})
-    else:
-        _options(found, rest)
+    elif not _TRANSPORT.fill(found, rest):
+        _options(found, rest if found.remote is not None else text)
+    elif found.kind == "socket-error" and str(found.attrs["error"]).startswith("connect "):
+        found.kind = "connect-failed"
+
+
+def _connectivity(found: Recognised, text: str) -> None:
+    """A channel's state; the many lines `READY -> READY` say nothing."""
+    if text.startswith("("):
+        found.number = text[1 : text.find(")")][:12]
+    m = _STATE.match(text, text.rfind(" ", 0, text.find(" -> ")) + 1)
+    if m is not None and m["old"] != m["new"]:
+        found.kind = "channel-state"
+        found.attrs.update(old=m["old"], new=m["new"])
 
 
 def _channel(found: Recognised, text: str) -> None:
-    if (m := _CALL_START.search(text)) is not None:
-        found.kind, found.number = "call-start", m["id"]
-        deadline = parse_iso(m["deadline"])
-        found.attrs.update(method=m["method"], deadline_ns=deadline)
+    """`(id) target text`, `target text` up to 1.3; a call's lines carry its number, others the channel's."""
+    first, _, rest = text.partition(" ")
+    if first.startswith("("):
+        rest = rest.partition(" ")[2]
+    if not _CHANNEL.fill(found, rest) and not _CHANNEL.fill(found, text):
         return
-    if (m := _SUBJECT.match(text)) is not None:
-        _options(found, m["rest"])
+    if found.kind == "channel-options":
+        found.attrs["options"] = options(text)
+    elif found.kind == "call-start":
+        found.attrs["deadline_ns"] = parse_iso(str(found.attrs.pop("deadline")))
 
 
 def _options(found: Recognised, text: str) -> None:
-    if (m := _OPTIONS.match(text)) is not None:
+    if text.startswith("Subchannel constructed with options {"):
         found.kind = "channel-options"
-        found.attrs["options"] = {name: int(value) for name, value in _OPTION.findall(m["options"][:4096])}
+        found.attrs["options"] = options(text)
 
 
 def _call(found: Recognised, text: str) -> None:
-    m = _CALL.match(text)
-    if m is None:
-        return
-    found.number = m["id"]
-    for form, kind in _CALL_FORMS:
-        if (c := form.match(m["rest"])) is not None:
-            found.kind = kind
-            found.attrs.update({k: v for k, v in c.groupdict().items() if v is not None})
-            if "remote" in found.attrs:
-                found.remote = normal(str(found.attrs.pop("remote")))
-            return
+    number, bracket, rest = text[1:].partition("] ")
+    if text[:1] == "[" and bracket and number.isdecimal() and len(number) < 13:
+        found.number = number
+        _CALL.fill(found, rest)
 
 
 def _resolver(found: Recognised, text: str) -> None:
-    for form, kind in _RESOLVE:
-        if (m := form.match(text)) is not None:
-            found.kind = kind
-            found.attrs.update(m.groupdict())
-            return
+    _RESOLVER.fill(found, text)
+
+
+def _backoff(found: Recognised, text: str) -> None:
+    _BACKOFF.fill(found, text.partition("} ")[2])
 
 
 _READERS: dict[str, Callable[[Recognised, str], None]] = {
@@ -194,10 +210,12 @@ _READERS: dict[str, Callable[[Recognised, str], None]] = {
     "transport": _transport,
     "subchannel": _subchannel,
     "channel": _channel,
+    "connectivity_state": _connectivity,
     "dns_resolver": _resolver,
     "resolving_call": _call,
     "load_balancing_call": _call,
     "retrying_call": _call,
     "subchannel_call": _call,
     "call_stream": _call,
+    "backoff": _backoff,
 }

@@ -1,0 +1,93 @@
+"""What gRPC traces speak of: one vocabulary for all dialects.
+
+A recogniser turns a line into an event of one of these kinds. Beside its kind an event carries `dialect`, `pid` and `version`
+where the line prints them, `tracer` (whose number it is: grpc-js's own tracer name, otherwise `transport`, `subchannel`,
+`channel`, `call` …), `number` (an id that means something only within one process and tracer) and `remote` (`ip:port`).
+"""
+
+from __future__ import annotations
+
+JS, CORE, GO, JAVA = "grpc-js", "c-core", "grpc-go", "grpc-java"
+DIALECTS = (JS, CORE, GO, JAVA)
+
+#: Kind → what happened, and its attributes (those in brackets are not in every dialect or version).
+KINDS: dict[str, str] = {
+    # names and subchannels
+    "resolve-start": "name resolution begins: [host], [target]",
+    "resolved": "addresses came back: [target], [addresses]",
+    "resolve-failed": "name resolution failed: error, [target]",
+    "resolve-delayed": "a resolution waits for its rate limit or back-off; no error: [delay_ms], [until]",
+    "connect-start": "a connection attempt begins",
+    "tcp-connected": "the TCP handshake is done",
+    "connected": "the transport is usable: the peer's SETTINGS came",
+    "connect-failed": "a connection attempt failed: error, [backoff_ms]",
+    "backoff": "the next attempt waits: backoff_ms",
+    "backoff-elapsed": "the wait is over",
+    "channel-state": "connectivity of a channel: new, [old], [error]",
+    "subchannel-state": "connectivity of a subchannel: new, [old], [error], [backoff_ms]",
+    "channel-options": "options of a channel or subchannel: options",
+    "library": "the library names itself: version",
+    # a transport's life
+    "transport-opened": "a transport begins to write",
+    "transport-linked": "a line that ties ids of one transport together",
+    "settings-acked": "the peer acknowledged our SETTINGS",
+    "transport-draining": "no new calls on this transport (GOAWAY): reason",
+    "goaway-received": "the peer said GOAWAY: [code] (a decimal), [data]",
+    "goaway-sent": "we said GOAWAY: [code], [data]",
+    "too-many-pings": "the library says that the server threw it out for its pings: [target], [new_interval_ms]",
+    "keepalive-throttled": "the library lengthens its ping interval: new_interval_ms",
+    "socket-error": "the connection failed: error",
+    "transport-closing": "the library gives the transport up: reason",
+    "transport-closed": "the transport ended, for whatever cause: [reason], [had_error]",
+    # pings; at most one keepalive ping of a transport is outstanding
+    "keepalive-armed": "the keepalive timer was set: interval_ms",
+    "ping-due": "a keepalive ping will be the next frame written",
+    "bdp-ping-due": "a BDP ping will be the next frame written",
+    "ping-sent": "a keepalive ping was sent: [timeout_ms]",
+    "ping-acked": "its answer was read (not every version's line proves one: timeline.grpc.ack_is_real)",
+    "ping-timeout": "its timeout fired",
+    "ping-error": "it failed: error",
+    "ping-timer": "the timeout of a ping frame was set: timeout_ms, payload",
+    "ping-frame-sent": "a PING frame was written, whatever for: [payload]",
+    "ping-frame-acked": "a PING frame's answer was read: [payload]",
+    "bdp-ping-sent": "a bandwidth-delay-product ping was sent; says nothing of keepalive",
+    "bdp-ping-acked": "its answer was read",
+    "ping-received": "the peer's ping",
+    "ping-answered": "we answered the peer's ping",
+    # calls
+    "call-start": "an RPC begins: [method], [deadline_ns]",
+    "call-link": "an inner layer's number of the same RPC: child",
+    "call-metadata": "the request's metadata: [method], [timeout_ns]",
+    "call-pick": "the load balancer chose: result, with `remote`",
+    "call-sent": "request data was handed to the transport",
+    "call-headers": "response headers came",
+    "call-trailers": "trailers came; the status line that follows on this thread is this call's",
+    "call-cancelled": "the client gives up: code, details",
+    "call-end": "the status: code (a decimal), [details]",
+    "stream-error": "the HTTP/2 stream failed: error, [errno]",
+    "stream-closed": "the HTTP/2 stream ended: code of RST_STREAM",
+    "trace": "a line of the trace that says none of these",
+}
+
+#: gRPC status codes (grpc/grpc doc/statuscodes.md) in order.
+STATUS_NAMES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+STATUS_CODES = {name: str(code) for code, name in enumerate(STATUS_NAMES)}
+
+#: HTTP/2 error codes (RFC 9113 §7) in order.
+HTTP2_ERRORS = (
+    "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+)  # fmt: skip
+HTTP2_CODES = {name: str(code) for code, name in enumerate(HTTP2_ERRORS)}
+
+
+def status_name(code: int | None) -> str:
+    """`UNAVAILABLE` of 14; the number itself where it has no name."""
+    if code is None:
+        return "unknown"
+    return STATUS_NAMES[code] if 0 <= code < len(STATUS_NAMES) else str(code)
