@@ -60,6 +60,16 @@ AllOption = Annotated[bool, typer.Option("--all", help="Show everything that the
 FailOption = Annotated[
     Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
 ]
+RedactOption = Annotated[
+    bool, typer.Option("--redact", help="Pseudonyms for addresses and ids, payload and message bodies cut.")
+]
+RedactKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--redact-key", metavar="KEY", envvar="ANALYZER_REDACT_KEY",
+        help="Redact; the same key gives the same pseudonyms in a later run. Keep it secret.",
+    ),
+]  # fmt: skip
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -157,6 +167,48 @@ def timeline(
         from analyzer.report.timeline import timeline_text
 
         _write(timeline_text(trace, connection, _style(output), everything=all_), output)
+
+    _guarded(work)
+
+
+@app.command()
+def extract(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONN… PATH…", help="C7, F3 or ip:port[-ip:port], then files or folders.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="The capture to write (- standard output); log lines beside it."
+        ),
+    ],
+    redact: RedactOption = False,
+    redact_key: RedactKeyOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """The packets of some connections and the log lines beside them, for a bug report.
+
+    F3 stands for the connections of that finding. One capture per capture point: small.pcap, or small-server.pcap … of several.
+    The lines go to small.log (small.json where the log is a document).
+
+    Example: analyze extract F1 captures/frozen-keepalive -o small.pcap --redact
+    """
+
+    def work() -> None:
+        from analyzer.extract import chosen, names_first
+        from analyzer.extract import extract as write
+        from analyzer.redact import Redactor
+        from analyzer.report.escape import terminal
+
+        names, paths = names_first(arguments)
+        trace = _read(paths, frozenset(("pcap", "log")), quiet)
+        redactor = Redactor(redact_key) if redact or redact_key else None
+        for line in write(trace, chosen(trace, names), output, redactor):
+            if not quiet:
+                typer.echo(terminal(line), err=True)
 
     _guarded(work)
 

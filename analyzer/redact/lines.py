@@ -85,7 +85,7 @@ def _walked(value: Any, redactor: Redactor, depth: int, known: bool = False) -> 
     if isinstance(value, list):
         return [_walked(v, redactor, depth + 1, known) for v in value[:MAX_WORDS]]
     if isinstance(value, str):
-        return redactor.text(value) if known else body(value, redactor)
+        return redactor.text(value) if known else message(value, redactor)
     return value if known or isinstance(value, bool) or value is None else 0
 
 

@@ -1,11 +1,12 @@
-"""Packets without what names anybody: headers stay true, addresses are pseudonyms, payload is cut off behind the TCP header.
+"""Packets without what names anybody: headers stay true, addresses are pseudonyms, payload is cut off behind the TCP header
+(but for HTTP/2 PINGs and GOAWAY codes).
 
 What is kept: times, lengths on the wire, ports, sequence numbers, flags, windows, the usual TCP options, TTLs, IP ids, VLAN and
 tunnel numbers. What goes: payload and padding, unusual IP and TCP options (multipath, authentication and fast-open options carry
 addresses and keys), and every packet that is not fully understood (ARP, DNS, link layers without a table row here).
 
-Checksums are made right for what is written: the IP header's, and TCP's over a payload of zeros of the original length, since the
-real one would tell about the payload. A checksum that was wrong before is right afterwards.
+Checksums are made right for what is written: the IP header's, and TCP's as if what was cut were zeros, since the real one would tell
+about the payload. A checksum that was wrong before is right afterwards.
 """
 
 from __future__ import annotations
@@ -212,9 +213,24 @@ def _tcp(p: bytearray, i: int, length: int, pseudo: bytes) -> int | None:
         return None
     end = min(i + header, len(p))
     _wipe_options(p, i + 20, end)
+    end = _control_frames(p, end)
     p[i + 16 : i + 18] = bytes(2)
     p[i + 16 : i + 18] = _checksum(pseudo + bytes(p[i:end]))
     return end
+
+
+def _control_frames(p: bytearray, i: int) -> int:
+    """The end of the HTTP/2 PINGs at `i`, their data wiped, and of a GOAWAY's code (RFC 9113 §6.7, §6.8).
+
+    Keepalives are what findings are about and clocks are aligned by, and they tell of nobody.
+    """
+    while p[i : i + 4] == b"\0\0\x08\x06" and p[i + 4] < 2 and p[i + 5 : i + 9] == bytes(4) and len(p) >= i + 17:
+        p[i + 9 : i + 17] = bytes(8)
+        i += 17
+    goaway = p[i : i + 1] == b"\0" and p[i + 3 : i + 9] == b"\x07" + bytes(5)
+    return (
+        i + 17 if goaway and p[i + 13 : i + 16] == bytes(3) and p[i + 16 : i + 17] < b"\x0e" and len(p) >= i + 17 else i
+    )
 
 
 def _wipe_options(p: bytearray, i: int, end: int) -> None:
