@@ -28,7 +28,7 @@ _FORMS = re.compile(
   | (?P<jwt>(?<![\w-])eyj[a-z0-9_-]{8,}+\.[a-z0-9_-]++(?:\.[a-z0-9_-]++)?)
   | (?P<uuid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
   | (?P<dashed>\b(?:ip|ec2)-(?P<octets>[0-9]{1,3}(?:-[0-9]{1,3}){3})\b)
-  | (?P<address>(?:(?<![\w:.])|(?<=%5b))[0-9a-f:]{0,5}:[0-9a-f:.]{1,60}|(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9]))
+  | (?P<address>(?:(?<![\w:.%])|(?<=%5b))[0-9a-f:]{0,5}:[0-9a-f:.]{1,60}|(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9]))
   | (?P<mac>\b[0-9a-f]{2}(?:-[0-9a-f]{2}){5}\b)
   | (?P<host>(?<![\w.-])(?:[a-z0-9_-]{1,63}\.){1,10}
       (?:com|net|org|io|dev|app|cloud|ai|co|eu|de|uk|jp|internal|intranet|corp|local|lan|svc|amazonaws)(?![\w-]|\.[a-z0-9]))
@@ -92,7 +92,8 @@ class Redactor:
         return "<account>"
 
     def _arn(self, value: str) -> str:
-        return f"arn:{self.tag('arn', value)}"
+        bare = value.rstrip(":.,;)")
+        return f"arn:{self.tag('arn', bare)}{value[len(bare) :]}"
 
     def _hex(self, value: str) -> str:
         return self.tag("hex", value, len(value))
@@ -128,9 +129,9 @@ class Redactor:
                     return self.addresses.text(candidate) + run[len(candidate) :]
                 except ValueError:
                     continue
-        if len(run) == 17 and run[2::3] == ":::::":
+        if len(bare) == 17 and bare[2::3] == ":::::":
             try:
-                return self.mac(bytes.fromhex(run.replace(":", ""))).hex(":")
+                return self.mac(bytes.fromhex(bare.replace(":", ""))).hex(":") + run[17:]
             except ValueError:
                 pass
         return _V4.sub(lambda m: self._v4(m[0]), run)
