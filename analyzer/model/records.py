@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from analyzer.model.problems import Problem
@@ -36,6 +37,17 @@ class Source:
     last_ns: int | None = None
     clocks: list[Clock] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    #: The files of a ring buffer: (records before it, its name); empty for a single file.
+    parts: list[tuple[int, str]] = field(default_factory=list)
+
+    def packet_ref(self, number: int) -> str:
+        """Where packet `number` is: `#17`, in a ring buffer `trace.pcap2#17`, counted as Wireshark counts that file."""
+        at = bisect_left(self.parts, (number, "")) - 1
+        return f"{self.parts[at][1]}#{number - self.parts[at][0]}" if at >= 0 else f"#{number}"
+
+    def at(self, ref: str) -> str:
+        """A place in this source for a gutter: `fn.log:12`, `server.pcap#17`, `trace.pcap2#17` of a ring buffer."""
+        return ref if self.parts else f"{self.label}{ref}"
 
     @property
     def label(self) -> str:
@@ -115,6 +127,9 @@ class Transport:
     connection: str | None = None
     tie: str = ""
     keepalive_ms: int | None = None
+    cause: int | None = None  # the event that tells why it ended
+    local: str | None = None  # the client's own ip:port, which few dialects print
+    subchannel: str | None = None  # its number, where lines name it
 
 
 @dataclass(slots=True)
@@ -131,6 +146,7 @@ class Ping:
     timed_out: int | None = None
     late_ack: int | None = None
     cancelled: int | None = None
+    bandwidth: bool = False  # sent to measure the bandwidth-delay product, not to keep alive
     running_ns: int | None = None
 
 

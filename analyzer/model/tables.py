@@ -96,7 +96,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         id str environment/pid/tracer/number
         environment str environment id
         pid int process id as logged
-        dialect str grpc-js
+        dialect str grpc-js, c-core, grpc-go or grpc-java
         remote str ip:port
         connection str the TCP connection tied to it
         opened time connected

@@ -9,6 +9,7 @@ from analyzer.model.records import Clock, Invocation, Source
 from analyzer.timeline import clocks as ck
 from analyzer.timeline import environments as env
 from analyzer.timeline import grpc
+from analyzer.timeline.calls import calls_of
 from analyzer.timeline.dedupe import deduplicate
 from analyzer.timeline.points import Connections, Point, in_time_order, match_points
 from analyzer.timeline.story import Story
@@ -39,8 +40,9 @@ def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     for environment in story.environments:
         environment.concurrent = environment.id in concurrent
     story.freezes = env.freezes_of(invocations, events, concurrent)
-    story.transports, story.pings = grpc.transports_of(events)
-    story.calls = grpc.calls_of(events)
+    processes = grpc.processes_of(events)
+    story.transports, story.pings = grpc.transports_of(events, processes)
+    story.calls = calls_of(events, processes, story.transports)
     grpc.running_time(story.pings, story.transports, story.freezes)
     errors = [c.error_ns or 0 for s in story.sources for c in s.clocks if c.offset_ns is not None]
     tie_transports(story.transports, story.connections, max(errors, default=0) if aligned else None)

@@ -20,7 +20,7 @@ from analyzer.model.grpc import CORE, STATUS_CODES
 from analyzer.model.times import SECOND
 
 RANK = 1
-NEEDLES = (".cc:",)
+NEEDLES = (".cc:", ".h:")
 
 _HEAD = re.compile(
     r"[DIWEF](?:(?P<month>\d\d)(?P<day>\d\d) (?P<clock>\d\d:\d\d:\d\d)\.(?P<fraction>\d{9}|\d{6})|"

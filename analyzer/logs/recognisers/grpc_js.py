@@ -61,7 +61,7 @@ _CALL = Forms(
         r"code=(?P<code>\d{1,12}) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$",
     ),
     ("cancelWithStatus code: ", "call-cancelled", r"(?P<code>\d{1,12}) details: \"(?P<details>.*?)\"\s*$"),
-    ("Pick result: ", "call-pick", r"(?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status"),
+    ("Pick result: ", "call-pick", r"(?P<result>\w+) subchannel: (?:\((?P<subchannel>\d{1,12})\) )?(?P<remote>\S+) status"),
     ("attachHttp2Stream from subchannel ", "call-pick", r"(?P<remote>\S+)"),
     ("Created child call [", "call-link", r"(?P<child>\d{1,12})\]"),
     ("Created child [", "call-link", r"(?P<child>\d{1,12})\]"),
@@ -75,7 +75,7 @@ _CALL = Forms(
 _CHANNEL = Forms(
     ("createResolvingCall [", "call-start", r"(?P<number>\d{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"),
     ("createCall [", "call-start", r"(?P<number>\d{1,12})\] method=\"?(?P<method>[^\s\",]*)\"?, deadline=(?P<deadline>\S+)"),
-    ("Pick result for call [", "call-pick", r"(?P<number>\d{1,12})\]: (?P<result>\w+) subchannel: (?:\(\d+\) )?(?P<remote>\S+) status"),
+    ("Pick result for call [", "call-pick", r"(?P<number>\d{1,12})\]: (?P<result>\w+) subchannel: (?:\((?P<subchannel>\d{1,12})\) )?(?P<remote>\S+) status"),
     ("Channel constructed with options {", "channel-options"),
 )  # fmt: skip
 _RESOLVER = Forms(
