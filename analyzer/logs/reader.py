@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import io
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from itertools import pairwise
+from typing import BinaryIO
 
-from analyzer.logs import runtimes
-from analyzer.logs.envelopes import Envelope, best
+from analyzer import discovery
+from analyzer.logs import foreign, runtimes
+from analyzer.logs.envelopes import Choice, Envelope, choose, named
+from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.recognisers import recognise
 from analyzer.logs.records import ANSI, LogRecord, RuntimeLine
 from analyzer.logs.stamps import completed
+from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import SECOND, sane
 from analyzer.streams import READ_ERRORS
 
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 #: An export all of whose stamps are whole seconds was cut to them (`aws logs tail --format short`): this many must agree.
 WHOLE_SECONDS_FROM = 5
 
@@ -24,11 +29,13 @@ WHOLE_SECONDS_FROM = 5
 UNREADABLE: tuple[type[Exception], ...] = (ValueError, *READ_ERRORS)
 #: What of a message is kept as the event's text.
 TEXT = 2_000
+#: Messages are looked at up to here; what is longer is data.
+MESSAGE = 1 << 20
 
 
 @dataclass(slots=True)
 class LogData:
-    """The events of one log file, in file order, and the name of its shape."""
+    """The events of one log file, in order of time, and the name of its shape."""
 
     format: str
     events: list[Event] = field(default_factory=list)
@@ -38,10 +45,38 @@ class LogData:
 
 def sniff(head: bytes) -> tuple[float, Envelope | None]:
     """The envelope that fits these first bytes, and how well (0 … 1)."""
-    text = _decoded(head)
+    choice = pick(head)
+    return choice.fit, choice.envelope
+
+
+def pick(head: bytes, shape: str | None = None) -> Choice:
+    """The envelope that fits these first bytes, how well (0 … 1), and its rivals. `shape` names it instead of a guess.
+
+    Raises `InputError` for a shape that does not exist, or that the bytes do not have.
+    """
+    text = ANSI.sub("", _decoded(head))
+    if shape is not None:
+        return _insisted(named(shape), text)
     if head.startswith(b"\x89PNG") or "\0" in text[:512]:
-        return 0.0, None
-    return best(ANSI.sub("", text))
+        return Choice(0.0, None)
+    choice = choose(text)
+    return Choice(0.0, None) if choice.fit < foreign.SURE and foreign.server(text) else choice
+
+
+def describe(head: bytes) -> str:
+    """A word on a file that is no log of ours: what it is, where that is known."""
+    found = foreign.word(_decoded(head))
+    return found or "no known shape (not a capture, not a Lambda log, not a gRPC trace)"
+
+
+def _insisted(envelope: Envelope, text: str) -> Choice:
+    """The envelope that the user named; a head that does not fit it at all is an error that shows the line."""
+    fit = envelope.score(text)
+    if fit <= 0:
+        number, line = next(((k, s) for k, s in enumerate(text.split("\n"), 1) if s.strip()), (1, ""))
+        shown = line.strip()[:120] + ("…" if len(line.strip()) > 120 else "")
+        raise InputError(f"not of shape {envelope.SHAPE}: expected {envelope.EXPECTS}, but line {number} is: {shown}")
+    return Choice(fit, envelope)
 
 
 def _decoded(data: bytes) -> str:
@@ -52,104 +87,184 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _as_utf8(stream: BinaryIO) -> BinaryIO:
-    """The stream without its byte order mark, recoded where it is UTF-16."""
-    head = stream.read(4)
-    rest = _Chained(head, stream)
-    if not any(head.startswith(mark) for mark, _ in BYTE_ORDER_MARKS):
-        return io.BufferedReader(rest, 1 << 20)
-    return io.BytesIO(_decoded(rest.read()).encode("utf-8", "replace"))
+def read_log(stream: BinaryIO, source: str, choice: Choice | Envelope, options: Options = DEFAULTS) -> LogData:
+    """Read a log to its end; what cannot be read is a `Problem`. Raises `InputError` when nothing can.
 
-
-class _Chained(io.RawIOBase):
-    """A few bytes already read, then the rest of a stream."""
-
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head, self._stream = head, stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        data = self._head or self._stream.read(len(target))
-        used, self._head = data[: len(target)], data[len(target) :]
-        target[: len(used)] = used
-        return len(used)
-
-
-def read_log(stream: BinaryIO, source: str, envelope: Envelope) -> LogData:
-    """Read a log to its end; what cannot be read is a `Problem`. Raises `InputError` when nothing can."""
-    data = LogData(envelope.NAME)
+    `source` is the input's path: where records name no log stream, a path that does (an S3 export's) names theirs.
+    """
+    choice = choice if isinstance(choice, Choice) else Choice(1.0, choice)
+    envelope = choice.envelope
+    if envelope is None:
+        raise InputError("no known shape")
+    data, log = LogData(envelope.NAME), LogStream(stream, source, options)
+    if choice.rivals:
+        rivals = ", ".join(choice.rivals)
+        data.problems.append(Problem("", f"read as {envelope.SHAPE}; {rivals} would fit too (--shape overrides)"))
     try:
-        for record in envelope.read(_as_utf8(stream)):
-            if isinstance(record, Problem):
-                data.problems.append(record)
-                continue
-            data.records += 1
-            data.events.append(to_event(record, source, data.records))
+        with _no_garbage_collection():
+            _read_records(log, envelope, data)
     except UNREADABLE as error:
         if not data.events:
             raise InputError(f"{envelope.NAME}: {error}") from error
         data.problems.append(Problem(data.events[-1].ref, f"reading stopped after this event: {error}"))
-    _say_what_is_lost(data, envelope)
+    data.problems += log.problems
+    wrong = [problem for problem in data.problems if problem.ref]
+    if wrong and not data.events:
+        raise InputError(f"{envelope.NAME}: {wrong[0].ref} {wrong[0].what}")
+    _in_order(data)
+    _say_what_is_lost(data, envelope, log)
     return data
 
 
-def _say_what_is_lost(data: LogData, envelope: Envelope) -> None:
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Events hold no cycles; looking for some after every few hundred costs as much as reading them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
+    stream, seen, again = stream_in(log.path), set[str](), 0
+    for record in envelope.read(log):
+        if isinstance(record, Problem):
+            data.problems.append(record)
+            continue
+        if record.event_id:
+            if record.event_id in seen:
+                again += 1
+                continue
+            seen.add(record.event_id)
+        if record.stream is None:
+            record.stream = stream
+        data.records += 1
+        data.events.append(to_event(record, log.path, data.records, log.options))
+    data.records += log.folded
+    if again:
+        data.problems.append(Problem("", f"{again:,} events delivered more than once (same id) are read once"))
+
+
+def _in_order(data: LogData) -> None:
+    """Events by time: exports that show the newest first are turned round, others sorted stably where they need it."""
+    stamped = [e.event_ns for e in data.events if e.event_ns is not None]
+    falls = sum(1 for a, b in pairwise(stamped) if b < a)
+    if not falls:
+        return
+    rises = sum(1 for a, b in pairwise(stamped) if b > a)
+    if falls > rises:
+        data.events.reverse()
+        data.problems.append(
+            Problem("", "newest first: order restored (lines of one millisecond in the file's reverse order)")
+        )
+    last = 0
+    keys = []
+    for e in data.events:
+        last = e.event_ns if e.event_ns is not None else last
+        keys.append(last)
+    data.events = [data.events[k] for k in sorted(range(len(keys)), key=keys.__getitem__)]
+    for order, e in enumerate(data.events, 1):
+        e.order = order
+
+
+def _say_what_is_lost(data: LogData, envelope: Envelope, log: LogStream) -> None:
     """What the format does not carry, and stamps that cannot be used."""
-    data.problems += [Problem("", lost) for lost in envelope.LOST]
-    if not envelope.LOST and data.events and all(e.environment is None for e in data.events):
-        data.problems.append(Problem("", "no log stream: environments are inferred"))
+    say = data.problems.append
+    for lost in envelope.LOST:
+        say(Problem("", lost))
+    events = data.events
+    if events and "no log stream" not in envelope.LOST and all(e.environment is None for e in events):
+        say(Problem("", "no log stream: environments are inferred"))
+    if events and not envelope.LOST and all(e.event_ns is None for e in events):
+        say(Problem("", "no stamp on platform lines: they stand where their neighbours do"))
+    if log.folded:
+        say(
+            Problem(
+                "",
+                f"{log.folded:,} lines inside invocations without a word that any reader knows were counted, not kept",
+            )
+        )
+    _distrust_whole_seconds(data)
+    _drop_absurd_stamps(data)
+    without = sum(1 for e in events if e.source_ns is None)
+    if without and not envelope.LOST and not all(e.event_ns is None for e in events):
+        say(Problem("", f"{without:,} lines carry no usable time stamp"))
+    data.problems += [Problem("", failure) for failure in discovery.failures]
+
+
+def _distrust_whole_seconds(data: LogData) -> None:
     stamped = [e for e in data.events if e.event_ns is not None]
-    if len(stamped) >= WHOLE_SECONDS_FROM and all((e.event_ns or 0) % SECOND == 0 for e in stamped):
-        data.problems.append(Problem("", "stamps cut to whole seconds: lines take the stamps that the guest printed"))
-        for e in stamped:
-            e.event_ns = None
-            e.source_ns = e.inner_ns
+    if len(stamped) < WHOLE_SECONDS_FROM or any((e.event_ns or 0) % SECOND for e in stamped):
+        return
+    data.problems.append(Problem("", "stamps cut to whole seconds: lines take the stamps that the guest printed"))
+    for e in stamped:
+        e.event_ns = None
+        e.source_ns = e.inner_ns
+
+
+def _drop_absurd_stamps(data: LogData) -> None:
     absurd = [e for e in data.events if any(t is not None and sane(t) is None for t in (e.event_ns, e.inner_ns))]
     for e in absurd:
         e.event_ns, e.inner_ns = sane(e.event_ns), sane(e.inner_ns)
-        e.clock = "inner" if e.inner_ns is not None else "event"
-        e.source_ns = e.inner_ns if e.inner_ns is not None else e.event_ns
+        _choose_clock(e)
     if absurd:
-        data.problems.append(
-            Problem(absurd[0].ref, f"{len(absurd):,} time stamps outside 1970 to 2200 are ignored, here the first")
-        )
-    without = sum(1 for e in data.events if e.source_ns is None)
-    if without and not envelope.LOST:
-        data.problems.append(Problem("", f"{without:,} lines carry no usable time stamp"))
+        what = f"{len(absurd):,} time stamps outside 1970 to 2200 are ignored, here the first"
+        data.problems.append(Problem(absurd[0].ref, what))
 
 
-def to_event(record: LogRecord, source: str, order: int) -> Event:
+def to_event(record: LogRecord, source: str, order: int, options: Options = DEFAULTS) -> Event:
     """One record through runtime and recognisers."""
-    line = runtimes.parse(record.message)
+    line = runtimes.parse(_normal(record.message))
+    app = line.kind == "app"
     event = Event(
-        source=source,
-        ref=record.ref,
-        layer="app" if line.kind == "app" else "lambda",
-        kind="line" if line.kind == "app" else line.kind,
-        text=line.body.strip()[:TEXT],
-        event_ns=record.event_ns,
-        inner_ns=completed(line.inner_ns, line.lacks, record.event_ns),
+        source,
+        record.ref,
+        "app" if app else "lambda",
+        "line" if app else line.kind,
+        line.body[:TEXT].strip(),
+        event_ns=record.event_ns if record.event_ns is not None else line.service_ns,
         environment=record.stream,
-        request_id=line.request_id,
+        request_id=line.request_id or record.request_id,
         level=line.level,
         attrs=line.attrs,
         order=order,
     )
-    if line.kind == "app":
-        _recognise(event, line)
-    event.clock = "inner" if event.inner_ns is not None else "event"
-    event.source_ns = event.inner_ns if event.inner_ns is not None else event.event_ns
+    if line.inner_ns is not None:
+        event.inner_ns = completed(line.inner_ns, line.lacks, record.event_ns, options.year, options.zone_ns)
+    if app:
+        _recognise(event, line, options)
+    _choose_clock(event)
     return event
 
 
-def _recognise(event: Event, line: RuntimeLine) -> None:
+def _normal(message: str) -> str:
+    """A message with line ends as such: a runtime without a telemetry channel joins its lines by carriage returns."""
+    if len(message) > MESSAGE:
+        message = message[:MESSAGE]
+    if "\r" in message:
+        message = message.replace("\r\n", "\n").replace("\r", "\n")
+    if "\x1b" in message:
+        message = ANSI.sub("", message)
+    if not message.isascii():  # half of a surrogate pair is text to JSON, and to nobody else
+        message = message.encode("utf-8", "replace").decode().replace("\xa0", " ")
+    return message
+
+
+def _choose_clock(event: Event) -> None:
+    event.clock = "inner" if event.inner_ns is not None else "event"
+    event.source_ns = event.inner_ns if event.inner_ns is not None else event.event_ns
+
+
+def _recognise(event: Event, line: RuntimeLine, options: Options) -> None:
     found = recognise(line.body)
     if found is None:
         return
-    event.layer, event.kind, event.attrs, event.dialect = found.layer, found.kind, found.attrs, found.dialect
+    event.layer, event.kind, event.dialect = found.layer, found.kind, found.dialect
+    event.attrs = {**found.attrs, **line.attrs} if line.attrs else found.attrs
     event.pid, event.version, event.tracer, event.number = found.pid, found.version, found.tracer, found.number
     event.remote = found.remote
     if found.inner_ns is not None:
-        event.inner_ns = completed(found.inner_ns, found.lacks, event.event_ns)
+        event.inner_ns = completed(found.inner_ns, found.lacks, event.event_ns, options.year, options.zone_ns)

@@ -27,6 +27,9 @@ class LogRecord:
     event_ns: int | None = None
     stream: str | None = None
     event_id: str | None = None
+    ingestion_ns: int | None = None
+    request_id: str | None = None
+    group: str | None = None
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class RuntimeLine:
     level: str | None = None
     lacks: str = LACKS_NOTHING
     attrs: dict[str, Any] = field(default_factory=dict)
+    #: The service's stamp, where the platform prints it into the line (JSON log format).
+    service_ns: int | None = None
 
 
 @dataclass(slots=True)

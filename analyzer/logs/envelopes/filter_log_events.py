@@ -1,61 +1,76 @@
-"""`aws logs filter-log-events` and `get-log-events`, JSON output: `{"events": [{"timestamp", "message", …}]}`."""
+"""Log events as JSON objects: `filter-log-events` and `get-log-events`, `sam logs --output json`, `--query 'events[]'`.
+
+`{"events": [{"timestamp", "message", …}]}`, a bare list of such objects, or one a line.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-import orjson
-
+from analyzer.logs.envelopes._json import Elements
 from analyzer.logs.records import LogRecord
+from analyzer.logs.stream import LogStream
 from analyzer.model.problems import Problem
 from analyzer.model.times import MS
 
 NAME = "aws logs filter-log-events (JSON)"
+SHAPE = "filter-log-events"
+EXPECTS = '`{"events": [{"timestamp": …, "message": …}]}`, or such events as a list or one a line'
 LOST: tuple[str, ...] = ()
 
-_HEAD = re.compile(r'\s*\{\s*"(?:events|searchedLogStreams|nextToken|nextForwardToken)"\s*:')
+_HEAD = re.compile(r'\s*\{\s*"(?:events|searchedLogStreams|nextToken|nextForwardToken|nextBackwardToken)"\s*:')
+_EVENT = re.compile(r'\s*\[?\s*\{\s*"(?:logStreamName|timestamp|message|ingestionTime|eventId)"\s*:')
 _EMPTY = re.compile(r'"events"\s*:\s*\[\s*\]')
+_OPENING = re.compile(rb'\s*(?:\{.{0,60000}?"events"\s*:\s*\[|\[|(?=\{))', re.DOTALL)
+#: get-log-events pages at 1 MB or so many events.
+PAGE = 10_000
 
 
 def score(head: str) -> float:
-    """Sure of `{"events": …`; unsure of any other object (truth files and the like are not ours)."""
-    if not _HEAD.match(head):
-        return 0.0
-    return (
-        1.0 if '"message"' in head or _EMPTY.search(head) or head.lstrip().startswith('{"searchedLogStreams"') else 0.0
-    )
+    """Sure of `{"events": …`; of bare events where a number of milliseconds stands beside a message."""
+    if _HEAD.match(head):
+        return (
+            1.0
+            if '"message"' in head or _EMPTY.search(head) or head.lstrip().startswith('{"searchedLogStreams"')
+            else 0.0
+        )
+    if (
+        _EVENT.match(head)
+        and re.search(r'"timestamp"\s*:\s*\d{12,14}\b', head)
+        and re.search(r'"message"\s*:\s*"', head)
+    ):
+        return 0.95
+    return 0.0
 
 
-def read(stream: BinaryIO) -> Iterator[LogRecord | Problem]:
+def read(stream: LogStream) -> Iterator[LogRecord | Problem]:
     """The events in document order; an entry that is no log event is a `Problem` with its place."""
-    document = _parse(stream.read())
-    events = document.get("events") if isinstance(document, dict) else None
-    if not isinstance(events, list):
-        raise ValueError('no list "events" in the document')
-    for number, event in enumerate(events, 1):
+    elements = Elements(stream, _OPENING)
+    number = 0
+    for number, event in elements:
         if not isinstance(event, dict) or not isinstance(event.get("message"), str):
             yield Problem(f"[{number}]", "not a log event (no message)")
-            continue
-        stamp, stream_name, event_id = event.get("timestamp"), event.get("logStreamName"), event.get("eventId")
-        yield LogRecord(
-            ref=f"[{number}]",
-            message=event["message"],
-            event_ns=int(stamp) * MS if isinstance(stamp, int | float) and abs(stamp) < 1e15 else None,
-            stream=stream_name if isinstance(stream_name, str) else None,
-            event_id=event_id if isinstance(event_id, str) else None,
-        )
+        elif "events" in event:
+            raise ValueError('no list "events" in the document')
+        else:
+            yield record_of(event, f"[{number}]")
+    if elements.rest.get("nextToken"):
+        yield Problem(f"[{number}]", "more pages exist (nextToken): this is a part of the log")
+    elif number == PAGE and "nextForwardToken" in elements.rest:
+        yield Problem(f"[{number}]", f"exactly {PAGE:,} events: a page's limit has probably cut the rest")
 
 
-def _parse(data: bytes) -> Any:
-    """The document; orjson is strict about lone surrogates, which real messages cut in half do contain."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        import json
+def record_of(event: dict[str, Any], ref: str) -> LogRecord:
+    """A record of one event object."""
+    stream, event_id = event.get("logStreamName"), event.get("eventId")
+    return LogRecord(
+        ref, event["message"], stamp_ns(event.get("timestamp")), stream if isinstance(stream, str) else None,
+        event_id if isinstance(event_id, str) else None, stamp_ns(event.get("ingestionTime")),
+    )  # fmt: skip
 
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(str(error)) from error
+
+def stamp_ns(value: Any) -> int | None:
+    """Milliseconds since the epoch as nanoseconds."""
+    return int(value) * MS if isinstance(value, int | float) and abs(value) < 1e15 else None

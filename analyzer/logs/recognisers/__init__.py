@@ -1,16 +1,19 @@
-"""Recognisers: one module each, found by being here. A module has
+"""Recognisers: one module each, found by being here (or by an entry point). A module has
 
-* `NEEDLES`: strings of which a body must contain one before it is looked at at all; * `recognise(body) -> Recognised | None`.
+* `RANK`: asked in this order; * `NEEDLES`: strings of which a body must contain one before it is looked at at all, without
+quotes and control characters, since whole files are searched for them before any unescaping; * `recognise(body)`.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from analyzer.discovery import modules
 from analyzer.logs.records import INSPECT, Recognised
+
+if TYPE_CHECKING:
+    from ahocorasick_rs import AhoCorasick
 
 
 class Recogniser(Protocol):
@@ -24,17 +27,36 @@ class Recogniser(Protocol):
 
 
 @cache
-def _ranked() -> tuple[tuple[re.Pattern[str], Recogniser], ...]:
-    found: list[Recogniser] = modules(__name__, __path__)  # type: ignore[assignment]
-    found = sorted(found, key=lambda recogniser: recogniser.RANK)
-    return tuple((re.compile("|".join(map(re.escape, r.NEEDLES))), r) for r in found)
+def _ranked() -> tuple[Recogniser, ...]:
+    found: list[Recogniser] = modules(__name__, __path__, "recognisers")
+    return tuple(sorted(found, key=lambda recogniser: recogniser.RANK))
+
+
+@cache
+def needles() -> tuple[str, ...]:
+    """Every recogniser's needles, in the order of their ranks."""
+    return tuple(needle for recogniser in _ranked() for needle in recogniser.NEEDLES)
+
+
+@cache
+def _search() -> tuple[AhoCorasick, tuple[int, ...]]:
+    """One search for all needles, and whose each is."""
+    from ahocorasick_rs import AhoCorasick
+
+    owners = tuple(k for k, recogniser in enumerate(_ranked()) for _ in recogniser.NEEDLES)
+    return AhoCorasick(needles()), owners
 
 
 def recognise(body: str) -> Recognised | None:
     """What the first recogniser that knows this body reads out of it."""
     inspected = body[:INSPECT]
-    for needles, recogniser in _ranked():
-        if needles.search(inspected) and (found := recogniser.recognise(inspected)) is not None:
+    search, owners = _search()
+    matches = search.find_matches_as_indexes(inspected, overlapping=True)
+    if not matches:
+        return None
+    ranked = _ranked()
+    for k in sorted({owners[which] for which, _, _ in matches}):
+        if (found := ranked[k].recognise(inspected)) is not None:
             return found
     return None
 
@@ -47,4 +69,4 @@ def recognises(line: str) -> bool:
 
 def continues(first: str, line: str) -> bool:
     """Whether a line belongs to the record that `first` began, as the recogniser that knows `first` says."""
-    return any(r.continues(first, line) for _, r in _ranked() if hasattr(r, "continues"))
+    return any(r.continues(first, line) for r in _ranked() if hasattr(r, "continues"))

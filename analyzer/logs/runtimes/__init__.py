@@ -1,6 +1,8 @@
-"""Runtimes: one module each, found by being here. A module has `parse(message) -> RuntimeLine | None`.
+"""Runtimes: one module each, found by being here (or by an entry point). A module has
 
-They are asked in the order of their `RANK`; the platform's own lines come first, since user text may not look like one.
+* `RANK`: asked in this order, the platform's own lines first, since user text may not look like one;
+* `FIRST`: the characters with which its lines can begin, None for any; * `parse(message) -> RuntimeLine | None`;
+* where its lines are the platform's: `NEEDLES`, `BEGINS`, `ENDS`, the words by which whole files are searched for them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ class Runtime(Protocol):
     """The interface of a runtime module."""
 
     RANK: int
+    FIRST: frozenset[str] | None
 
     def parse(self, message: str) -> RuntimeLine | None:
         """The message without its prefix, None where the prefix is not this runtime's."""
@@ -23,18 +26,48 @@ class Runtime(Protocol):
 
 @cache
 def _ranked() -> tuple[Runtime, ...]:
-    found: list[Runtime] = modules(__name__, __path__)  # type: ignore[assignment]
+    found: list[Runtime] = modules(__name__, __path__, "runtimes")
     return tuple(sorted(found, key=lambda runtime: runtime.RANK))
+
+
+@cache
+def _beginning(character: str) -> tuple[Runtime, ...]:
+    """The runtimes whose lines can begin so."""
+    return tuple(runtime for runtime in _ranked() if runtime.FIRST is None or character in runtime.FIRST)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word for runtime in _ranked() for word in getattr(runtime, name, ()))
+
+
+def needles() -> tuple[str, ...]:
+    """Words that mark a platform line."""
+    return _words("NEEDLES")
+
+
+def begins() -> tuple[str, ...]:
+    """Words after which an environment runs."""
+    return _words("BEGINS")
+
+
+def ends() -> tuple[str, ...]:
+    """Words after which an environment may be frozen."""
+    return _words("ENDS")
+
+
+def _parsed(message: str) -> RuntimeLine | None:
+    first = message[:1]
+    for runtime in _beginning(first if first.isascii() else "~"):
+        if (line := runtime.parse(message)) is not None:
+            return line
+    return None
 
 
 def parse(message: str) -> RuntimeLine:
     """The message through the first runtime that knows its prefix; bare application text otherwise."""
-    for runtime in _ranked():
-        if (line := runtime.parse(message)) is not None:
-            return line
-    return RuntimeLine("app", message)
+    return _parsed(message) or RuntimeLine("app", message)
 
 
 def prefixed(message: str) -> bool:
     """Whether any runtime knows the prefix of this line."""
-    return any(runtime.parse(message) is not None for runtime in _ranked())
+    return _parsed(message) is not None

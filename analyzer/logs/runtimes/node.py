@@ -1,21 +1,26 @@
-"""The Node.js runtime's prefix: `ISO⇥request id⇥LEVEL⇥message` (aws-lambda-nodejs-runtime-interface-client, LogPatch)."""
+"""The Node.js and .NET runtimes' prefix: `ISO⇥request id⇥LEVEL⇥message`.
+
+aws-lambda-nodejs-runtime-interface-client (LogPatch) and aws-lambda-dotnet (DefaultLogMessageFormatter).
+"""
 
 from __future__ import annotations
 
 import re
 
 from analyzer.logs.records import RuntimeLine
-from analyzer.model.times import parse_iso
+from analyzer.logs.stamps import quick_iso
 
 RANK = 10
+FIRST: frozenset[str] | None = frozenset("0123456789")
 
 #: The id is `undefined` (runtime client 3) or `-` (4) before the first invocation; Node 8 had no LEVEL column.
 _LINE = re.compile(
-    r"(?P<ts>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\t(?P<id>[^\t\n]{0,64})\t"
-    r"(?:(?P<level>TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\t)?(?P<body>.*)",
-    re.DOTALL,
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\t([^\t\n]{0,64})\t"
+    r"(?:(TRACE|DEBUG|INFO|WARN|ERROR|FATAL|trce|dbug|info|warn|fail|crit)(?:\t|$))?",
+    re.ASCII,
 )
 NO_ID = frozenset(("undefined", "-", ""))
+DOTNET = {"trce": "TRACE", "dbug": "DEBUG", "info": "INFO", "warn": "WARN", "fail": "ERROR", "crit": "FATAL"}
 
 
 def parse(message: str) -> RuntimeLine | None:
@@ -23,5 +28,11 @@ def parse(message: str) -> RuntimeLine | None:
     m = _LINE.match(message)
     if m is None:
         return None
-    request_id = None if m["id"] in NO_ID else m["id"]
-    return RuntimeLine("app", m["body"].rstrip("\n"), parse_iso(m["ts"]), request_id, m["level"])
+    stamp, name, level = m.groups()
+    body = message[m.end() :].rstrip("\n")
+    line = RuntimeLine(
+        "app", body, quick_iso(stamp)[0], None if name in NO_ID else name, DOTNET.get(level, level) if level else None
+    )
+    if body.startswith(("Invoke Error", "Uncaught Exception", "Unhandled Promise Rejection")):
+        line.attrs["invoke_error"] = True
+    return line

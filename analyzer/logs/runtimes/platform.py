@@ -1,78 +1,137 @@
-"""The platform's own lines in text form: INIT_START, START, END, REPORT, time-outs and crashes of AWS Lambda."""
+"""The platform's own lines in text form: INIT_START, START, END, REPORT, time-outs, crashes, extensions of AWS Lambda.
+
+REPORT is a bag of `Key: value` pairs: what it holds has grown over the years (Init Duration, Restore Duration, Status,
+Error Type), X-Ray adds a second line to it, and copy and paste turns its tabs into spaces.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 from analyzer.logs.records import RuntimeLine
 from analyzer.model.times import MS, parse_iso
 
 RANK = 0
+#: First letters of every form: most lines are refused by one look.
+FIRST = frozenset("SERITLUX0123456789")
+BEGINS = ("START RequestId: ", "INIT_START Runtime", "RESTORE_START Runtime")
+ENDS = ("REPORT RequestId: ",)
+NEEDLES = (
+    "END RequestId: ", "Task timed out after ", " Error: Runtime exited", " Error: fork/exec", "Process exited before",
+    "INIT_REPORT Init", "RESTORE_REPORT Restore", "Unknown application error",
+)  # fmt: skip
 
 _ID = r"(?P<id>[0-9a-fA-FxX]{8}-[0-9a-fA-FxX-]{4,40})"
 _START = re.compile(rf"START RequestId: {_ID}(?:\s+Version: (?P<version>\S+))?\s*$")
 _END = re.compile(rf"END RequestId: {_ID}\s*$")
-_REPORT = re.compile(rf"REPORT RequestId: {_ID}\s+(?P<bag>Duration: [^\n]*)")
+_REPORT = re.compile(
+    rf"REPORT RequestId: {_ID}\s+(?P<bag>(?:Init )?Duration: [^\n]*)(?:\n(?P<xray>XRAY TraceId: [^\n]*))?"
+)
 _TIMEOUT = re.compile(
     rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) seconds"
 )
 _DIED = re.compile(
     rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)"
+    r"(?:\n(?P<error_type>Runtime\.\w{1,40}))?"
 )
-_INIT = re.compile(r"INIT_START Runtime Version: (?P<version>\S+)")
-_INIT_REPORT = re.compile(r"INIT_REPORT (?P<bag>Init Duration: [^\n]*)")
-_RESTORE = re.compile(r"RESTORE_START Runtime Version: (?P<version>\S+)")
-_RESTORE_REPORT = re.compile(r"RESTORE_REPORT (?P<bag>Restore Duration: [^\n]*)")
+_INIT = re.compile(r"(?P<what>INIT|RESTORE)_START Runtime Version: (?P<runtime>\S+)")
+_INIT_REPORT = re.compile(r"(?P<what>INIT|RESTORE)_REPORT (?P<bag>(?:Init|Restore) Duration: [^\n]*)")
 _EXTENSION = re.compile(r"(?:EXTENSION|TELEMETRY|LOGS)\s+Name: (?P<name>\S+)\s+State: (?P<state>\w+)")
+_UNKNOWN = re.compile(r"Unknown application error occurred(?:\n(?P<error_type>Runtime\.\w{1,40}))?")
 
-#: First letters of every form: most lines are refused by one look.
-_FIRST = frozenset("SERITL0123456789")
+#: A value in milliseconds → nanoseconds. Keys of REPORT and of INIT_REPORT.
+DURATIONS = {
+    "Duration": "duration_ns", "Billed Duration": "billed_ns", "Init Duration": "init_ns",
+    "Restore Duration": "restore_ns", "Billed Restore Duration": "billed_restore_ns",
+}  # fmt: skip
+TEXTS = {"Memory Size": "memory", "Max Memory Used": "max_memory", "Error Type": "error_type", "Phase": "phase"}
+#: Keys follow each other without a tab in some lines (`Restore Duration: 1 ms Status: error Error Type: X`).
+_PAIR = re.compile(rf"({'|'.join(sorted([*DURATIONS, *TEXTS, 'Status'], key=len, reverse=True))}): ?")
 
 
-def bag(text: str) -> dict[str, str]:
-    """`Key: value` pairs, separated by tabs or by runs of spaces (copy and paste turns tabs into spaces)."""
-    pairs = re.split(r"\t+| {2,}", text.strip())
-    return {key.strip(): value.strip() for key, colon, value in (pair.partition(":") for pair in pairs) if colon}
+def bag(text: str) -> dict[str, Any]:
+    """`Key: value` pairs, separated by tabs or spaces, as attributes."""
+    parts = _PAIR.split(text)
+    found: dict[str, Any] = {}
+    for key, raw in zip(parts[1::2], parts[2::2], strict=False):
+        value = raw.strip()
+        if key in DURATIONS:
+            found[DURATIONS[key]] = _ms(value)
+        elif key == "Status":
+            found["status"] = value.lower()
+        else:
+            found[TEXTS[key]] = value
+    return {key: value for key, value in found.items() if value not in (None, "")}
 
 
-def _ms(value: str | None) -> int | None:
+def _ms(value: str) -> int | None:
     try:
-        return round(float(value.split()[0]) * MS) if value else None
+        return round(float(value.split(maxsplit=1)[0]) * MS) if value else None
     except (ValueError, OverflowError):
         return None
 
 
-def parse(message: str) -> RuntimeLine | None:
-    """A platform line, its numbers in `attrs` (`duration_ns`, `init_ns`, `status`, `memory`), None for anything else."""
-    if not message or message[0] not in _FIRST:
-        return None
-    text = message.rstrip()
-    if m := _START.match(text):
-        return RuntimeLine("start", text, request_id=m["id"], attrs={"version": m["version"]})
+def _start(text: str) -> RuntimeLine | None:
+    m = _START.match(text)
+    return RuntimeLine("start", text, request_id=m["id"], attrs={"version": m["version"]}) if m else None
+
+
+def _end(text: str) -> RuntimeLine | None:
     if m := _END.match(text):
         return RuntimeLine("end", text, request_id=m["id"])
+    m = _EXTENSION.match(text)
+    return RuntimeLine("extension", text, attrs={"name": m["name"], "state": m["state"]}) if m else None
+
+
+def _r(text: str) -> RuntimeLine | None:
     if m := _REPORT.match(text):
-        values = bag(m["bag"])
-        attrs = {
-            "duration_ns": _ms(values.get("Duration")),
-            "init_ns": _ms(values.get("Init Duration")),
-            "restore_ns": _ms(values.get("Restore Duration")),
-            "memory": values.get("Memory Size"),
-            "status": values.get("Status", "").lower() or None,
-            "error_type": values.get("Error Type"),
-        }
-        return RuntimeLine("report", text, request_id=m["id"], attrs={k: v for k, v in attrs.items() if v is not None})
-    if m := _TIMEOUT.match(text):
-        limit = float(m["s"])
-        return RuntimeLine("timeout", text, parse_iso(m["ts"]), m["id"], attrs={"timeout_s": limit})
+        attrs = bag(m["bag"])
+        if m["xray"]:
+            attrs["trace_id"] = m["xray"][len("XRAY TraceId: ") :].split("\t")[0][:80]
+        return RuntimeLine("report", text, request_id=m["id"], attrs=attrs)
     if m := _DIED.match(text):
-        return RuntimeLine("crash", text, request_id=m["id"])
-    for kind, form in (("init-start", _INIT), ("restore-start", _RESTORE)):
-        if m := form.match(text):
-            return RuntimeLine(kind, text, attrs={"runtime": m["version"]})
-    for kind, form in (("init-report", _INIT_REPORT), ("restore-report", _RESTORE_REPORT)):
-        if m := form.match(text):
-            return RuntimeLine(kind, text, attrs={"status": bag(m["bag"]).get("Status")})
-    if m := _EXTENSION.match(text):
-        return RuntimeLine("extension", text, attrs={"name": m["name"]})
-    return None
+        attrs = {k: v for k, v in (("why", m["why"]), ("error_type", m["error_type"])) if v}
+        return RuntimeLine("crash", text, request_id=m["id"], attrs=attrs)
+    return _init(text)
+
+
+def _init(text: str) -> RuntimeLine | None:
+    if m := _INIT.match(text):
+        return RuntimeLine(f"{m['what'].lower()}-start", text, attrs={"runtime": m["runtime"]})
+    m = _INIT_REPORT.match(text)
+    return RuntimeLine(f"{m['what'].lower()}-report", text, attrs=bag(m["bag"])) if m else None
+
+
+def _unknown(text: str) -> RuntimeLine | None:
+    m = _UNKNOWN.match(text)
+    return RuntimeLine("crash", text, attrs={"why": "unknown", "error_type": m["error_type"]}) if m else None
+
+
+def _timeout(text: str) -> RuntimeLine | None:
+    m = _TIMEOUT.match(text) if "Task timed out" in text[:128] else None
+    return RuntimeLine("timeout", text, parse_iso(m["ts"]), m["id"], attrs={"timeout_s": float(m["s"])}) if m else None
+
+
+def _xray(text: str) -> RuntimeLine | None:
+    return RuntimeLine("xray", text) if text.startswith("XRAY TraceId: ") else None
+
+
+_FORMS: dict[str, Callable[[str], RuntimeLine | None]] = {
+    "S": _start, "E": _end, "T": _end, "L": _end, "R": _r, "I": _init, "U": _unknown, "X": _xray,
+    **dict.fromkeys("0123456789", _timeout),
+}  # fmt: skip
+
+
+def parse(message: str) -> RuntimeLine | None:
+    """A platform line, its numbers in `attrs` (`duration_ns`, `init_ns`, `status`, `memory`), None for anything else."""
+    form = _FORMS.get(message[:1])
+    return form(message.rstrip()) if form is not None else None
+
+
+@lru_cache(maxsize=256)
+def kebab(name: str) -> str:
+    """`initRuntimeDone` as `init-runtime-done`."""
+    return re.sub(r"(?<!^)([A-Z])", r"-\1", name).lower()

@@ -1,0 +1,208 @@
+"""Elements of JSON documents of any size, a few megabytes at a time: a list inside an object, a bare list, documents in a row.
+
+Between two elements stands `}`, perhaps a comma, and `{ "KEY":` with the first key of the first element. Inside a JSON string
+no quotation mark stands without a backslash before it, so this is never found inside a message. What lies between two such
+borders is one element or several (where one begins with another key), and always whole ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from analyzer.logs.sieve import KEY, Sieve, stream_keys
+from analyzer.logs.stream import BLOCK, READ_WHOLE, LogStream
+from analyzer.model.problems import Problem
+
+#: An element that fills so much is none of a log.
+LONGEST = 1 << 28
+_FIRST = re.compile(rb'\s*((?:\[\s*)?\{\s*"(?:[^"\\]|\\.){1,64}"\s*:)')
+_NAMED = re.compile(rb'"logStreamName"\s*:\s*"([^"\\]*)"')
+
+
+@dataclass(slots=True)
+class Elements:
+    """The elements of a document, as `(number from 1, element)`; afterwards `rest` holds the document's other keys."""
+
+    stream: LogStream
+    #: Matches from the document's start up to where its first element begins; empty for documents in a row.
+    opening: re.Pattern[bytes]
+    rest: dict[str, Any] = field(default_factory=dict)
+    _number: int = 0
+    _sieve: Sieve = field(default_factory=Sieve)
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        head = self.stream.read(BLOCK)
+        opened = self.opening.match(head)
+        if opened is None:
+            raise ValueError("the document does not begin as expected")
+        first = _FIRST.match(head, opened.end())
+        if first is None:
+            yield from self._last(head[: opened.end()], head[opened.end() :] + self.stream.read())
+            return
+        token = re.sub(rb"(?:\\[ \t\r\n])+", rb"\\s*", re.escape(first[1]))
+        border = re.compile(rb"[}\]]\s*(?:,\s*)?(?=" + token + b")")
+        buffer, done, before = head[opened.end() :], 0, head[: opened.end()]
+        while True:
+            more = self.stream.read(BLOCK)
+            if not more:
+                break
+            end = _last_border(border, buffer)
+            if end is None:
+                if len(buffer) > LONGEST:
+                    raise ValueError(f"[{self._number + 1}] an element longer than {LONGEST >> 20} MB")
+                buffer += more
+                continue
+            yield from self._elements(buffer[:end], border, done >= READ_WHOLE)
+            done += end
+            buffer = buffer[end:] + more
+        end = _last_border(border, buffer)
+        if end is not None:
+            yield from self._elements(buffer[:end], border, done >= READ_WHOLE)
+            buffer = buffer[end:]
+        yield from self._last(before, buffer)
+
+    def _last(self, before: bytes, rest: bytes) -> Iterator[tuple[int, Any]]:
+        """The last elements with the end of the document."""
+        whole = (before or b"[") + rest + (b"" if before.strip() else b"]")
+        try:
+            document = parse(whole)
+        except ValueError as error:
+            yield from self._salvaged(rest, error)
+            return
+        if isinstance(document, dict):
+            lists = [key for key, value in document.items() if isinstance(value, list) and key in LISTS]
+            self.rest = {key: value for key, value in document.items() if key not in lists}
+            document = document[lists[0]] if lists else []
+        for element in document:
+            self._number += 1
+            yield self._number, element
+
+    def _salvaged(self, rest: bytes, error: ValueError) -> Iterator[tuple[int, Any]]:
+        """The elements before the damage."""
+        text, at = rest.decode("utf-8", "replace"), 0
+        while (at := _skip(text, at)) < len(text) and text[at] in "{[":
+            try:
+                element, at = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError):
+                break
+            self._number += 1
+            yield self._number, element
+        if not self._number:
+            raise error
+        self.stream.problems.append(
+            Problem(f"[{self._number}]", f"the document ends or breaks after this element: {error}")
+        )
+
+    def _elements(self, piece: bytes, border: re.Pattern[bytes], sieved: bool) -> Iterator[tuple[int, Any]]:
+        """Whole elements; `piece` may end with a comma."""
+        if sieved and (kept := self._kept(piece, border)) is not None:
+            numbers, pieces = kept
+            for number, element in zip(numbers, _parsed(b",".join(pieces), border), strict=False):
+                yield number, element
+            return
+        try:
+            elements = _parsed(piece, border)
+        except ValueError as error:
+            self.stream.problems.append(
+                Problem(f"[{self._number + 1}]", f"some elements from here on are no JSON: {error}")
+            )
+            elements = []
+        for element in elements:
+            self._number += 1
+            yield self._number, element
+
+    def _kept(self, piece: bytes, border: re.Pattern[bytes]) -> tuple[list[int], list[bytes]] | None:
+        """Numbers and bytes of the elements that say anything; None where elements are not alike enough to tell apart."""
+        separator = border.search(piece)
+        if separator is None:
+            return None
+        token = piece[separator.start() : separator.end() + 24]
+        from ahocorasick_rs import BytesAhoCorasick
+
+        places = [start for _, start, _ in BytesAhoCorasick([token]).find_matches_as_indexes(piece)]
+        cut = separator.end() - separator.start()
+        starts = np.array([0, *(place + cut for place in places)], np.int64)
+        ends = np.append(starts[1:] - cut + 1, len(piece))
+        keys = _keys(piece, starts, ends)
+        if keys is None:
+            return None
+        kept = self._sieve.records(piece, starts, np.arange(1, len(starts) + 1), keys)[1:]
+        base, self._number = self._number, self._number + len(starts)
+        self.stream.folded += int(len(kept) - np.count_nonzero(kept))
+        rows = np.flatnonzero(kept)
+        pieces = [
+            piece[s:e].rstrip(b", \r\n\t") for s, e in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True)
+        ]
+        return (rows + base + 1).tolist(), pieces
+
+
+#: Names of the list that holds the elements.
+LISTS = frozenset(("events", "results", "logEvents", "Records", "records"))
+
+
+def _keys(piece: bytes, starts: Any, ends: Any) -> Any:
+    """Each element's stream, by its place from the element's start or from its end; None where it has no fixed place."""
+    first = _NAMED.search(piece, int(starts[0]), int(ends[0]))
+    if first is None:
+        return None if b'"logStreamName"' in piece[:65536] else np.zeros(len(starts), np.uint64)
+    if first.end(1) - first.start(1) < KEY:
+        return None
+    data = np.frombuffer(piece + bytes(64), np.uint8)
+    for edge, offset in ((starts, first.end(1) - int(starts[0])), (ends, first.end(1) - int(ends[0]))):
+        places = edge + offset
+        quotes = data[np.clip(places, 0, len(piece))] == ord('"')
+        lead = data[np.clip(places - (first.end(1) - first.start(1)) - 1, 0, len(piece))] == ord('"')
+        if bool((quotes & lead).all()):
+            return stream_keys(data, places, len(piece))
+    return None
+
+
+def _last_border(border: re.Pattern[bytes], buffer: bytes) -> int | None:
+    """The end of the last border in the buffer."""
+    window = 1 << 16
+    while True:
+        last = None
+        for last in border.finditer(buffer, max(0, len(buffer) - window)):  # noqa: B007 - the last one is wanted
+            pass
+        if last is not None:
+            return last.end()
+        if window >= len(buffer):
+            return None
+        window *= 4
+
+
+def _parsed(piece: bytes, border: re.Pattern[bytes]) -> list[Any]:
+    """Elements as a list: separated by commas, by nothing or by line ends; a comma behind the last is cut."""
+    body = piece.rstrip(b", \r\n\t")
+    try:
+        return orjson.loads(b"[" + body + b"]")  # type: ignore[no-any-return]
+    except orjson.JSONDecodeError:
+        separated = border.sub(lambda m: m[0][:1] + b",", body)
+        return parse(b"[" + separated + b"]")  # type: ignore[no-any-return]
+
+
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def parse(data: bytes) -> Any:
+    """A document; orjson is strict about lone surrogates and control characters, which real messages cut in half contain."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(data.decode("utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n,":
+        at += 1
+    return at

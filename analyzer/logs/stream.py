@@ -1,0 +1,146 @@
+"""A log file as its envelope reads it: bytes or numbered lines, recoded to UTF-8, with a place for what goes wrong.
+
+Big inputs are mostly lines that say nothing about connections. Past the first `READ_WHOLE` bytes lines go through a sieve
+(`logs.sieve`): whole blocks are searched for the words that any reader knows, and only records that hold one, or that stand
+outside an invocation, become text at all.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from analyzer.logs.records import ANSI
+from analyzer.logs.sieve import Layout, Sieve
+from analyzer.model.problems import Problem
+
+BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+#: Read at a time. A line longer than this is cut to it: no runtime prints one (CloudWatch's limit for an event is 1 MB).
+BLOCK = 1 << 22
+#: So much of a file is read line by line, whatever the lines say; small cases keep their every line.
+READ_WHOLE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user says about logs whose format does not: year, zone (local time less UTC), and the envelope's name."""
+
+    year: int | None = None
+    zone_ns: int = 0
+    shape: str | None = None
+
+
+DEFAULTS = Options()
+
+
+@dataclass(slots=True)
+class LogStream:
+    """What an envelope reads from. `path` is the input's (an S3 export's names its log stream)."""
+
+    raw: BinaryIO
+    path: str = ""
+    options: Options = DEFAULTS
+    problems: list[Problem] = field(default_factory=list)
+    #: Records that were counted, not kept: no known word, inside an invocation.
+    folded: int = 0
+    _started: bool = False
+    _head: bytes = b""
+    _decode: codecs.IncrementalDecoder | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes (all of them without a size), UTF-8 without a byte order mark; fewer than asked only at the end."""
+        if not self._started:
+            self._start()
+        if size < 0:
+            return self._recoded(self._take(self.raw.read()), final=True)
+        data = b""
+        while len(data) < size:
+            piece = self._take(self.raw.read(size - len(data) - len(self._head)))
+            data += self._recoded(piece, final=not piece)
+            if not piece:
+                break
+        return data
+
+    def _start(self) -> None:
+        self._started = True
+        self._head = self.raw.read(3)
+        for mark, encoding in BYTE_ORDER_MARKS:
+            if self._head.startswith(mark):
+                self._head = self._head[len(mark) :]
+                if encoding != "utf-8":
+                    self._decode = codecs.getincrementaldecoder(encoding)("replace")
+
+    def _take(self, data: bytes) -> bytes:
+        head, self._head = self._head, b""
+        return head + data
+
+    def _recoded(self, data: bytes, final: bool) -> bytes:
+        return data if self._decode is None else self._decode.decode(data, final).encode("utf-8", "replace")
+
+    def lines(self, layout: Callable[[str], Layout | None] | None = None) -> Iterator[tuple[int, str]]:
+        """(1-based number, text) of lines, without line ends and colour codes.
+
+        `layout` describes a line that begins a record, for the sieve; without it every line is given.
+        """
+        number, done = 1, 0
+        sieve = Sieve() if layout is not None else None
+        for block in self._blocks():
+            if layout is not None and done >= READ_WHOLE and sieve is not None and sieve.fits(block, layout):
+                yield from self._sieved(sieve, block, number)
+            else:
+                yield from enumerate(_texts(block), number)
+            number += block.count(b"\n")
+            done += len(block)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Whole lines, some megabytes at a time; a line longer than a block is cut to it, and said so."""
+        carry, number, cutting = b"", 1, False
+        while data := self.read(BLOCK):
+            if cutting:
+                _, newline, data = data.partition(b"\n")
+                cutting, carry = not newline, carry + newline
+            if b"\r\n" in data:
+                data = data.replace(b"\r\n", b"\n")
+            data = carry + data if carry else data
+            end = data.rfind(b"\n") + 1
+            if not cutting and not end and len(data) >= BLOCK:
+                self.problems.append(
+                    Problem(f":{number}", f"a line longer than {BLOCK >> 20} MB: its rest is not read")
+                )
+                cutting, data = True, data[:BLOCK]
+            if end:
+                yield data[:end]
+                number += data.count(b"\n", 0, end)
+            carry = data[end:]
+        if carry:
+            yield carry
+
+    def _sieved(self, sieve: Sieve, block: bytes, number: int) -> Iterator[tuple[int, str]]:
+        starts, kept = sieve.keep(block)
+        self.folded += sieve.folded
+        rows = np.flatnonzero(kept)
+        if 2 * len(rows) > len(starts):
+            texts = list(_texts(block))
+            for row in rows.tolist():
+                yield number + row, texts[row]
+            return
+        ends = np.append(starts[1:], len(block))
+        for row, start, end in zip(rows.tolist(), starts[rows].tolist(), ends[rows].tolist(), strict=True):
+            for text in _texts(block[start:end]):
+                yield number + row, text
+
+
+def _texts(block: bytes) -> Iterator[str]:
+    """The lines of a block."""
+    text = block.decode("utf-8", "replace")
+    if "\x1b" in text:
+        text = ANSI.sub("", text)
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    for line in lines:
+        yield line[:-1] if line.endswith("\r") else line
