@@ -9,6 +9,9 @@ from __future__ import annotations
 
 JS, CORE, GO, JAVA = "grpc-js", "c-core", "grpc-go", "grpc-java"
 DIALECTS = (JS, CORE, GO, JAVA)
+#: The version that C-core's oldest prefix tells of: up to then a client reads its sockets only while a call runs
+#: (seen in 1.48.2 and 1.60.2; from 1.65 on an event engine does).
+CORE_POLLED = "≤1.64"
 
 #: Kind → what happened, and its attributes (those in brackets are not in every dialect or version).
 KINDS: dict[str, str] = {

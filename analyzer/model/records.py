@@ -147,6 +147,7 @@ class Ping:
     late_ack: int | None = None
     cancelled: int | None = None
     bandwidth: bool = False  # sent to measure the bandwidth-delay product, not to keep alive
+    resolution_ns: int = 0  # what its stamps were cut to
     running_ns: int | None = None
 
 

@@ -16,8 +16,9 @@ belong together. Where pings must stay, a timeout of 20 s or more makes the race
 
 ## Known limits
 Request ids support, never decide: a line printed right after the thaw can carry the previous id. A late
-`Received ping response` proves an answer only in grpc-js ≥ 1.10.10 (1.9.2 to 1.10.9: only without a `Ping failed` just before).
-A blocked event loop looks the same in a bare trace; platform lines tell the two apart.
+`Received ping response` proves an answer only in grpc-js ≥ 1.10.10 (1.9.2 to 1.10.9: only without a `Ping failed` just before);
+C-core reads the answer first and lets the timeout fire all the same. grpc-go logs no pings (but for http2debug) and grpc-java no
+timeout: there, platform lines must show the freeze. A blocked event loop looks the same in a bare trace.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ QUIET = (
 
 def late_by(ping: Ping) -> int:
     """How much later than its timer the timeout line stands, ns."""
-    return (ping.timed_out_ns or 0) - ping.sent_ns - (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+    return (ping.timed_out_ns or 0) - ping.sent_ns - timeout_ns(ping)
 
 
 def freezes_known(story: Story, ping: Ping, transport: Transport) -> bool:
@@ -156,13 +157,15 @@ def expired_in(story: Story, ping: Ping, transport: Transport) -> Freeze | None:
 
 
 def timeout_ns(ping: Ping) -> int:
-    """The configured timeout, or the library's default."""
-    return (ping.timeout_ms or DEFAULT_TIMEOUT_MS) * MS
+    """The configured timeout; where no line tells it the library's default, or less if the timeout fired sooner."""
+    if ping.timeout_ms is not None:
+        return ping.timeout_ms * MS
+    return min(DEFAULT_TIMEOUT_MS * MS, (ping.timed_out_ns or 0) - ping.sent_ns)
 
 
 def overshoots(ping: Ping) -> bool:
-    """Whether the timeout line is later than a busy process explains."""
-    return late_by(ping) > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout_ns(ping))
+    """Whether the timeout line is later than a busy process, or stamps cut to seconds, explain."""
+    return late_by(ping) - ping.resolution_ns > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout_ns(ping))
 
 
 def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
@@ -196,7 +199,13 @@ def examine(story: Story, ping: Ping) -> Finding | None:
     evidence = [story.evidence(sent), *common.freeze_evidence(story, freeze)]
     evidence.append(story.evidence(timed_out, "(previous request's id)" if stale else "", primary=True))
     if ping.late_ack is not None:
-        evidence.append(story.evidence(story.events[ping.late_ack], "(after its timeout)"))
+        late = story.events[ping.late_ack]
+        note = (
+            "(after its timeout)"
+            if late.time_ns >= timed_out.time_ns
+            else "(read at the thaw, the timer fired all the same)"
+        )
+        evidence.append(story.evidence(late, note))
     answer = _answer(story, transport, ping)
     if answer is not None:
         evidence.append(

@@ -12,7 +12,9 @@ Look at the server for that moment (stalled process, overload, restart) and at t
 longer than the timeout (garbage collection, cold scale-up), raise `grpc.keepalive_timeout_ms`; gRPC's default is 20 s.
 
 ## Known limits
-From a log alone a dead path and a stalled server look the same; a capture at either end tells them apart.
+From a log alone a dead path and a stalled server look the same; a capture at either end tells them apart. C-core up to 1.64
+(Python, Ruby, PHP) reads its sockets only while a call runs: on an idle channel its watchdog fires although the answer came.
+grpc-go does not log pings, grpc-java not the timeout: what was never printed is not claimed.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Iterable
 
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
+from analyzer.model.grpc import CORE, CORE_POLLED
 from analyzer.model.records import Ping, Transport
 from analyzer.model.times import MS, seconds
 from analyzer.rules import _common as common
@@ -31,6 +34,11 @@ from analyzer.timeline.story import Story
 CODE = "K102"
 NAME = "keepalive-timeout"
 SUMMARY = "a ping expired on time while the process ran: the peer was silent"
+
+#: A timer that ran out in a freeze fires this soon after it (grpc-go stamps whole seconds).
+AFTER_THAW_NS = 1_100 * MS
+#: A call that ended with the timeout was running until then (its status follows within a millisecond).
+LEAST_CALL_NS = 100 * MS
 
 FIRES = (
     Case(
@@ -47,18 +55,23 @@ FIRES = (
 QUIET = (k101.FIRES[0], k101.QUIET[3])
 
 
-def select(story: Story) -> Iterable[Ping]:
-    """Pings that timed out, and not by a freeze."""
-    return [
-        p
-        for p in story.pings
-        if p.timed_out is not None and not k101.is_after_freeze(story, p, story.transport(p.transport))
-    ]
+def select(story: Story) -> Iterable[Ping | Transport]:
+    """Pings that timed out, and not by a freeze; transports that a timeout ended whose pings are not in the log."""
+    timed_out = [p for p in story.pings if p.timed_out is not None]
+    seen = {p.transport for p in timed_out}
+    yield from (p for p in timed_out if not k101.is_after_freeze(story, p, story.transport(p.transport)))
+    yield from (
+        t for t in story.transports if t.closed_by == "keepalive-timeout" and t.cause is not None and t.id not in seen
+    )
 
 
-def examine(story: Story, ping: Ping) -> Finding | None:
+def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
     """The proof: sent, no answer while the process ran, timed out."""
-    transport = story.transport(ping.transport)
+    if isinstance(candidate, Transport):
+        return _unseen(story, candidate)
+    ping, transport = candidate, story.transport(candidate.transport)
+    if unpolled(story, ping, transport):
+        return _nobody_read(story, ping, transport)
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
     known = k101.freezes_known(story, ping, transport)
     blocked = known and k101.overshoots(ping)
@@ -82,23 +95,90 @@ def examine(story: Story, ping: Ping) -> Finding | None:
         why = f"the timer of {timer} ran out while the process ran"
         why += f" (frozen for {seconds(frozen)} of it, running again before it ran out)" if frozen else ""
         why += f"; {verdict or 'no answer to the ping reached it'}"
-    ruled = (
-        []
-        if blocked
-        else ["a freeze (K101): the timer was on time" + (" and ran out inside an invocation" if known else "")]
-    )
+    told = ping.timeout_ms is not None or known
+    ruled = ["a freeze (K101): the timer was on time" + (" and ran out inside an invocation" if known else "")]
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
-        Confidence.POSSIBLE if blocked else Confidence.LIKELY,
+        Confidence.LIKELY if told and not blocked else Confidence.POSSIBLE,
         title, timed_out.time_ns, evidence, why,
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
         request_ids=common.failed_requests(story, [timed_out, *errors]),
-        ruled_out=ruled,
+        ruled_out=ruled if told and not blocked else [],
         help="look at the server and the path at this moment; if the server may pause longer, raise grpc.keepalive_timeout_ms (default 20 s)",
-        upgrade="" if wire else f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {(transport.remote or ':0').rsplit(':', 1)[1]}'`) "
-        "would tell a stalled server from a dead path",
+        upgrade=_upgrade(transport, told, bool(wire)),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _upgrade(transport: Transport, told: bool, captured: bool) -> str:
+    missing = (
+        []
+        if told
+        else ["the configured keepalive timeout: if it is clearly shorter than this, the process did not run (K101)"]
+    )
+    if not captured:
+        port = (transport.remote or ":0").rsplit(":", 1)[1]
+        missing.append(
+            f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) would tell a stalled server from a dead path"
+        )
+    return "; ".join(missing)
+
+
+def unpolled(story: Story, ping: Ping, transport: Transport) -> bool:
+    """Whether nobody read the socket while the ping waited: C-core up to 1.64 without a call on this transport."""
+    sent = story.events[ping.sent]
+    if transport.dialect != CORE or sent.version != CORE_POLLED:
+        return False
+    end = ping.timed_out_ns or 0
+    return not any(
+        c.environment == transport.environment and c.pid == transport.pid and c.transport in (None, transport.id)
+        and (c.start_ns or 0) <= end and (c.end_ns is None or c.end_ns >= end - LEAST_CALL_NS)
+        for c in story.calls
+    )  # fmt: skip
+
+
+def _nobody_read(story: Story, ping: Ping, transport: Transport) -> Finding:
+    """The watchdog of an idle channel, in a version that reads sockets only while a call runs."""
+    timed_out = story.events[ping.timed_out or 0]
+    calls = any(c.environment == transport.environment and c.pid == transport.pid for c in story.calls)
+    return Finding(
+        CODE, NAME, Severity.WARNING, Confidence.LIKELY if calls else Confidence.POSSIBLE,
+        "keepalive timeout on an idle channel: nobody was reading its socket",
+        timed_out.time_ns, [story.evidence(story.events[ping.sent]), story.evidence(timed_out, primary=True)],
+        "gRPC's C core up to 1.64 reads sockets only while a call runs, and "
+        + ("none did" if calls else "no call is in this log")
+        + ": the answer may well have come; the timeout says nothing of the peer",
+        transport=transport.id, environment=transport.environment,
+        connection=transport.connection, connections=[transport.connection] if transport.connection else [],
+        help="leave grpc.keepalive_permit_without_calls off, or take a release whose event engine reads sockets by itself (1.65 or later)",
+        upgrade="a capture at either end would show whether the answer came" + ("" if calls else "; so would GRPC_TRACE with call_error"),
+    )  # fmt: skip
+
+
+def _unseen(story: Story, transport: Transport) -> Finding:
+    """A transport that the library gave up by keepalive, in a log that shows no pings."""
+    event = story.events[transport.cause or 0]
+    thaws = [
+        z for z in story.freezes_between(transport.environment, event.time_ns - AFTER_THAW_NS, event.time_ns)
+        if z.end_ns <= event.time_ns + z.error_ns
+    ]  # fmt: skip
+    errors = k101.consequences(story, transport, event.time_ns)
+    evidence = [*common.freeze_evidence(story, thaws[-1] if thaws else None), story.evidence(event, primary=True)]
+    evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
+    evidence.sort(key=lambda e: e.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR if errors else Severity.WARNING, Confidence.POSSIBLE,
+        "the library gave the connection up: a keepalive ping was not answered in time"
+        + (", right after a thaw" if thaws else ""),
+        event.time_ns, evidence,
+        f"the log shows no pings, only the end; {'the function had just thawed, so the timer most likely ran out while it was frozen (K101)' if thaws else 'whether the process ran while it waited cannot be told'}",
+        transport=transport.id, environment=transport.environment,
+        connection=transport.connection, connections=[transport.connection] if transport.connection else [],
+        request_ids=common.failed_requests(story, errors),
+        help="look at the server and the path at this moment; in functions, turn keepalive pings off and recreate channels that were idle",
+        upgrade="the frames (grpc-go: GODEBUG=http2debug=2; grpc-java: FINE for io.grpc.netty) or a capture would show the ping and its answer",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

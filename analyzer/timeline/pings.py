@@ -49,6 +49,8 @@ def pings_of(transport: Transport, lines: list[int], events: list[Event], timeou
     for ping in pairing.found:
         if ping.timeout_ms is None:
             ping.timeout_ms = timeout_ms
+        if _is_coarse(ping, events):
+            ping.resolution_ns = SECOND
     return [p for p in pairing.found if not p.bandwidth or p.timed_out is not None]
 
 
@@ -142,7 +144,7 @@ class _Pairing:
             self._acked(self._frames.pop(str(e.attrs.get("payload")), None), k, e)
 
 
-def is_coarse(ping: Ping, events: list[Event]) -> bool:
+def _is_coarse(ping: Ping, events: list[Event]) -> bool:
     """Whether both stamps are whole seconds, as grpc-go and java.util.logging print them."""
     ends = [events[k] for k in (ping.sent, ping.timed_out) if k is not None]
     return all(e.dialect not in (JS, CORE) and (e.source_ns or 1) % SECOND == 0 for e in ends)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from analyzer.logs.recognisers._grpc import Forms, options, peer, stamp
 from analyzer.logs.records import LACKS_NOTHING, LACKS_YEAR, YEARLESS, Recognised
-from analyzer.model.grpc import CORE, STATUS_CODES
+from analyzer.model.grpc import CORE, CORE_POLLED, STATUS_CODES
 from analyzer.model.times import SECOND
 
 RANK = 1
@@ -28,7 +28,7 @@ _HEAD = re.compile(
     re.ASCII | re.DOTALL,
 )
 #: What the prefix alone tells of the version.
-GPR, EARLY, LATE = "≤1.64", "1.65-1.78", "≥1.80"
+GPR, EARLY, LATE = CORE_POLLED, "1.65-1.78", "≥1.80"
 
 _P = r"(?P<number>0x[0-9a-f]{1,16})"
 _ID = r"(?P<payload>[0-9a-f]{1,20})"
