@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analyzer.capture.extract import Copied, copy_records, record_numbers
 from analyzer.capture.related import Related
-from analyzer.logs.reader import _as_utf8, sniff
+from analyzer.logs.envelopes import envelopes
+from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.records import LogRecord
+from analyzer.logs.stream import LogStream
 from analyzer.model.addresses import host
 from analyzer.model.problems import InputError
 from analyzer.model.times import MS
 from analyzer.redact import Redactor
 from analyzer.redact.lines import message
 from analyzer.redact.packets import PacketEditor
-from analyzer.streams import open_stream, read_head, whole_file
+from analyzer.streams import open_stream, whole_file
 from analyzer.tcp import fields as f
 
 if TYPE_CHECKING:
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from analyzer.trace import Trace
 
 STANDARD_OUTPUT = "-"
-#: A longer line is taken in pieces.
-MAX_LINE = 1 << 22
 #: A connection as `Trace.index` takes it, or a finding: what tells them from paths on the command line.
 NAME = re.compile(r"[CcFf][0-9]{1,9}$|[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5}(-[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5})?$")
 
@@ -122,8 +122,9 @@ def _plan(trace: Trace, ks: list[int], target: str, anonymous: bool) -> Plan:
         logs = [s for s in trace.story.sources if wanted.get(s.id) and s.path != "-"]
         lines = str(Path(target).with_suffix(".log"))
         for source, name in zip(logs, _names(lines, logs, anonymous), strict=True):
-            shaped = all(ref.startswith(":") for ref in wanted[source.id])
-            plan.logs.append((source, wanted[source.id], name if shaped else str(Path(name).with_suffix(".json"))))
+            refs = wanted[source.id]
+            shaped = _lines_say_all(source, refs)
+            plan.logs.append((source, refs, name if shaped else str(Path(name).with_suffix(".json"))))
     return plan
 
 
@@ -228,39 +229,44 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 def _write_lines(source: Source, refs: set[str], out: BinaryIO, redactor: Redactor | None) -> int:
     """The log events at these places, in file order; returns how many. Lines as lines, a document as a document."""
-    records = [r for r in _records(source.path) if r.ref in refs]
-    if all(r.ref.startswith(":") for r in records):
-        for block in _blocks(source.path, records):
-            out.write(_redacted(*block, redactor).encode("utf-8", "surrogateescape"))
+    records = [r for r in _records(source) if r.ref in refs]
+    if _lines_say_all(source, refs):
+        for block, text in _blocks(source, records):
+            out.write(_redacted(block, text, redactor).encode("utf-8", "backslashreplace"))
     else:
-        rows = [json.dumps(_entry(r, redactor), ensure_ascii=False) for r in records]
+        rows = [json.dumps(_entry(r, source, redactor), ensure_ascii=False) for r in records]
         out.write(('{"events": [\n' + ",\n".join(rows) + "\n]}\n").encode("utf-8", "backslashreplace"))
     return len(records)
 
 
-def _records(path: str) -> Iterator[LogRecord]:
+def _lines_say_all(source: Source, refs: set[str]) -> bool:
+    """Whether a copy of the lines is as good as the file: its records are lines, and none takes its stream from the path."""
+    return all(ref.startswith(":") for ref in refs) and stream_in(source.path) is None
+
+
+def _records(source: Source) -> Iterator[LogRecord]:
     """A log's records, read again."""
-    _, envelope = sniff(read_head(path))
+    envelope = next((e for e in envelopes() if source.format == e.NAME), None)
     if envelope is None:
-        raise InputError(f"{path} is no log any more")
-    with open_stream(path) as stream:
-        yield from (r for r in envelope.read(_as_utf8(stream)) if isinstance(r, LogRecord))
+        raise InputError(f"{source.path}: {source.format} cannot be read again")
+    with open_stream(source.path) as stream:
+        yield from (r for r in envelope.read(LogStream(stream, source.path)) if isinstance(r, LogRecord))
 
 
-def _blocks(path: str, records: list[LogRecord]) -> Iterator[tuple[str, str]]:
-    """(lines of the file, the message in them) of each record."""
+def _blocks(source: Source, records: list[LogRecord]) -> Iterator[tuple[str, str]]:
+    """(lines of the file, the message in them) of each record: as many lines as the message has, and what it was joined from."""
     wanted = {int(r.ref[1:]): r.message for r in records}
-    with open_stream(path) as stream:
-        utf8 = _as_utf8(stream)
-        number = 0
-        while line := utf8.readline(MAX_LINE):
-            number += 1
-            if (text := wanted.get(number)) is None:
-                continue
-            rest = text.count("\n")
-            more = [utf8.readline(MAX_LINE) for _ in range(rest)]
-            number += rest
-            yield b"".join((line, *more)).decode("utf-8", "surrogateescape"), text
+    block, text = "", ""
+    with open_stream(source.path) as stream:
+        for number, line in LogStream(stream, source.path).lines():
+            if number in wanted:
+                if block:
+                    yield block, text
+                block, text = f"{line}\n", wanted[number]
+            elif block and (block.count("\n") <= text.count("\n") or len(block) < len(text)):
+                block += f"{line}\n"
+        if block:
+            yield block, text
 
 
 def _redacted(block: str, text: str, redactor: Redactor | None) -> str:
@@ -272,11 +278,12 @@ def _redacted(block: str, text: str, redactor: Redactor | None) -> str:
     return redactor.text(head) + message(text, redactor) + "\n"
 
 
-def _entry(record: LogRecord, redactor: Redactor | None) -> dict[str, Any]:
+def _entry(record: LogRecord, source: Source, redactor: Redactor | None) -> dict[str, Any]:
     """As `aws logs filter-log-events` writes it."""
     entry: dict[str, Any] = {}
-    if record.stream is not None:
-        entry["logStreamName"] = redactor.text(record.stream) if redactor else record.stream
+    name = record.stream or stream_in(source.path)
+    if name is not None:
+        entry["logStreamName"] = redactor.text(name) if redactor else name
     if record.event_ns is not None:
         entry["timestamp"] = record.event_ns // MS
     return entry | {"message": message(record.message, redactor) if redactor else record.message}
