@@ -266,7 +266,31 @@ def _run(
 def _read(paths: list[str], kinds: frozenset[str], quiet: bool) -> Trace:
     from analyzer.trace import read
 
-    return read(*paths, kinds=kinds, progress=None if quiet else _progress())
+    return read(*paths, kinds=kinds, progress=None if quiet else _progress(), live=None if quiet else _live())
+
+
+def _live() -> Callable[[Trace], None]:
+    """On standard error, each finding of a running stream when it first holds, and how much has come."""
+    from analyzer.report.escape import terminal
+
+    told: set[tuple[str, str]] = set()
+
+    def report(trace: Trace) -> None:
+        connections = trace.story.connections
+        for finding in trace.findings:
+            subject = finding.connection or finding.environment or finding.title
+            if (finding.rule, subject) not in told:
+                told.add((finding.rule, subject))
+                where = f" · {terminal(connections.ends(finding.connection))}" if finding.connection else ""
+                sys.stderr.write(f"{finding.severity.word}[{finding.rule}] {terminal(finding.title)}{where}\n")
+        packets = sum(point.data.records for point in connections.points)
+        end = "\r" if sys.stderr.isatty() else "\n"
+        sys.stderr.write(
+            f"… {packets:,} packets, {len(connections):,} connections so far (Ctrl-C ends with the report){end}"
+        )
+        sys.stderr.flush()
+
+    return report
 
 
 def _progress() -> Any:
@@ -277,13 +301,15 @@ def _progress() -> Any:
 
     began = shown = monotonic()
 
-    def report(done_bytes: int, records: int) -> None:
+    def report(done: int, records: int, size: int | None) -> None:
         nonlocal shown
         now = monotonic()
         if now - began > 1 and now - shown > 0.2:
             shown = now
+            whole = f" of {size / 1e6:,.0f}" if size else ""
+            rest = f", {(size - done) * (now - began) / done:,.0f} s remaining" if size and done else ""
             rate = records / (now - began)
-            sys.stderr.write(f"\r{records:,} packets, {done_bytes / 1e6:,.0f} MB, {rate:,.0f} packets/s\x1b[K")
+            sys.stderr.write(f"\r{records:,} packets, {done / 1e6:,.0f}{whole} MB, {rate:,.0f} packets/s{rest}\x1b[K")
             sys.stderr.flush()
 
     return report

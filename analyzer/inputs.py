@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import atexit
 import glob
 import os
-import sys
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import BinaryIO, cast
 
+from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
-from analyzer.capture.reader import Progress, read_capture
+from analyzer.capture.reader import CaptureData, Progress, Reading
+from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
 from analyzer.logs.envelopes import Envelope
 from analyzer.logs.reader import read_log, sniff
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
+from analyzer.standard_input import StandardInput
 from analyzer.streams import READ_ERRORS, open_stream, plain_size, read_head
 from analyzer.timeline.points import Point
 
 #: Not looked at in a folder: editors' and version control's own.
 HIDDEN = "."
 STANDARD_INPUT = "-"
+#: A running stream is looked at this often, and for at most this share of the time.
+LIVE_EVERY_S = 2.0
+LIVE_SHARE = 0.1
 
 
 @dataclass(slots=True)
@@ -34,6 +42,10 @@ class Inputs:
     logs: list[tuple[Source, list[Event]]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     interrupted: bool = False
+
+
+#: Called with what a running stream, and all that was read before it, hold so far.
+Live = Callable[[Inputs], None]
 
 
 def expand(paths: list[str]) -> list[tuple[str, bool]]:
@@ -68,22 +80,27 @@ def is_capture(head: bytes) -> bool:
     return head[:4] in PCAP_MAGICS or head[:4] == PCAPNG_MAGIC
 
 
-def read_inputs(paths: list[str], kinds: frozenset[str], progress: Progress | None = None) -> Inputs:
+def read_inputs(
+    paths: list[str], kinds: frozenset[str], progress: Progress | None = None, live: Live | None = None
+) -> Inputs:
     """Read every input of the wanted kinds (`pcap`, `log`).
 
     Raises `InputError` when a path given by name cannot be opened, or when nothing is readable at all. A file that is no
-    input is skipped and said so.
+    input is skipped and said so. Standard input is read last; while it is a capture, `live` is called now and then.
     """
     inputs = Inputs()
-    for path, named in expand(paths):
-        try:
-            _read_one(path, kinds, inputs, progress)
-        except InputError as error:
-            inputs.skipped.append((path, str(error)))
-        except OSError as error:
-            if named:
-                raise InputError(f"{path}: {error.strerror or error}") from error
-            inputs.skipped.append((path, error.strerror or str(error)))
+    captures: list[First] = []
+    files = expand(paths)
+    for path, named in files:
+        if path != STANDARD_INPUT:
+            with _skipping(path, named, inputs):
+                _read_file(path, path, kinds, inputs, captures)
+    for group in candidates(captures):
+        with _skipping(group[0].path, True, inputs):
+            _read_ring(group, inputs, progress)
+    if (STANDARD_INPUT, True) in files:
+        with _skipping(STANDARD_INPUT, True, inputs):
+            _read_standard_input(kinds, inputs, progress, live)
     if not inputs.points and not inputs.logs:
         raise InputError(_nothing(paths, inputs.skipped, kinds))
     _number(inputs)
@@ -98,9 +115,24 @@ def _nothing(paths: list[str], skipped: list[tuple[str, str]], kinds: frozenset[
     return f"nothing readable in {', '.join(paths)}: {len(skipped)} files looked at, none is {what}"
 
 
-def _read_one(path: str, kinds: frozenset[str], inputs: Inputs, progress: Progress | None) -> None:
-    """Recognise one file and read it. Raises `InputError` where it is no input, `OSError` where it cannot be opened."""
-    file = _spool(inputs) if path == STANDARD_INPUT else path
+@contextmanager
+def _skipping(path: str, named: bool, inputs: Inputs) -> Iterator[None]:
+    """Note a file that is no input; raise `InputError` for one that was named and cannot be opened."""
+    try:
+        yield
+    except InputError as error:
+        inputs.skipped.append((path, str(error)))
+    except OSError as error:
+        if named:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+        inputs.skipped.append((path, error.strerror or str(error)))
+
+
+def _read_file(path: str, file: str, kinds: frozenset[str], inputs: Inputs, captures: list[First]) -> None:
+    """Recognise one file; read it if it is a log, look at its first record if it is a capture.
+
+    Raises `InputError` where it is no input, `OSError` where it cannot be opened.
+    """
     if Path(file).stat().st_size == 0:
         raise InputError("empty file")
     try:
@@ -110,9 +142,9 @@ def _read_one(path: str, kinds: frozenset[str], inputs: Inputs, progress: Progre
             raise
         raise InputError(f"damaged compressed file: {error}") from error
     if is_capture(head):
-        if "pcap" not in kinds:
-            raise InputError("a capture, not a log (use `analyze pcap` or `analyze diagnose`)")
-        _read_capture(path, file, inputs, progress)
+        _want_captures(kinds)
+        with open_stream(file) as stream:
+            captures.append(first_of(path, stream))
         return
     fit, envelope = sniff(head)
     if envelope is None or fit <= 0:
@@ -122,30 +154,94 @@ def _read_one(path: str, kinds: frozenset[str], inputs: Inputs, progress: Progre
     _read_log(path, file, envelope, inputs)
 
 
-def _spool(inputs: Inputs) -> str:
-    """Standard input as a file, so that it can be recognised and read again; Ctrl-C ends it early and keeps what came."""
-    with tempfile.NamedTemporaryFile(prefix="analyze-", delete=False) as copy:
-        atexit.register(lambda: Path(copy.name).unlink(missing_ok=True))
-        try:
-            while block := os.read(sys.stdin.fileno(), 1 << 20):
-                copy.write(block)
-        except KeyboardInterrupt:
-            inputs.interrupted = True
-    return copy.name
+def _want_captures(kinds: frozenset[str]) -> None:
+    if "pcap" not in kinds:
+        raise InputError("a capture, not a log (use `analyze pcap` or `analyze diagnose`)")
 
 
-def _read_capture(path: str, file: str, inputs: Inputs, progress: Progress | None) -> None:
-    size = plain_size(file)
-    with open_stream(file) as stream:
-        data = read_capture(stream, size, progress=progress)
+# ---- captures
+
+
+def _read_ring(group: list[First], inputs: Inputs, progress: Progress | None) -> None:
+    """Captures whose names belong together: one capture point as long as their times follow, else several."""
+    reading, paths = Reading(), list[str]()
+    for first in group:
+        if paths and first.time_ns < reading.data.last_ns - OVERLAP_NS:
+            _add_point(paths, paths, reading.result(), inputs)
+            reading, paths = Reading(), []
+        with open_stream(first.path) as stream:
+            member = Path(first.path).name if len(group) > 1 else ""
+            reading.read(stream, plain_size(first.path), member, progress)
+        paths.append(first.path)
+    _add_point(paths, paths, reading.result(), inputs)
+
+
+def _add_point(paths: list[str], files: list[str], data: CaptureData, inputs: Inputs) -> None:
+    """A capture point of what was read from `paths`; `files` is where to read it again."""
     if not data.records:
-        what = data.problems[0].what if data.problems else "no packets"
-        raise InputError(what)
+        raise InputError(data.problems[0].what if data.problems else "no packets")
+    inputs.points.append(_point(paths, files, data))
 
+
+def _point(paths: list[str], files: list[str], data: CaptureData) -> Point:
+    path = pattern(paths[0]) if len(paths) > 1 else paths[0]
     source = Source(
-        "", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems
-    )
-    inputs.points.append(Point(source, data, [(partial(open_stream, file), size)]))
+        "", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems,
+        parts=data.parts if len(paths) > 1 else [],
+    )  # fmt: skip
+    again: list[Part] = [(partial(open_stream, file), plain_size(file)) for file in files]
+    return Point(source, data, again)
+
+
+# ---- standard input
+
+
+def _read_standard_input(kinds: frozenset[str], inputs: Inputs, progress: Progress | None, live: Live | None) -> None:
+    """A capture as it comes; anything else when it has all come."""
+    stream = StandardInput()
+    with stream, stream.interruptible():
+        if is_capture(stream.head(4)):
+            _want_captures(kinds)
+            reading = Reading()
+            if live is not None:
+                stream.on_wait = look = _looking(reading, stream.copy, inputs, live)
+                progress = lambda *_: look()  # noqa: E731
+            reading.read(cast("BinaryIO", stream), progress=progress)
+            _add_point([STANDARD_INPUT], [stream.copy], reading.result(), inputs)
+        else:
+            stream.drain()
+            captures: list[First] = []
+            _read_file(STANDARD_INPUT, stream.copy, kinds, inputs, captures)
+            if captures:  # a compressed one
+                reading = Reading()
+                with open_stream(stream.copy) as plain:
+                    reading.read(plain, progress=progress)
+                _add_point([STANDARD_INPUT], [stream.copy], reading.result(), inputs)
+    inputs.interrupted = stream.interrupted
+
+
+def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callable[[], None]:
+    """A function that calls `live` with a snapshot every few seconds, if anything has come since."""
+    due, seen = monotonic() + LIVE_EVERY_S, 0
+
+    def look() -> None:
+        nonlocal due, seen
+        began = monotonic()
+        if began < due or reading.records == seen:
+            return
+        seen = reading.records
+        # Correlation writes into sources and events: it gets its own.
+        points = [Point(deepcopy(p.source), p.data, p.parts) for p in inputs.points]
+        points.append(_point([STANDARD_INPUT], [copy], reading.snapshot()))
+        so_far = Inputs(points, deepcopy(inputs.logs))
+        _number(so_far)
+        live(so_far)
+        due = monotonic() + max(LIVE_EVERY_S, (monotonic() - began) / LIVE_SHARE)
+
+    return look
+
+
+# ---- logs
 
 
 def _read_log(path: str, file: str, envelope: Envelope, inputs: Inputs) -> None:

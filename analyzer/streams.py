@@ -31,8 +31,9 @@ READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, ZstdE
 class _Salvage(io.RawIOBase):
     """A decompressing stream that hands out what it could read before damage, and raises only after that."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, file: BinaryIO) -> None:
         self._inner = inner
+        self._file = file  # which the decompressor leaves open
         self._error: Exception | None = None
 
     def readable(self) -> bool:
@@ -63,6 +64,7 @@ class _Salvage(io.RawIOBase):
 
     def close(self) -> None:
         self._inner.close()
+        self._file.close()
         super().close()
 
 
@@ -75,11 +77,11 @@ def open_stream(path: str) -> BinaryIO:
     plain = io.BufferedReader(Path(path).open("rb", buffering=0), 1 << 20)  # noqa: SIM115 - the caller closes it
     head = plain.peek(4)[:4]
     if head.startswith(GZIP_MAGIC):
-        return _Salvage(gzip.GzipFile(fileobj=plain))  # type: ignore[return-value]
+        return _Salvage(gzip.GzipFile(fileobj=plain), plain)  # type: ignore[return-value]
     if head.startswith(ZSTD_MAGIC):
         import zstandard
 
-        return _Salvage(zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True))  # type: ignore[return-value]
+        return _Salvage(zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True), plain)  # type: ignore[return-value]
     return plain
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model.findings import Finding
@@ -133,15 +135,22 @@ class Trace:
         """
         from analyzer.capture.scapy_bridge import packet
 
-        source_id, _, number = ref.partition("#")
+        source_id, _, number = ref.rpartition("#")
+        source_id, _, member = source_id.partition("!")
         for point in self.story.connections.points:
             if point.source.id == source_id and number.isdigit():
-                return packet(point.source.path, int(number))
-        raise KeyError(f"no packet {ref!r}: refs look like s1#42")
+                return packet(
+                    str(Path(point.source.path).with_name(member)) if member else point.source.path, int(number)
+                )
+        raise KeyError(f"no packet {ref!r}: refs look like s1#42, in a ring buffer s1!trace.pcap2#42")
 
     def document(self) -> dict[str, Any]:
         """The JSON document (schema `analyzer/1`)."""
         return doc.document(self.story, self.findings)
+
+    def _full_ref(self, place: Any) -> str:
+        ref = self.story.source(place.source).packet_ref(place.no)
+        return f"{place.source}{ref if ref.startswith('#') else '!' + ref}"
 
     def _tcp_rows(self, ks: Any, notable: bool = True) -> list[dict[str, Any]]:
         rows = []
@@ -154,10 +163,10 @@ class Trace:
                 rows.append(
                     {
                         "time_ns": place.time_ns, "time": place.time_ns, "source_time": place.source_ns, "source": place.source,
-                        "ref": f"#{place.no}", "layer": "tcp", "kind": kind_of(s), "text": s.describe(),
+                        "ref": self.story.source(place.source).packet_ref(place.no), "layer": "tcp", "kind": kind_of(s), "text": s.describe(),
                         "connection": self.story.connections.id(k), "environment": self.story.connections.environment.get(k),
                         "transport": None, "request_id": None, "level": None, "order": place.no,
-                        "also": [f"{p.source}#{p.no}" for p in s.places if p is not place],
+                        "also": [self._full_ref(p) for p in s.places if p is not place],
                     }
                 )  # fmt: skip
         return rows
@@ -201,19 +210,29 @@ def _log_row(e: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read(*paths: str | Any, kinds: frozenset[str] = frozenset(("pcap", "log")), progress: Any = None) -> Trace:
+def read(
+    *paths: str | Any,
+    kinds: frozenset[str] = frozenset(("pcap", "log")),
+    progress: Any = None,
+    live: Callable[[Trace], None] | None = None,
+) -> Trace:
     """Read files, folders and globs, correlate them, run the rules.
 
-    Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
+    `progress` is called now and then with (bytes done, packets done, bytes in all or None) of the capture being read;
+    `live` with a trace of what there is so far, every few seconds while a capture comes from standard input. Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
     in `trace.sources` instead.
     """
-    from analyzer.inputs import read_inputs
+    from analyzer.inputs import Inputs, read_inputs
     from analyzer.rules import run
     from analyzer.timeline.build import build
 
     if not paths:
         raise InputError("no input: give files, folders or globs")
-    inputs = read_inputs([str(p) for p in paths], kinds, progress)
-    story = build(inputs.points, inputs.logs)
-    story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
-    return Trace(story, run(story))
+
+    def trace(inputs: Inputs) -> Trace:
+        story = build(inputs.points, inputs.logs)
+        story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
+        return Trace(story, run(story))
+
+    look = None if live is None else lambda so_far: live(trace(so_far))
+    return trace(read_inputs([str(p) for p in paths], kinds, progress, look))

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,8 +49,8 @@ KEEP_TEXTS = 10_000
 #: Tables of decoded segments: one looked at, one written, the others waiting between them.
 RING = 4
 
-#: Called now and then with (bytes done, records done).
-Progress = Callable[[int, int], None]
+#: Called now and then with (bytes of the file done, records done, bytes of the file or None).
+Progress = Callable[[int, int, int | None], None]
 
 
 @dataclass(slots=True)
@@ -244,15 +244,18 @@ class Reading:
         self.data = CaptureData()
         self._tracker = Tracker()
         self._kept = _Kept()
+        self._current: Decoder | None = None
 
     def read(
         self, stream: BinaryIO, size: int | None = None, member: str = "", progress: Progress | None = None
     ) -> None:
         """Read one file to its end. Damage is a `Problem`, never an exception; `size` is the plain file's where known."""
-        decoder = Decoder(stream, size)
+        self._current = decoder = Decoder(stream, size)
         base = self.data.records
+        chunks = decoder.chunks()
         try:
-            for chunk in read_ahead(decoder.chunks()):
+            # A stream that still runs is not read ahead of: `snapshot` wants decoder and tracker at the same place.
+            for chunk in chunks if getattr(stream, "live", False) else read_ahead(chunks):
                 if size and chunk.done:
                     self._kept.expect(base + chunk.records * size // chunk.done)
                 if chunk.rows:
@@ -260,9 +263,10 @@ class Reading:
                     uids, kinds = self._tracker.feed(chunk.out, chunk.rows, chunk.compiled)
                     self._kept.take(chunk.out, uids, kinds, chunk.rows)
                 if progress:
-                    progress(chunk.done, base + chunk.records)
+                    progress(chunk.done, base + chunk.records, size)
         finally:
-            self._account(decoder, member)
+            self._current = None
+            _account(self.data, decoder, member)
 
     def result(self) -> CaptureData:
         """What was read. The rows are the tracker's own: nothing may be read after this."""
@@ -272,15 +276,34 @@ class Reading:
         data.rows = self._tracker.finish()
         return data
 
-    def _account(self, decoder: Decoder, member: str) -> None:
-        data, base, total = self.data, self.data.records, decoder.totals()
-        data.parts.append((base, member))
-        data.format = data.format or decoder.container.format
-        data.records, data.tcp = base + total[C_RECORDS], data.tcp + total[C_TCP]
-        data.first_ns = min((t for t in (data.first_ns, total[C_FIRST]) if t), default=0)
-        data.last_ns = max(data.last_ns, total[C_LAST])
-        data.texts |= {base + number: text for number, text in decoder.texts.items()}
-        data.problems += [Problem(f"{member}{p.ref}", p.what) for p in decoder.report()]
+    @property
+    def records(self) -> int:
+        """Packets read so far."""
+        return self.data.records + (self._current.container.number if self._current else 0)
+
+    def snapshot(self) -> CaptureData:
+        """What was read so far, for a look at a stream that still runs: a copy."""
+        data = replace(
+            self.data, texts=dict(self.data.texts), problems=list(self.data.problems), parts=list(self.data.parts)
+        )
+        if self._current is not None:
+            _account(data, self._current, "")
+        data.segments, data.uids, data.kinds = self._kept.joined()
+        data.complete = self._kept.complete
+        data.rows = self._tracker.finish().copy()
+        return data
+
+
+def _account(data: CaptureData, decoder: Decoder, member: str) -> None:
+    """Add what was decoded of one file to the capture."""
+    base, total = data.records, decoder.totals()
+    data.parts.append((base, member))
+    data.format = data.format or decoder.container.format
+    data.records, data.tcp = base + total[C_RECORDS], data.tcp + total[C_TCP]
+    data.first_ns = min((t for t in (data.first_ns, total[C_FIRST]) if t), default=0)
+    data.last_ns = max(data.last_ns, total[C_LAST])
+    data.texts |= {base + number: text for number, text in decoder.texts.items()}
+    data.problems += [Problem(f"{member}{p.ref}", p.what) for p in decoder.report()]
 
 
 def renumber(chunk: Chunk, base: int) -> None:

@@ -320,8 +320,8 @@ def _runs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
         yield last
 
 
-def _proves(segment: Segment, refs: set[tuple[str, str]]) -> bool:
-    return any((p.source, f"#{p.no}") in refs for p in segment.places)
+def _proves(scene: Scene, segment: Segment, refs: set[tuple[str, str]]) -> bool:
+    return any((p.source, scene.trace.story.source(p.source).packet_ref(p.no)) in refs for p in segment.places)
 
 
 @dataclass(slots=True)
@@ -360,8 +360,8 @@ class Packets:
         """The packets that open, end or prove something are named, where there is room, and what was sent again and again."""
         refs = self.scene.evidence_refs()
         wanted = []
-        for run in _runs(s for s in self.scene.segments if look_of(s) not in ("ack", "data") or _proves(s, refs)):
-            name, proof = look_of(run[0]), any(_proves(s, refs) for s in run)
+        for run in _runs(s for s in self.scene.segments if look_of(s) not in ("ack", "data") or _proves(self.scene, s, refs)):
+            name, proof = look_of(run[0]), any(_proves(self.scene, s, refs) for s in run)
             if proof or name in _NAMED:
                 wanted.append(
                     (not proof, _NAMED.index(name) if name in _NAMED else len(_NAMED), run[0].time_ns, name, run)

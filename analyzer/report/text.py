@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from analyzer.model.findings import Finding
-from analyzer.model.records import Ping
+from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
@@ -78,7 +78,7 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     if not item.evidence:
         return []
     zero = item.evidence[0].time_ns
-    labels = [f"{clip(story.source(e.source).label, 24)}{e.ref}" for e in item.evidence]
+    labels = [_place(story.source(e.source), e.ref) for e in item.evidence]
     gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
     column = min(max(len(label) for label in labels), style.width // 4 if style.width < 80 else style.width // 3)
     margin = gutter + column + 18
@@ -94,6 +94,13 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
         out.append(f"{place}  {lines[0]}".rstrip())
         out += [f"{GUTTER}{' ' * (margin - 5)}{line}" for line in lines[1:]]
     return out
+
+
+def _place(source: Source, ref: str) -> str:
+    """Where a piece of evidence stands; of a long file name the start and the number."""
+    whole = terminal(source.at(ref))
+    name = whole.removesuffix(ref)
+    return f"{clip(name, 24)}{ref}" if name != whole else whole
 
 
 def _fit(text: str, note: str, room: int, style: Style) -> list[str]:
@@ -157,7 +164,9 @@ def sources(story: Story, style: Style) -> str:
             state = f"clock {clock.offset_ns / MS:+.1f} ms ± {(clock.error_ns or 0) / MS:.1f} ms"
         else:
             state = ""
-        count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}"
+        count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}" + (
+            f" in {len(s.parts)} files" if s.parts else ""
+        )
         lines.append(clip(f"{terminal(s.label)}: {s.format}, {count}{', ' + state if state else ''}", style.width))
         lines += [
             clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width)
@@ -165,6 +174,8 @@ def sources(story: Story, style: Style) -> str:
         ]
         if len(s.problems) > 5:
             lines.append(f"    … {len(s.problems) - 5} more problems")
+    if story.interrupted:
+        lines.append("interrupted: what follows is what had come until then")
     if story.skipped:
         names = ", ".join(terminal(path.rsplit("/", 1)[-1]) for path, _ in story.skipped)
         lines += textwrap.wrap(

@@ -84,12 +84,12 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
     rows: list[tuple[int, str, str, str, bool]] = []  # time, layer, place, text, notable
     for s, (_, a, b) in zip(segments, states(segments), strict=True):
         place = min(s.places, key=lambda p: p.time_ns)
-        where = f"{story.source(place.source).label}#{place.no}"
+        where = story.source(place.source).at(story.source(place.source).packet_ref(place.no))
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
         rows.append((s.time_ns, "pcap", where, text, is_notable(s)))
     if env and story.aligned:
         for e in story.events_between(*trace.span(k), env):
-            where = f"{story.source(e.source).label}{e.ref}"
+            where = story.source(e.source).at(e.ref)
             plain = e.kind in (
                 "trace",
                 "channel-options",

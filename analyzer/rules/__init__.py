@@ -41,7 +41,7 @@ CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301")}
 
 def rules() -> list[Rule]:
     """Every rule, by code."""
-    found: list[Rule] = modules(__name__, __path__)  # type: ignore[assignment]
+    found: list[Rule] = modules(__name__, __path__)
     return sorted(found, key=lambda rule: rule.CODE)
 
 

@@ -96,6 +96,11 @@ class Connections:
         """The server's address at the point nearest the client."""
         return self.record(k, self.seen_at(k)[0]).server
 
+    def ends(self, name: str) -> str:
+        """`10.0.0.1:40000 → 10.0.0.2:443` of a connection id."""
+        k = int(name[1:]) - 1
+        return f"{self.client(k)} → {self.server(k)}"
+
     def by_point(self, column: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> set[int]:
         """Connections for which `column(rows)` holds at any point: what rules select with."""
         chosen: set[int] = set()

@@ -131,10 +131,10 @@ class Story:
     def packet(self, segment: Segment, note: str = "", primary: bool = False, point: int | None = None) -> Evidence:
         """A segment as a line of proof, at its first sighting or at a chosen point; other sightings as further refs."""
         place = (segment.at(point) if point is not None else None) or min(segment.places, key=lambda p: p.time_ns)
-        also = tuple((p.source, f"#{p.no}") for p in segment.places if p is not place)
+        also = tuple((p.source, self.source(p.source).packet_ref(p.no)) for p in segment.places if p is not place)
         return Evidence(
             place.source,
-            f"#{place.no}",
+            self.source(place.source).packet_ref(place.no),
             "pcap",
             place.time_ns,
             place.source_ns,

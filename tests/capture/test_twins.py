@@ -192,7 +192,7 @@ def test_a_reader_that_stops_early_leaves_no_thread(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ANALYZER_JIT", "1")
     monkeypatch.setattr(containers, "READ_SIZE", 4096)
 
-    def stop(done: int, records: int) -> None:
+    def stop(done: int, records: int, size: int | None) -> None:
         if records > 200:
             raise KeyboardInterrupt
 
