@@ -14,12 +14,12 @@ from analyzer.logs import foreign, runtimes
 from analyzer.logs.envelopes import Choice, Envelope, choose, named
 from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.recognisers import recognise
-from analyzer.logs.records import ANSI, LogRecord, RuntimeLine
+from analyzer.logs.records import ANSI, LogRecord
 from analyzer.logs.stamps import completed
 from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
-from analyzer.model.times import SECOND, sane
+from analyzer.model.times import LATEST, SECOND, sane
 from analyzer.streams import READ_ERRORS
 
 #: An export all of whose stamps are whole seconds was cut to them (`aws logs tail --format short`): this many must agree.
@@ -118,18 +118,20 @@ def read_log(stream: BinaryIO, source: str, choice: Choice | Envelope, options: 
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Events hold no cycles; looking for some after every few hundred costs as much as reading them."""
+    """Events hold no cycles: looking for some, now or whenever later, costs as much as reading them."""
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was:
+            gc.freeze()
             gc.enable()
 
 
 def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
     stream, seen, again = stream_in(log.path), set[str](), 0
+    path, options, events = log.path, log.options, data.events
     for record in envelope.read(log):
         if isinstance(record, Problem):
             data.problems.append(record)
@@ -141,9 +143,8 @@ def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
             seen.add(record.event_id)
         if record.stream is None:
             record.stream = stream
-        data.records += 1
-        data.events.append(to_event(record, log.path, data.records, log.options))
-    data.records += log.folded
+        events.append(to_event(record, path, len(events) + 1, options))
+    data.records += len(events) + log.folded
     if again:
         data.problems.append(Problem("", f"{again:,} events delivered more than once (same id) are read once"))
 
@@ -151,9 +152,9 @@ def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
 def _in_order(data: LogData) -> None:
     """Events by time: exports that show the newest first are turned round, others sorted stably where they need it."""
     stamped = [e.event_ns for e in data.events if e.event_ns is not None]
-    falls = sum(1 for a, b in pairwise(stamped) if b < a)
-    if not falls:
+    if stamped == sorted(stamped):
         return
+    falls = sum(1 for a, b in pairwise(stamped) if b < a)
     rises = sum(1 for a, b in pairwise(stamped) if b > a)
     if falls > rises:
         data.events.reverse()
@@ -196,8 +197,10 @@ def _say_what_is_lost(data: LogData, envelope: Envelope, log: LogStream) -> None
 
 
 def _distrust_whole_seconds(data: LogData) -> None:
+    if any((e.event_ns or 0) % SECOND for e in data.events):  # mostly the first few tell
+        return
     stamped = [e for e in data.events if e.event_ns is not None]
-    if len(stamped) < WHOLE_SECONDS_FROM or any((e.event_ns or 0) % SECOND for e in stamped):
+    if len(stamped) < WHOLE_SECONDS_FROM:
         return
     data.problems.append(Problem("", "stamps cut to whole seconds: lines take the stamps that the guest printed"))
     for e in stamped:
@@ -206,10 +209,14 @@ def _distrust_whole_seconds(data: LogData) -> None:
 
 
 def _drop_absurd_stamps(data: LogData) -> None:
-    absurd = [e for e in data.events if any(t is not None and sane(t) is None for t in (e.event_ns, e.inner_ns))]
+    absurd = [
+        e
+        for e in data.events
+        if not ((e.event_ns is None or 0 <= e.event_ns <= LATEST) and (e.inner_ns is None or 0 <= e.inner_ns <= LATEST))
+    ]
     for e in absurd:
         e.event_ns, e.inner_ns = sane(e.event_ns), sane(e.inner_ns)
-        _choose_clock(e)
+        e.clock, e.source_ns = ("event", e.event_ns) if e.inner_ns is None else ("inner", e.inner_ns)
     if absurd:
         what = f"{len(absurd):,} time stamps outside 1970 to 2200 are ignored, here the first"
         data.problems.append(Problem(absurd[0].ref, what))
@@ -217,27 +224,31 @@ def _drop_absurd_stamps(data: LogData) -> None:
 
 def to_event(record: LogRecord, source: str, order: int, options: Options = DEFAULTS) -> Event:
     """One record through runtime and recognisers."""
-    line = runtimes.parse(_normal(record.message))
-    app = line.kind == "app"
-    event = Event(
-        source,
-        record.ref,
-        "app" if app else "lambda",
-        "line" if app else line.kind,
-        line.body[:TEXT].strip(),
-        event_ns=record.event_ns if record.event_ns is not None else line.service_ns,
-        environment=record.stream,
-        request_id=line.request_id or record.request_id,
-        level=line.level,
-        attrs=line.attrs,
-        order=order,
-    )
-    if line.inner_ns is not None:
-        event.inner_ns = completed(line.inner_ns, line.lacks, record.event_ns, options.year, options.zone_ns)
-    if app:
-        _recognise(event, line, options)
-    _choose_clock(event)
-    return event
+    message = record.message
+    if len(message) > MESSAGE or "\r" in message or "\x1b" in message or not message.isascii():
+        message = _normal(message)
+    line = runtimes.parse(message)
+    event_ns = record.event_ns if record.event_ns is not None else line.service_ns
+    found = recognise(line.body) if line.kind == "app" else None
+    inner_ns, lacks = line.inner_ns, line.lacks
+    if found is not None and found.inner_ns is not None:
+        inner_ns, lacks = found.inner_ns, found.lacks
+    if lacks:
+        inner_ns = completed(inner_ns, lacks, event_ns, options.year, options.zone_ns)
+    clock, source_ns = ("event", event_ns) if inner_ns is None else ("inner", inner_ns)
+    text = line.body[:TEXT].strip()
+    request_id = line.request_id or record.request_id
+    if found is None:
+        layer, kind = ("app", "line") if line.kind == "app" else ("lambda", line.kind)
+        return Event(
+            source, record.ref, layer, kind, text, clock, source_ns, event_ns, inner_ns, record.stream, request_id, line.level,
+            attrs=line.attrs, order=order,
+        )  # fmt: skip
+    attrs = {**found.attrs, **line.attrs} if line.attrs else found.attrs
+    return Event(
+        source, record.ref, found.layer, found.kind, text, clock, source_ns, event_ns, inner_ns, record.stream, request_id,
+        line.level, found.dialect, found.pid, found.tracer, found.number, found.remote, found.version, attrs, order=order,
+    )  # fmt: skip
 
 
 def _normal(message: str) -> str:
@@ -254,17 +265,7 @@ def _normal(message: str) -> str:
 
 
 def _choose_clock(event: Event) -> None:
-    event.clock = "inner" if event.inner_ns is not None else "event"
-    event.source_ns = event.inner_ns if event.inner_ns is not None else event.event_ns
-
-
-def _recognise(event: Event, line: RuntimeLine, options: Options) -> None:
-    found = recognise(line.body)
-    if found is None:
-        return
-    event.layer, event.kind, event.dialect = found.layer, found.kind, found.dialect
-    event.attrs = {**found.attrs, **line.attrs} if line.attrs else found.attrs
-    event.pid, event.version, event.tracer, event.number = found.pid, found.version, found.tracer, found.number
-    event.remote = found.remote
-    if found.inner_ns is not None:
-        event.inner_ns = completed(found.inner_ns, found.lacks, event.event_ns, options.year, options.zone_ns)
+    if event.inner_ns is not None:
+        event.clock, event.source_ns = "inner", event.inner_ns
+    else:
+        event.clock, event.source_ns = "event", event.event_ns

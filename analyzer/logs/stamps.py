@@ -59,14 +59,15 @@ def _shift(day: int, year: int) -> int:
     return int((here - there).total_seconds()) * SECOND
 
 
-#: Stamps of one minute share their first sixteen characters; so many minutes are remembered.
-MINUTES = 4096
+#: Lines of one second share their first nineteen characters; so many seconds are remembered.
+SECONDS = 4096
+_POWERS = tuple(10 ** (9 - digits) for digits in range(10))
 
 
-@lru_cache(maxsize=MINUTES)
-def _minute(text: str) -> int | None:
-    """Nanoseconds of `2026-11-21T00:06` (or with a space), as if it were UTC."""
-    return parse_iso(f"{text}:00Z")
+@lru_cache(maxsize=SECONDS)
+def _second(text: str) -> int | None:
+    """Nanoseconds of `2026-11-21T00:06:05` (or with a space), as if it were UTC."""
+    return parse_iso(text + "Z") if len(text) == 19 else None
 
 
 def quick_iso(text: str) -> tuple[int | None, bool]:
@@ -74,21 +75,23 @@ def quick_iso(text: str) -> tuple[int | None, bool]:
 
     The common spellings, `2026-11-21T00:06:05.860Z` with any number of decimals, cost no pattern.
     """
-    whole, point, fraction = text[17:19], text[19:20], text[20:-1]
-    if (
-        text[16:17] == ":" and text[-1:] == "Z" and text.isascii() and whole.isdigit()
-        and (base := _minute(text[:16])) is not None
-        and (point == "Z" or (point == "." and fraction.isdigit() and len(fraction) <= 9))
-    ):  # fmt: skip
-        rest = int(fraction) * 10 ** (9 - len(fraction)) if fraction else 0
-        return base + min(int(whole), 59) * SECOND + rest, True
+    base = _second(text[:19])
+    if base is not None and text[-1] == "Z":
+        digits = text[20:-1]
+        if text[19] == "Z":
+            return base, True
+        if text[19] == "." and digits.isdecimal() and len(digits) < 10:
+            return base + int(digits) * _POWERS[len(digits)], True
     zoned = text[-1:] == "Z" or text[-6:-5] in ("+", "-") or text[-5:-4] in ("+", "-")
     return parse_iso(text), zoned and len(text) > 19
 
 
 def utc_ns(text: str) -> int | None:
     """Nanoseconds of a stamp in UTC that does not say so: `2026-11-21T00:06:05.860000`, `2026-11-21 00:06:05.860`."""
-    return quick_iso(text + "Z")[0]
+    base, digits = _second(text[:19]), text[20:]
+    if base is not None and text[19:20] in (".", ",") and digits.isdecimal() and len(digits) < 10:
+        return base + int(digits) * _POWERS[len(digits)]
+    return parse_iso(text + "Z")
 
 
 def zoned_ns(text: str) -> int | None:

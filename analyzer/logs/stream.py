@@ -124,7 +124,7 @@ class LogStream:
         self.folded += sieve.folded
         rows = np.flatnonzero(kept)
         if 2 * len(rows) > len(starts):
-            texts = list(_texts(block))
+            texts = _texts(block)
             for row in rows.tolist():
                 yield number + row, texts[row]
             return
@@ -134,7 +134,7 @@ class LogStream:
                 yield number + row, text
 
 
-def _texts(block: bytes) -> Iterator[str]:
+def _texts(block: bytes) -> list[str]:
     """The lines of a block."""
     text = block.decode("utf-8", "replace")
     if "\x1b" in text:
@@ -142,5 +142,6 @@ def _texts(block: bytes) -> Iterator[str]:
     lines = text.split("\n")
     if not lines[-1]:
         lines.pop()
-    for line in lines:
-        yield line[:-1] if line.endswith("\r") else line
+    elif lines[-1].endswith("\r"):  # the file's last line; all others have lost theirs
+        lines[-1] = lines[-1][:-1]
+    return lines

@@ -37,7 +37,7 @@ class Event:
     remote: str | None = None
     version: str | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
-    also: list[tuple[str, str]] = field(default_factory=list)
+    also: tuple[tuple[str, str], ...] = ()
     order: int = 0
     time_ns: int = 0
     error_ns: int = 0

@@ -40,7 +40,8 @@ def deduplicate(inputs: list[list[Event]]) -> list[Event]:
             twins = by_line.get(line, []) if event.environment is None else by_place.get(key, [])
             ordinal = seen[key] = seen.get(key, 0) + 1
             if ordinal <= len(twins):
-                twins[ordinal - 1].also.append((event.source, event.ref))
+                twin = twins[ordinal - 1]
+                twin.also = (*twin.also, (event.source, event.ref))
             else:
                 kept.append(event)
                 fresh.append((line, event))

@@ -35,7 +35,7 @@ def test_a_line_in_two_inputs_is_one_event():
     plain = [line("s2", f":{k}", t) for k, t in enumerate(["a", "b", "b", "b", "d"])]
     events = deduplicate([plain, export])
     assert [e.text for e in events] == ["a", "b", "b", "c", "b", "d"]
-    assert [e.also for e in events] == [[("s2", ":0")], [("s2", ":1")], [("s2", ":2")], [], [], []]
+    assert [e.also for e in events] == [(("s2", ":0"),), (("s2", ":1"),), (("s2", ":2"),), (), (), ()]
 
 
 def test_grpc_lines_of_two_processes_stay_apart():

@@ -6,6 +6,7 @@ quotes and control characters, since whole files are searched for them before an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,24 +41,30 @@ def needles() -> tuple[str, ...]:
 
 @cache
 def _search() -> tuple[AhoCorasick, tuple[int, ...]]:
-    """One search for all needles, and whose each is."""
+    """One search for all needles, and the bit of each one's recogniser."""
     from ahocorasick_rs import AhoCorasick
 
-    owners = tuple(k for k, recogniser in enumerate(_ranked()) for _ in recogniser.NEEDLES)
-    return AhoCorasick(needles()), owners
+    bits = tuple(1 << k for k, recogniser in enumerate(_ranked()) for _ in recogniser.NEEDLES)
+    return AhoCorasick(needles()), bits
+
+
+@cache
+def _chosen(bits: int) -> tuple[Callable[[str], Recognised | None], ...]:
+    """The recognisers of these bits, in the order of their ranks."""
+    return tuple(recogniser.recognise for k, recogniser in enumerate(_ranked()) if bits >> k & 1)
 
 
 def recognise(body: str) -> Recognised | None:
     """What the first recogniser that knows this body reads out of it."""
     inspected = body[:INSPECT]
-    search, owners = _search()
-    matches = search.find_matches_as_indexes(inspected, overlapping=True)
-    if not matches:
-        return None
-    ranked = _ranked()
-    for k in sorted({owners[which] for which, _, _ in matches}):
-        if (found := ranked[k].recognise(inspected)) is not None:
-            return found
+    search, bits = _search()
+    wanted = 0
+    for which, _, _ in search.find_matches_as_indexes(inspected, overlapping=True):
+        wanted |= bits[which]
+    if wanted:
+        for read in _chosen(wanted):
+            if (found := read(inspected)) is not None:
+                return found
     return None
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
@@ -31,9 +32,9 @@ def _ranked() -> tuple[Runtime, ...]:
 
 
 @cache
-def _beginning(character: str) -> tuple[Runtime, ...]:
-    """The runtimes whose lines can begin so."""
-    return tuple(runtime for runtime in _ranked() if runtime.FIRST is None or character in runtime.FIRST)
+def _beginning(character: str) -> tuple[Callable[[str], RuntimeLine | None], ...]:
+    """What parses lines that begin so."""
+    return tuple(runtime.parse for runtime in _ranked() if runtime.FIRST is None or character in runtime.FIRST)
 
 
 def _words(name: str) -> tuple[str, ...]:
@@ -57,8 +58,8 @@ def ends() -> tuple[str, ...]:
 
 def _parsed(message: str) -> RuntimeLine | None:
     first = message[:1]
-    for runtime in _beginning(first if first.isascii() else "~"):
-        if (line := runtime.parse(message)) is not None:
+    for read in _beginning(first if first.isascii() else "~"):
+        if (line := read(message)) is not None:
             return line
     return None
 

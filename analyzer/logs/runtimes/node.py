@@ -20,7 +20,14 @@ _LINE = re.compile(
     re.ASCII,
 )
 NO_ID = frozenset(("undefined", "-", ""))
-DOTNET = {"trce": "TRACE", "dbug": "DEBUG", "info": "INFO", "warn": "WARN", "fail": "ERROR", "crit": "FATAL"}
+DOTNET: dict[str | None, str] = {
+    "trce": "TRACE",
+    "dbug": "DEBUG",
+    "info": "INFO",
+    "warn": "WARN",
+    "fail": "ERROR",
+    "crit": "FATAL",
+}
 
 
 def parse(message: str) -> RuntimeLine | None:
@@ -30,9 +37,7 @@ def parse(message: str) -> RuntimeLine | None:
         return None
     stamp, name, level = m.groups()
     body = message[m.end() :].rstrip("\n")
-    line = RuntimeLine(
-        "app", body, quick_iso(stamp)[0], None if name in NO_ID else name, DOTNET.get(level, level) if level else None
-    )
+    line = RuntimeLine("app", body, quick_iso(stamp)[0], None if name in NO_ID else name, DOTNET.get(level, level))
     if body.startswith(("Invoke Error", "Uncaught Exception", "Unhandled Promise Rejection")):
         line.attrs["invoke_error"] = True
     return line

@@ -110,9 +110,13 @@ def _unknown(text: str) -> RuntimeLine | None:
     return RuntimeLine("crash", text, attrs={"why": "unknown", "error_type": m["error_type"]}) if m else None
 
 
-def _timeout(text: str) -> RuntimeLine | None:
-    m = _TIMEOUT.match(text) if "Task timed out" in text[:128] else None
-    return RuntimeLine("timeout", text, parse_iso(m["ts"]), m["id"], attrs={"timeout_s": float(m["s"])}) if m else None
+def _timeout(message: str) -> RuntimeLine | None:
+    m = _TIMEOUT.match(message) if "Task timed out" in message[:128] else None
+    return (
+        RuntimeLine("timeout", message.rstrip(), parse_iso(m["ts"]), m["id"], attrs={"timeout_s": float(m["s"])})
+        if m
+        else None
+    )
 
 
 def _xray(text: str) -> RuntimeLine | None:
@@ -128,7 +132,7 @@ _FORMS: dict[str, Callable[[str], RuntimeLine | None]] = {
 def parse(message: str) -> RuntimeLine | None:
     """A platform line, its numbers in `attrs` (`duration_ns`, `init_ns`, `status`, `memory`), None for anything else."""
     form = _FORMS.get(message[:1])
-    return form(message.rstrip()) if form is not None else None
+    return form(message) if form is not None else None
 
 
 @lru_cache(maxsize=256)
