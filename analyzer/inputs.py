@@ -17,8 +17,9 @@ from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
 from analyzer.capture.reader import CaptureData, Progress, Reading
 from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
-from analyzer.logs.envelopes import Envelope
-from analyzer.logs.reader import read_log, sniff
+from analyzer.logs.envelopes import Choice
+from analyzer.logs.reader import describe, pick, read_log
+from analyzer.logs.stream import DEFAULTS, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
@@ -42,6 +43,7 @@ class Inputs:
     logs: list[tuple[Source, list[Event]]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     interrupted: bool = False
+    options: Options = DEFAULTS
 
 
 #: Called with what a running stream, and all that was read before it, hold so far.
@@ -81,14 +83,18 @@ def is_capture(head: bytes) -> bool:
 
 
 def read_inputs(
-    paths: list[str], kinds: frozenset[str], progress: Progress | None = None, live: Live | None = None
+    paths: list[str],
+    kinds: frozenset[str],
+    progress: Progress | None = None,
+    live: Live | None = None,
+    options: Options = DEFAULTS,
 ) -> Inputs:
     """Read every input of the wanted kinds (`pcap`, `log`).
 
     Raises `InputError` when a path given by name cannot be opened, or when nothing is readable at all. A file that is no
-    input is skipped and said so. Standard input is read last; while it is a capture, `live` is called now and then.
+    input is skipped and said so; one that was named and is not of the shape that `options` insists on is an error. Standard input is read last; while it is a capture, `live` is called now and then.
     """
-    inputs = Inputs()
+    inputs = Inputs(options=options)
     captures: list[First] = []
     files = expand(paths)
     for path, named in files:
@@ -121,6 +127,8 @@ def _skipping(path: str, named: bool, inputs: Inputs) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if named and inputs.options.shape is not None:
+            raise InputError(f"{path}: {error}") from error
         inputs.skipped.append((path, str(error)))
     except OSError as error:
         if named:
@@ -146,12 +154,13 @@ def _read_file(path: str, file: str, kinds: frozenset[str], inputs: Inputs, capt
         with open_stream(file) as stream:
             captures.append(first_of(path, stream))
         return
-    fit, envelope = sniff(head)
-    if envelope is None or fit <= 0:
-        raise InputError("no known shape (not a capture, not a Lambda log, not a gRPC trace)")
+    choice = pick(head, inputs.options.shape)
+    if choice.envelope is None:
+        raise InputError(describe(head))
     if "log" not in kinds:
-        raise InputError(f"a log ({envelope.NAME}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)")
-    _read_log(path, file, envelope, inputs)
+        what = choice.envelope.NAME
+        raise InputError(f"a log ({what}), not a capture (use `analyze lambda-log`, `grpc-log` or `diagnose`)")
+    _read_log(path, file, choice, inputs)
 
 
 def _want_captures(kinds: frozenset[str]) -> None:
@@ -244,9 +253,9 @@ def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callabl
 # ---- logs
 
 
-def _read_log(path: str, file: str, envelope: Envelope, inputs: Inputs) -> None:
+def _read_log(path: str, file: str, choice: Choice, inputs: Inputs) -> None:
     with open_stream(file) as stream:
-        data = read_log(stream, path, envelope)
+        data = read_log(stream, path, choice, inputs.options)
     platform = any(e.layer == "lambda" for e in data.events)
     kind = "lambda-log" if platform or data.format != "plain messages" else "grpc-log"
     if not data.events:

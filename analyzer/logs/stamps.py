@@ -90,7 +90,8 @@ def utc_ns(text: str) -> int | None:
     """Nanoseconds of a stamp in UTC that does not say so: `2026-11-21T00:06:05.860000`, `2026-11-21 00:06:05.860`."""
     base, digits = _second(text[:19]), text[20:]
     if base is not None and text[19:20] in (".", ",") and digits.isdecimal() and len(digits) < 10:
-        return base + int(digits) * _POWERS[len(digits)]
+        fraction: int = int(digits) * _POWERS[len(digits)]
+        return base + fraction
     return parse_iso(text + "Z")
 
 
