@@ -114,11 +114,11 @@ def grpc_log(
     paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
     fail_on: FailOption = None, quiet: QuietOption = False,
 ) -> None:  # fmt: skip
-    """A gRPC trace (bare, or inside a Lambda export) to transports, pings, calls, findings.
+    """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet)
+    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="grpc")
 
 
 @app.command("lambda-log")
@@ -241,6 +241,7 @@ def _run(
     all_: bool,
     fail_on: Level | None,
     quiet: bool,
+    view: str = "",
 ) -> None:
     def work() -> None:
         trace = _read(paths, kinds, quiet)
@@ -251,7 +252,7 @@ def _run(
         else:
             from analyzer.report.text import report
 
-            _write(report(trace.story, trace.findings, _style(output), everything=all_), output)
+            _write(report(trace.story, trace.findings, _style(output), everything=all_, view=view), output)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
         if fail_on is not None:

@@ -7,6 +7,8 @@ where the line prints them, `tracer` (whose number it is: grpc-js's own tracer n
 
 from __future__ import annotations
 
+import re
+
 JS, CORE, GO, JAVA = "grpc-js", "c-core", "grpc-go", "grpc-java"
 DIALECTS = (JS, CORE, GO, JAVA)
 #: The version that C-core's oldest prefix tells of: up to then a client reads its sockets only while a call runs
@@ -26,7 +28,7 @@ KINDS: dict[str, str] = {
     "connect-failed": "a connection attempt failed: error, [backoff_ms]",
     "backoff": "the next attempt waits: backoff_ms",
     "backoff-elapsed": "the wait is over",
-    "channel-state": "connectivity of a channel: new, [old], [error]",
+    "channel-state": "connectivity of a channel: new, [old], [error], [target]",
     "subchannel-state": "connectivity of a subchannel: new, [old], [error], [backoff_ms]",
     "channel-options": "options of a channel or subchannel: options",
     "library": "the library names itself: version",
@@ -72,6 +74,13 @@ KINDS: dict[str, str] = {
     "trace": "a line of the trace that says none of these",
 }
 
+#: Kinds that happen all the time and mean no harm: a timeline folds them.
+ROUTINE = frozenset((
+    "trace", "channel-options", "channel-state", "library", "resolve-start", "resolved", "resolve-delayed", "backoff", "backoff-elapsed",
+    "transport-opened", "transport-linked", "ping-due", "bdp-ping-due", "ping-timer", "bdp-ping-sent", "bdp-ping-acked", "ping-received",
+    "ping-answered", "call-link", "call-metadata", "call-pick", "call-sent", "call-headers", "call-trailers",
+))  # fmt: skip
+
 #: gRPC status codes (grpc/grpc doc/statuscodes.md) in order.
 STATUS_NAMES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -94,3 +103,24 @@ def status_name(code: int | None) -> str:
     if code is None:
         return "unknown"
     return STATUS_NAMES[code] if 0 <= code < len(STATUS_NAMES) else str(code)
+
+
+#: What stands before the message of a line, by dialect: its stamp, its place in the source, the logger.
+_PREFIXES = {
+    JS: re.compile(r"[^|\n]{0,120}\| (?:v\S+ \d{1,12} \| )?[a-z_0-9]{2,40} \| "),
+    CORE: re.compile(r"[DIWEF]\d{4} [\d:. ]{8,40} [\w.+-]{1,80}:\d{1,6}\] *"),
+    GO: re.compile(
+        r"(?:(?:INFO|WARNING|ERROR|FATAL): )?(?:\d{4}/\d\d/\d\d [\d:.]{8,15} )?(?:(?:INFO|WARNING|ERROR|FATAL): )?(?:\[[a-z-]{2,20}\] )?"
+    ),
+    JAVA: re.compile(
+        r"(?:[A-Z][a-z]{2} \d{1,2}, \d{4},? [\d:]{7,8}.[AP]M [^\n]{1,300}\n)?(?:[^\n\[]{0,60}\[io\.[\w.$]{1,120}\] )?(?:[A-Z]{4,7}: )?"
+        r"(?:\[(?:id: 0x|Subchannel<)[^\]\n]{0,300}\] )?"
+    ),
+}
+
+
+def message(text: str, dialect: str | None) -> str:
+    """A trace line without its prefix, for people; as it is where the dialect is unknown."""
+    prefix = _PREFIXES.get(dialect or "")
+    found = prefix.match(text) if prefix is not None else None
+    return text[found.end() :] if found is not None and found.end() < len(text) else text

@@ -10,6 +10,7 @@ import numpy as np
 from analyzer.model.findings import Finding
 from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
+from analyzer.report import grpc
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
 from analyzer.tcp import fields as f
@@ -123,8 +124,9 @@ def _note(name: str, text: str, style: Style) -> list[str]:
 # ---- summaries
 
 
-def report(story: Story, findings: list[Finding], style: Style, everything: bool = False) -> str:
-    """What a command prints: sources, findings with the worst first, then what else there is."""
+def report(story: Story, findings: list[Finding], style: Style, everything: bool = False, view: str = "") -> str:
+    """What a command prints: sources, findings with the worst first, then what else there is. View `grpc` tells all that a
+    trace says."""
     blocks = [sources(story, style)]
     worst = sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
     seen: Counter[str] = Counter()
@@ -141,7 +143,9 @@ def report(story: Story, findings: list[Finding], style: Style, everything: bool
         )
     if story.invocations:
         blocks.append(environments(story, style))
-    if story.transports:
+    if view == "grpc":
+        blocks.append(grpc.section(story, style, everything))
+    elif story.transports:
         blocks.append(transports(story, style, everything))
     if len(story.connections):
         blocks.append(connections(story, findings, style, everything))

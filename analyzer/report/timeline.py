@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture import columns as col
+from analyzer.model.grpc import ROUTINE
 from analyzer.model.times import SECOND, iso, seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
@@ -90,15 +91,7 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
     if env and story.aligned:
         for e in story.events_between(*trace.span(k), env):
             where = story.source(e.source).at(e.ref)
-            plain = e.kind in (
-                "trace",
-                "channel-options",
-                "call-sent",
-                "call-headers",
-                "call-pick",
-                "resolve-start",
-                "resolved",
-            )
+            plain = e.layer == "grpc" and e.kind in ROUTINE
             rows.append(
                 (
                     e.time_ns,

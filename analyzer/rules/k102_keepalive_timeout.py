@@ -74,6 +74,7 @@ def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
         return _nobody_read(story, ping, transport)
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
     known = k101.freezes_known(story, ping, transport)
+    told = known or ping.timeout_ms is not None
     blocked = known and k101.overshoots(ping)
     errors = k101.consequences(story, transport, timed_out.time_ns)
     wire, verdict, answered = _on_the_wire(story, transport, ping)
@@ -88,6 +89,10 @@ def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
     if blocked:
         title = f"keepalive timeout fired {seconds(k101.late_by(ping))} late while the function ran: its event loop was blocked"
         why = "the environment was not frozen, yet the timer ran late: a long synchronous task kept the process from reading the answer"
+    elif not told:
+        title = f"a keepalive ping timed out {timer} after it was sent"
+        why = "how long the timeout was configured, and whether the process ran all the time, no line tells"
+        why += f"; {verdict or 'no answer to the ping reached it'}"
     else:
         title = f"keepalive timeout after {timer}: " + (
             "the server's answer did not arrive" if answered else "the peer did not answer"
@@ -95,7 +100,6 @@ def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
         why = f"the timer of {timer} ran out while the process ran"
         why += f" (frozen for {seconds(frozen)} of it, running again before it ran out)" if frozen else ""
         why += f"; {verdict or 'no answer to the ping reached it'}"
-    told = ping.timeout_ms is not None or known
     ruled = ["a freeze (K101): the timer was on time" + (" and ran out inside an invocation" if known else "")]
     return Finding(
         CODE, NAME,

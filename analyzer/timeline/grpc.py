@@ -199,6 +199,8 @@ class _Assembly:
             return
         if number is not None and (space, number) not in self._bound:
             self._bind(life, space, number)
+        if life.remote is None and (remote := e.remote or self._remote_of.get(life.ids.get("subchannel", "?"))):
+            self._place(life, remote)
         if e.attrs.get("subchannel") and "subchannel" not in life.ids:
             self._bind(life, "subchannel", e.attrs["subchannel"])
         self._take(life, k, e)
@@ -302,12 +304,14 @@ class _Assembly:
         life.ids.setdefault(space, number)
         self._bound[space, number] = life
 
+    def _place(self, life: _Life, remote: str) -> None:
+        """The address of a transport becomes known."""
+        life.remote = remote
+        if life in self._open[None]:
+            self._open[None].remove(life)
+            self._open[remote].append(life)
+
     def _take(self, life: _Life, k: int, e: Event) -> None:
-        if e.remote and life.remote is None:
-            self._open[None].remove(life) if life in self._open[None] else None
-            life.remote = e.remote
-            if life.ended_ns is None:
-                self._open[e.remote].append(life)
         life.lines.append(k)
         life.connected |= e.kind in ("subchannel-state", "settings-acked", "transport-opened", "tcp-connected")
         if e.kind in ("ping-due", "bdp-ping-due"):

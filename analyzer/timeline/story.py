@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
+from analyzer.model.grpc import message
 from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
@@ -161,6 +162,6 @@ def event_text(event: Event) -> str:
     if event.layer == "lambda" and event.kind in ("start", "end", "report") and event.request_id:
         duration = event.attrs.get("duration_ns")
         return f"{event.kind.upper()} {event.request_id[:8]}…" + (f" after {seconds(duration)}" if duration else "")
-    if event.layer == "grpc" and event.tracer and " | " in line:
-        line = line.split(f"| {event.tracer} | ", 1)[-1]
+    if event.layer == "grpc":
+        line = message(event.text, event.dialect).strip().split("\n", 1)[0]
     return " ".join(line.split())

@@ -151,7 +151,8 @@ def _message(found: Recognised, text: str) -> None:
     what, number = entity["what"], entity["number"]
     if what == "Channel":
         found.tracer, found.number = "channel", number
-        _CHANNEL.fill(found, rest)
+        if _CHANNEL.fill(found, rest) and found.kind == "channel-state":
+            found.attrs["target"] = entity["name"]
     elif what == "Subchannel":
         found.tracer, found.number = "subchannel", number
         if _SUBCHANNEL.fill(found, rest):

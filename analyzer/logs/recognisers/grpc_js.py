@@ -61,7 +61,11 @@ _CALL = Forms(
         r"code=(?P<code>\d{1,12}) details=\"(?P<details>.*?)\"(?: start time=\S+)?\s*$",
     ),
     ("cancelWithStatus code: ", "call-cancelled", r"(?P<code>\d{1,12}) details: \"(?P<details>.*?)\"\s*$"),
-    ("Pick result: ", "call-pick", r"(?P<result>\w+) subchannel: (?:\((?P<subchannel>\d{1,12})\) )?(?P<remote>\S+) status"),
+    (
+        "Pick result: ",
+        "call-pick",
+        r"(?P<result>\w+) subchannel: (?:\((?P<subchannel>\d{1,12})\) )?(?P<remote>\S+) status",
+    ),
     ("attachHttp2Stream from subchannel ", "call-pick", r"(?P<remote>\S+)"),
     ("Created child call [", "call-link", r"(?P<child>\d{1,12})\]"),
     ("Created child [", "call-link", r"(?P<child>\d{1,12})\]"),
@@ -165,10 +169,13 @@ def _connectivity(found: Recognised, text: str) -> None:
     """A channel's state; the many lines `READY -> READY` say nothing."""
     if text.startswith("("):
         found.number = text[1 : text.find(")")][:12]
-    m = _STATE.match(text, text.rfind(" ", 0, text.find(" -> ")) + 1)
+    at = text.rfind(" ", 0, text.find(" -> ")) + 1
+    m = _STATE.match(text, at)
     if m is not None and m["old"] != m["new"]:
         found.kind = "channel-state"
-        found.attrs.update(old=m["old"], new=m["new"])
+        found.attrs.update(
+            old=m["old"], new=m["new"], target=text[text.find(" ") + 1 if found.number else 0 : at].strip()[:200]
+        )
 
 
 def _channel(found: Recognised, text: str) -> None:

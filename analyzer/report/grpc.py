@@ -1,0 +1,265 @@
+"""What a gRPC trace says, for a person: names, channels, subchannels, transports with their pings, GOAWAYs, calls by status."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from analyzer.model.events import Event
+from analyzer.model.grpc import GO, HTTP2_ERRORS, JS, status_name
+from analyzer.model.records import Call, Ping, Transport
+from analyzer.model.times import MS, iso, seconds
+from analyzer.report.escape import clip, terminal
+from analyzer.report.style import Style
+from analyzer.timeline.grpc import Process, processes_of
+from analyzer.timeline.story import Story
+
+#: Processes, and things of a kind in one process, that a summary shows; `--all` shows the rest.
+PROCESSES, SHOWN = 6, 8
+#: Timed-out pings shown of one transport (more than one are rare: the first ends it).
+TIMEOUTS = 2
+#: Letters of an error or of GOAWAY data.
+DETAIL = 100
+
+
+def section(story: Story, style: Style, everything: bool = False) -> str:
+    """Every process that printed trace lines, with what is in them."""
+    processes = processes_of(story.events)
+    shown = processes if everything else processes[:PROCESSES]
+    blocks = [_Section(story, process, style, everything).text() for process in shown]
+    if len(processes) > len(shown):
+        blocks.append(f"… {len(processes) - len(shown)} more processes (`--all` shows them)")
+    return "\n\n".join(blocks)
+
+
+class _Section:
+    """One process."""
+
+    def __init__(self, story: Story, process: Process, style: Style, everything: bool) -> None:
+        self._process = process
+        self._style = style
+        self._limit = None if everything else SHOWN
+        self._events = [story.events[k] for k in process.lines]
+        mine = {e.transport for e in self._events if e.transport}
+        self._transports = [t for t in story.transports if t.id in mine]
+        self._pings: dict[str, list[Ping]] = defaultdict(list)
+        for p in story.pings:
+            if p.transport in mine:
+                self._pings[p.transport].append(p)
+        span = (self._events[0].time_ns, self._events[-1].time_ns)
+        self._calls = [
+            c
+            for c in story.calls
+            if (c.environment, c.pid) == (process.environment, process.pid) and span[0] <= (c.start_ns or 0) <= span[1]
+        ]
+
+    def text(self) -> str:
+        """The whole section."""
+        lines = [self._style.paint(line, "bold") for line in self._wrapped("", self._head())]
+        for name, rows in (
+            ("names", self._names()),
+            ("channels", self._channels()),
+            ("subchannels", self._subchannels()),
+            ("transports", self._transport_rows()),
+            ("calls", self._call_rows()),
+        ):
+            lines += self._listed(name, rows)
+        if len(lines) == 1:
+            lines.append(f"  {len(self._events):,} lines of trace, none about connections, pings or calls")
+        return "\n".join(lines)
+
+    def _head(self) -> str:
+        process = self._process
+        version = next((str(e.attrs["version"]) for e in self._events if e.kind == "library"), None)
+        version = version or next((e.version for e in self._events if e.version), None)
+        parts = [f"gRPC: {process.dialect or 'trace'}{f' {version}' if version else ''}"]
+        parts += [f"pid {process.pid}"] if process.pid else []
+        parts += [process.environment] if process.environment else []
+        parts += [f"{iso(self._events[0].time_ns)[11:23]} to {iso(self._events[-1].time_ns)[11:23]}"]
+        return terminal(" · ".join(parts))
+
+    def _listed(self, name: str, rows: list[list[str]]) -> list[str]:
+        """Rows under a name; each row is a line and what stands below it."""
+        out = []
+        shown = rows[: self._limit]
+        for at, (first, *rest) in enumerate(shown):
+            out += self._wrapped(f"  {name if at == 0 else '':<12}", first)
+            for below in rest:
+                out += self._wrapped(" " * 18, below)
+        if len(rows) > len(shown):
+            out.append(f"{' ' * 14}… {len(rows) - len(shown):,} more (`--all` shows them)")
+        return out
+
+    def _wrapped(self, indent: str, text: str) -> list[str]:
+        hang = " " * (len(indent) + 2)
+        return textwrap.wrap(
+            text, self._style.width, initial_indent=indent, subsequent_indent=hang, break_long_words=True, break_on_hyphens=False
+        )  # fmt: skip
+
+    def _of(self, *kinds: str) -> list[Event]:
+        return [e for e in self._events if e.kind in kinds]
+
+    def _names(self) -> list[list[str]]:
+        resolved, failed, delayed = (self._of(kind) for kind in ("resolved", "resolve-failed", "resolve-delayed"))
+        parts = [f"resolved {_times(len(resolved))}"] if resolved else []
+        if failed:
+            parts.append(f"failed {_times(len(failed))}: {_detail(failed[-1].attrs.get('error'))}")
+        if delayed and (resolved or failed):
+            parts.append(f"delayed {_times(len(delayed))} (rate limit or back-off: no error)")
+        return [["; ".join(parts)]] if parts else []
+
+    def _channels(self) -> list[list[str]]:
+        """One row a channel: its states in order."""
+        found: dict[str, list[Event]] = defaultdict(list)
+        for e in self._of("channel-state"):
+            found[e.number or ""].append(e)
+        rows = []
+        for number, states in found.items():
+            path = [str(states[0].attrs["old"])] if states[0].attrs.get("old") else []
+            path += [str(e.attrs["new"]) for e in states]
+            path = [state for state, _ in groupby(path)]
+            cut = ["…", *path[-6:]] if len(path) > 7 and self._limit else path
+            rows.append([_numbered(number, states[0].attrs.get("target")) + " → ".join(cut)])
+        return rows
+
+    def _subchannels(self) -> list[list[str]]:
+        """One row a subchannel, or an address where lines name no subchannel: how often it connected, and failed."""
+        ready: Counter[tuple[str, str]] = Counter()
+        failed: dict[tuple[str, str], list[str]] = defaultdict(list)
+        remotes = {e.number: e.remote for e in self._events if e.tracer == "subchannel" and e.remote}
+        for e in self._events:
+            key = (e.number or "" if e.tracer == "subchannel" else "", remotes.get(e.number) or e.remote or "")
+            new = e.attrs.get("new")
+            if e.kind == "connected" or (e.kind == "subchannel-state" and new == "READY" and e.tracer == "subchannel"):
+                ready[key] += 1
+            elif e.kind == "connect-failed" or (
+                e.kind == "subchannel-state" and new == "TRANSIENT_FAILURE" and e.attrs.get("error")
+            ):
+                failed[key].append(str(e.attrs.get("error", "")))
+        if self._of("connected"):  # C-core says READY too
+            ready = Counter((e.number or "", e.remote or "") for e in self._of("connected"))
+        rows = []
+        for key in dict.fromkeys([*ready, *failed]):
+            parts = [f"connected {_times(ready[key])}"] if ready[key] else []
+            if failed[key]:
+                parts.append(f"failed {_times(len(failed[key]))}: {_detail(failed[key][-1])}")
+            rows.append([_numbered(key[0], key[1]) + "; ".join(parts)])
+        return rows
+
+    def _transport_rows(self) -> list[list[str]]:
+        """One row a transport; those that something happened to come first where not all are shown."""
+        order = self._transports
+        if self._limit is not None and len(order) > self._limit:
+            order = sorted(order, key=lambda t: (t.closed_by in (None, "close"), t.opened_ns or 0))
+        return [[self._transport(t), *self._of_transport(t)] for t in order]
+
+    def _transport(self, t: Transport) -> str:
+        name = _numbered(t.number, t.remote)
+        lived = (
+            f"lived {seconds(t.closed_ns - t.opened_ns)}" if t.closed_ns is not None and t.opened_ns is not None else ""
+        )
+        ended = (
+            f"ended by {t.closed_by}"
+            if t.closed_by and t.closed_by != "close"
+            else ("closed" if t.closed_by else "open at the end")
+        )
+        return name + ", ".join(part for part in (lived, ended, t.connection) if part)
+
+    def _of_transport(self, t: Transport) -> Iterator[str]:
+        yield from self._ping_rows(t, self._pings[t.id])
+        said = []
+        for e in self._events:
+            if e.transport != t.id:
+                continue
+            if e.kind == "goaway-received" or (e.kind == "goaway-sent" and e.attrs.get("data")):
+                said.append(f"GOAWAY {e.kind.removeprefix('goaway-')}: {_goaway(e)}")
+            elif e.kind == "socket-error":
+                said.append(f"socket: {_detail(e.attrs.get('error'))}")
+        yield from dict.fromkeys(said)
+        calls = _by_status(c for c in self._calls if c.transport == t.id)
+        if calls:
+            yield f"calls: {calls}"
+
+    def _ping_rows(self, t: Transport, pings: list[Ping]) -> Iterator[str]:
+        if not pings:
+            if t.dialect == GO and t.closed_by == "keepalive-timeout":
+                yield "pings: this log does not show them (GODEBUG=http2debug=2 does)"
+            return
+        acked = [p.acked_ns - p.sent_ns for p in pings if p.acked_ns is not None]
+        late = [p for p in pings if p.timed_out is not None]
+        parts = [f"{len(pings):,} sent"]
+        if acked:
+            parts.append(f"{len(acked):,} acked{_within(acked)}")
+        elif t.dialect == JS and not self._of("ping-acked"):
+            parts.append("answers not logged by this version")
+        lost = len(pings) - len(acked) - len(late)
+        if lost and (acked or late):
+            parts.append(f"{lost:,} unanswered at the end")
+        parts += [f"{len(late):,} timed out"] if late else []
+        every = f" every {seconds(t.keepalive_ms * MS)}" if t.keepalive_ms else ""
+        yield f"pings{every}: {', '.join(parts)}"
+        for p in late[:TIMEOUTS]:
+            yield f"timed out {_timed_out(p)}"
+
+    def _call_rows(self) -> list[list[str]]:
+        """All calls by status, then the failed ones by what was said of them."""
+        if not self._calls:
+            return []
+        rows = [[f"{len(self._calls):,}: {_by_status(self._calls)}"]]
+        said = Counter((c.status, _detail(c.details)) for c in self._calls if c.status and c.details)
+        rows += [
+            [f"{status_name(code)}{f' ({n:,})' if n > 1 else ''}: {text}"] for (code, text), n in said.most_common()
+        ]
+        return rows
+
+
+def _numbered(number: str, what: str | None) -> str:
+    """`(2) 10.0.0.1:443: `, without what is not known."""
+    parts = [f"({number})"] if number else []
+    parts += [what] if what else []
+    return terminal(" ".join(parts)) + (": " if parts else "")
+
+
+def _times(count: int) -> str:
+    return ("once", "twice")[count - 1] if 0 < count < 3 else f"{count:,} times"
+
+
+def _detail(text: object) -> str:
+    return clip(terminal(" ".join(str(text or "").split())), DETAIL)
+
+
+def _within(times: list[int]) -> str:
+    """How long answers took: the longest, and the middle one of several; nothing where stamps are too coarse to tell."""
+    if not max(times):
+        return ""
+    if len(times) < 3:
+        return f" within {seconds(max(times))}"
+    return f" (median {seconds(sorted(times)[len(times) // 2])}, at most {seconds(max(times))})"
+
+
+def _timed_out(p: Ping) -> str:
+    """How late a timeout fired, and how long of it the process ran where that is known."""
+    took = (p.timed_out_ns or 0) - p.sent_ns
+    about = "about " if p.resolution_ns else ""
+    text = f"{about}{seconds(took)} after it was sent"
+    if p.timeout_ms is None:
+        return f"{text} (its timeout is not in the log)"
+    over = took - p.timeout_ms * MS
+    text += f" (timeout {seconds(p.timeout_ms * MS)}, overshoot {about}{seconds(max(over, 0))}"
+    if p.running_ns is not None and took - p.running_ns > MS:
+        text += f"; the function ran {seconds(max(p.running_ns, 0))} of it"
+    return text + ")" + ("; its answer was read right then" if p.late_ack is not None else "")
+
+
+def _goaway(e: Event) -> str:
+    code, data = str(e.attrs.get("code", "")), e.attrs.get("data")
+    name = HTTP2_ERRORS[int(code)] if code.isdecimal() and int(code) < len(HTTP2_ERRORS) else code or "code not logged"
+    return name + (f' "{_detail(data)}"' if data and data != "undefined" else "") + f" at {iso(e.time_ns)[11:23]}"
+
+
+def _by_status(calls: Iterable[Call]) -> str:
+    """`4 OK, 1 UNAVAILABLE`, the most frequent first."""
+    counts = Counter("status not logged" if c.status is None else status_name(c.status) for c in calls)
+    return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items(), key=lambda x: (-x[1], x[0])))
