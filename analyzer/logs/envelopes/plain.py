@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from analyzer.logs.envelopes import _lines
+from analyzer.logs.recognisers import continues
 from analyzer.logs.records import LogRecord
 from analyzer.logs.sieve import Layout
 from analyzer.logs.stream import LogStream
@@ -53,7 +54,7 @@ def read(stream: LogStream) -> Iterator[LogRecord]:
 def _continues(parts: list[str], line: str) -> bool:
     if line == "{":  # an object printed over several lines, behind a head (`Invoke Error`) or a message of its own
         return not parts[-1].endswith("}")
-    return _lines.CONTINUES.match(line) is not None
+    return _lines.CONTINUES.match(line) is not None or continues(parts[0], line)
 
 
 def _messages(record: LogRecord, parts: list[str]) -> Iterator[LogRecord]:

@@ -115,7 +115,7 @@ _CAUSED = re.compile(r"(?:resolution failed|errors resolving|[Ff]ailed to (?:con
 
 def continues(first: str, line: str) -> bool:
     """Whether a line without a prefix belongs to the record that `first` began."""
-    return _HEAD.match(first) is not None and _CONTINUES.match(line) is not None
+    return _CONTINUES.match(line) is not None and _HEAD.match(first) is not None
 
 
 def recognise(body: str) -> Recognised | None:

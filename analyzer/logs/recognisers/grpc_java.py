@@ -96,9 +96,7 @@ KEEPALIVE_PAYLOAD, BDP_PAYLOAD = "1111", "1234"
 
 def continues(first: str, line: str) -> bool:
     """Whether a line belongs to the record that `first` began: the message below its header, or a stack trace."""
-    return (_TWO_LINES.match(first) is not None or _ONE_LINE.match(first) is not None) and _SECOND_LINE.match(
-        line
-    ) is not None
+    return _SECOND_LINE.match(line) is not None and (_TWO_LINES.match(first) or _ONE_LINE.match(first)) is not None
 
 
 def recognise(body: str) -> Recognised | None:
