@@ -7,7 +7,7 @@ import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -73,6 +73,30 @@ RedactKeyOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
+ShapeOption = Annotated[
+    str | None,
+    typer.Option("--shape", metavar="NAME", help="Read logs as this shape (tail, csv, plain …); fail if they are not."),
+]
+YearOption = Annotated[
+    int | None, typer.Option("--year", min=1971, max=2199, help="Year of log stamps that have none.")
+]
+ZoneOption = Annotated[
+    str | None, typer.Option("--tz", metavar="±HH:MM", help="Zone of log stamps that have none (UTC otherwise).")
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only what happened from then on: 2026-11-21T00:06[:05.860][Z]."),
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Only what happened until then.")]
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option("--environment", metavar="NAME", help="Only environments whose log stream's name contains this."),
+]
+RequestOption = Annotated[
+    str | None, typer.Option("--request-id", metavar="ID", help="Only requests whose id begins so.")
+]
+
+
 @app.callback(invoke_without_command=True)
 def start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
@@ -88,13 +112,16 @@ def start(
 @app.command()
 def diagnose(
     paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
+    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
+    year: YearOption = None, tz: ZoneOption = None,
 ) -> None:  # fmt: skip
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    _run(paths, frozenset(("pcap", "log")), format_, output, all_, fail_on, quiet)
+    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
+    _run(paths, frozenset(("pcap", "log")), format_, output, all_, fail_on, quiet, logs=logs)
 
 
 @app.command()
@@ -112,25 +139,31 @@ def pcap(
 @app.command("grpc-log")
 def grpc_log(
     paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
+    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
+    year: YearOption = None, tz: ZoneOption = None,
 ) -> None:  # fmt: skip
     """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="grpc")
+    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
+    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="grpc", logs=logs)
 
 
 @app.command("lambda-log")
 def lambda_log(
     paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False,
+    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
+    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
+    year: YearOption = None, tz: ZoneOption = None,
 ) -> None:  # fmt: skip
     """Lambda logs to environments, invocations, freezes, findings.
 
     Example: analyze lambda-log export.json
     """
-    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet)
+    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
+    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="lambda", logs=logs)
 
 
 @app.command()
@@ -233,6 +266,21 @@ def explain(
 # ---- shared
 
 
+class _LogOptions(NamedTuple):
+    """What several commands take: a narrower view, and what logs leave out."""
+
+    since: str | None = None
+    until: str | None = None
+    environment: str | None = None
+    request_id: str | None = None
+    shape: str | None = None
+    year: int | None = None
+    tz: str | None = None
+
+
+_WHOLE = _LogOptions()
+
+
 def _run(
     paths: list[str],
     kinds: frozenset[str],
@@ -242,9 +290,10 @@ def _run(
     fail_on: Level | None,
     quiet: bool,
     view: str = "",
+    logs: _LogOptions = _WHOLE,
 ) -> None:
     def work() -> None:
-        trace = _read(paths, kinds, quiet)
+        trace = _read(paths, kinds, quiet, logs)
         if format_ is Format.JSON:
             from analyzer.report.document import dumps
 
@@ -264,10 +313,12 @@ def _run(
     _guarded(work)
 
 
-def _read(paths: list[str], kinds: frozenset[str], quiet: bool) -> Trace:
+def _read(paths: list[str], kinds: frozenset[str], quiet: bool, logs: _LogOptions = _WHOLE) -> Trace:
     from analyzer.trace import read
 
-    return read(*paths, kinds=kinds, progress=None if quiet else _progress(), live=None if quiet else _live())
+    return read(
+        *paths, kinds=kinds, progress=None if quiet else _progress(), live=None if quiet else _live(), **logs._asdict()
+    )
 
 
 def _live() -> Callable[[Trace], None]:

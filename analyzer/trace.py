@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
 from analyzer.model.tables import frame
-from analyzer.model.times import SECOND
+from analyzer.model.times import SECOND, parse_iso
 from analyzer.report import document as doc
 from analyzer.timeline.story import Story, event_text
 
@@ -215,24 +215,53 @@ def read(
     kinds: frozenset[str] = frozenset(("pcap", "log")),
     progress: Any = None,
     live: Callable[[Trace], None] | None = None,
+    since: str | int | None = None,
+    until: str | int | None = None,
+    environment: str | None = None,
+    request_id: str | None = None,
+    shape: str | None = None,
+    year: int | None = None,
+    tz: str | None = None,
 ) -> Trace:
     """Read files, folders and globs, correlate them, run the rules.
 
     `progress` is called now and then with (bytes done, packets done, bytes in all or None) of the capture being read;
     `live` with a trace of what there is so far, every few seconds while a capture comes from standard input. Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
     in `trace.sources` instead.
+
+    `since` and `until` (ISO 8601, or ns since the epoch), `environment` (a part of its id) and `request_id` (its beginning)
+    narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
+    `year` and `tz` (`+02:00`) complete stamps that lack them.
     """
     from analyzer.inputs import Inputs, read_inputs
+    from analyzer.logs.stream import options
     from analyzer.rules import run
     from analyzer.timeline.build import build
+    from analyzer.timeline.filters import View, narrowed
 
     if not paths:
         raise InputError("no input: give files, folders or globs")
+    view = View(_time("since", since), _time("until", until), environment, request_id)
 
     def trace(inputs: Inputs) -> Trace:
         story = build(inputs.points, inputs.logs)
         story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
-        return Trace(story, run(story))
+        findings = run(story)
+        return Trace(*narrowed(story, findings, view)) if view else Trace(story, findings)
 
     look = None if live is None else lambda so_far: live(trace(so_far))
-    return trace(read_inputs([str(p) for p in paths], kinds, progress, look))
+    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, options(shape, year, tz)))
+
+
+def _time(name: str, value: str | int | None) -> int | None:
+    """A time that the user gave, in ns since the epoch; raises `InputError` for text that is none."""
+    if value is None or isinstance(value, int):
+        return value
+    text = value.strip().replace(" ", "T")
+    date, _, clock = text.partition("T")
+    plain = clock.rstrip("Z").partition("+")[0].partition("-")[0]
+    missing = {0: "00:00:00", 2: ":00:00", 5: ":00"}.get(len(plain))
+    found = parse_iso(f"{date}T{plain}{missing or ''}{clock[len(plain) :]}")
+    if found is None:
+        raise InputError(f"--{name} {value!r} is no time: write 2026-11-21T00:06 or 2026-11-21T00:06:05.860Z")
+    return found

@@ -240,6 +240,8 @@ def to_event(record: LogRecord, source: str, order: int, options: Options = DEFA
     request_id = line.request_id or record.request_id
     if found is None:
         layer, kind = ("app", "line") if line.kind == "app" else ("lambda", line.kind)
+        if record.group and layer == "lambda":
+            line.attrs["log_group"] = record.group
         return Event(
             source, record.ref, layer, kind, text, clock, source_ns, event_ns, inner_ns, record.stream, request_id, line.level,
             attrs=line.attrs, order=order,

@@ -8,6 +8,7 @@ outside an invocation, become text at all.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -16,7 +17,8 @@ import numpy as np
 
 from analyzer.logs.records import ANSI
 from analyzer.logs.sieve import Layout, Sieve
-from analyzer.model.problems import Problem
+from analyzer.model.problems import InputError, Problem
+from analyzer.model.times import SECOND
 
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 #: Read at a time. A line longer than this is cut to it: no runtime prints one (CloudWatch's limit for an event is 1 MB).
@@ -35,6 +37,18 @@ class Options:
 
 
 DEFAULTS = Options()
+_ZONE = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
+
+
+def options(shape: str | None = None, year: int | None = None, zone: str | None = None) -> Options:
+    """Options from what a person writes; `zone` is `+02:00`, `-0500` or `UTC`. Raises `InputError` for another zone."""
+    if zone is None or zone.upper() in ("UTC", "Z"):
+        return Options(year, 0, shape)
+    m = _ZONE.fullmatch(zone)
+    if m is None or int(m[2]) > 14 or int(m[3]) > 59:
+        raise InputError(f"--tz {zone!r}: write the difference to UTC, such as +02:00")
+    offset = (int(m[2]) * 60 + int(m[3])) * 60 * SECOND
+    return Options(year, offset if m[1] == "+" else -offset, shape)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.model.findings import Finding
 from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
-from analyzer.report import grpc
+from analyzer.report import grpc, lambda_log
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
 from analyzer.tcp import fields as f
@@ -126,7 +126,7 @@ def _note(name: str, text: str, style: Style) -> list[str]:
 
 def report(story: Story, findings: list[Finding], style: Style, everything: bool = False, view: str = "") -> str:
     """What a command prints: sources, findings with the worst first, then what else there is. View `grpc` tells all that a
-    trace says."""
+    trace says, `lambda` every environment's invocations."""
     blocks = [sources(story, style)]
     worst = sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
     seen: Counter[str] = Counter()
@@ -141,7 +141,9 @@ def report(story: Story, findings: list[Finding], style: Style, everything: bool
         blocks.append(
             "\n".join(f"… {count} more of {rule} (`--all` shows them)" for rule, count in sorted(folded.items()))
         )
-    if story.invocations:
+    if view == "lambda":
+        blocks.append(lambda_log.section(story, style, everything))
+    elif story.invocations:
         blocks.append(environments(story, style))
     if view == "grpc":
         blocks.append(grpc.section(story, style, everything))

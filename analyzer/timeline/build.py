@@ -35,7 +35,7 @@ def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     story = Story(sources=[s for s, _ in logs] + [p.source for p in points], connections=_connections(points))
     env.mark_errors(invocations, events)
     story.events, story.invocations, story.aligned = events, invocations, aligned
-    concurrent = env.concurrent_environments(invocations)
+    concurrent = env.concurrent_environments(invocations, events)
     story.environments = env.environments_of(events, invocations)
     for environment in story.environments:
         environment.concurrent = environment.id in concurrent

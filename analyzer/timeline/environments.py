@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 
 from analyzer.model.events import Event
@@ -20,6 +21,11 @@ FREEZE_ERROR_NS = 100 * MS
 NEIGHBOUR_ERROR_NS = 1_000 * MS
 #: After an invocation that ended so, the process is gone: what follows is no thaw of it.
 ENDED = frozenset(("timeout", "crash"))
+
+#: Error types of REPORT after which the process is gone (seen in public logs).
+PROCESS_GONE = frozenset(("Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.Unknown"))
+#: The initialization type of environments that run all the time, many invocations at once.
+MANAGED = "lambda-managed-instances"
 
 #: After these a new process runs: sockets of the one before are gone.
 EPOCH_ENDS = frozenset(("init-start", "timeout", "crash", "restore-start"))
@@ -62,6 +68,11 @@ def _by_nesting(events: list[Event], count: int) -> int:
         count += 1
         return f"inferred-{count}"
 
+    if any(map(_is_managed, events)):  # many at a time in one environment: nesting tells nothing
+        only = fresh()
+        for e in events:
+            e.environment = only
+        return count
     has_platform = any(e.layer == "lambda" for e in events)
     if not has_platform and len({e.pid for e in events if e.pid}) <= 1:  # one process, or nothing that tells two apart
         only = fresh()
@@ -139,7 +150,8 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
     for e in events:
         environment = e.environment or ""
         if e.kind in ("init-start", "restore-start"):
-            cold.add(environment)
+            if e.attrs.get("initialization") != "provisioned-concurrency":
+                cold.add(environment)
         elif e.kind == "start" and e.request_id:
             key = (environment, e.request_id)
             ordinals[key] += 1
@@ -155,7 +167,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
             cold.discard(environment)
             open_[key] = invocation
             found.append(invocation)
-        elif e.kind in ("end", "report", "timeout", "crash") and e.request_id:
+        elif e.kind in ("end", "report", "runtime-done", "timeout", "crash") and e.request_id:
             current = open_.get((environment, e.request_id))
             if current is not None:
                 _close(current, e)
@@ -170,23 +182,43 @@ def _close(invocation: Invocation, e: Event) -> None:
         invocation.status = "timeout"
     elif e.kind == "crash":
         invocation.status = "crash"
-    elif e.kind == "report":
-        invocation.duration_ns = e.attrs.get("duration_ns")
-        invocation.cold_start = invocation.cold_start or "init_ns" in e.attrs
-        status = e.attrs.get("status")
-        if status and invocation.status == "unknown":
-            invocation.status = {"timeout": "timeout", "error": "error"}.get(str(status), "unknown")
+    elif e.kind in ("report", "runtime-done"):
+        if invocation.status in ("unknown", "error"):
+            invocation.status = _status(e, invocation.status)
+        if e.kind == "report":
+            invocation.duration_ns = e.attrs.get("duration_ns")
+            invocation.cold_start = invocation.cold_start or "init_ns" in e.attrs
     if e.kind in ("end", "report"):
         invocation.end_ns = max(invocation.end_ns or 0, e.time_ns)
         invocation.end_ref = (e.source, e.ref)
 
 
+def _status(e: Event, before: str) -> str:
+    """How a REPORT or platform.runtimeDone says that the invocation ended; as before where it says nothing."""
+    if str(e.attrs.get("error_type")) in PROCESS_GONE:
+        return "crash"
+    return {"timeout": "timeout", "error": "error", "failure": "error"}.get(str(e.attrs.get("status")), before)
+
+
 def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
     """An invocation whose runtime printed `Invoke Error` failed, though its REPORT need not say so."""
-    failed = {(e.environment, e.request_id) for e in events if e.layer == "app" and e.text.startswith("Invoke Error")}
+    failed = set()
+    running: dict[str, list[Invocation]] = defaultdict(list)
+    for invocation in invocations:
+        running[invocation.environment].append(invocation)
+    for e in events:
+        if e.layer != "lambda" and "invoke_error" in e.attrs and e.environment is not None:
+            request_id = e.request_id or _request_at(running[e.environment], e.time_ns)
+            failed.add((e.environment, request_id))
     for invocation in invocations:
         if (invocation.environment, invocation.request_id) in failed and invocation.status in ("unknown", "success"):
             invocation.status = "error"
+
+
+def _request_at(invocations: list[Invocation], time_ns: int) -> str | None:
+    """Whose invocation runs at a time: some runtimes print no id with an unhandled error."""
+    at = bisect_right(invocations, time_ns, key=lambda i: i.start_ns) - 1
+    return invocations[at].request_id if at >= 0 else None
 
 
 def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: set[str]) -> list[Freeze]:
@@ -230,10 +262,15 @@ def _silent_part(start: int, end: int, signs: list[int]) -> tuple[int, int] | No
     return (first, last) if 2 * (last - first) >= end - start else None
 
 
-def concurrent_environments(invocations: list[Invocation]) -> set[str]:
-    """Environments in which invocations overlap: managed instances and the like, which are never frozen between two."""
+def _is_managed(e: Event) -> bool:
+    """Whether a platform event tells of Lambda Managed Instances, which always run."""
+    return e.layer == "lambda" and ("managed" in e.attrs or e.attrs.get("initialization") == MANAGED)
+
+
+def concurrent_environments(invocations: list[Invocation], events: Iterable[Event] = ()) -> set[str]:
+    """Environments that are never frozen: managed instances by their own word, others in which invocations overlap."""
     ends: dict[str, int] = {}
-    found: set[str] = set()
+    found = {e.environment for e in events if e.environment and _is_managed(e)}
     for invocation in invocations:
         end = invocation.end_ns if invocation.end_ns is not None else invocation.start_ns
         if invocation.start_ns < ends.get(invocation.environment, 0):
@@ -251,6 +288,8 @@ def environments_of(events: list[Event], invocations: list[Invocation]) -> list[
         env = found.setdefault(
             e.environment, Environment(e.environment, inferred=e.environment.startswith("inferred-"))
         )
+        if "log_group" in e.attrs:
+            env.log_group = e.attrs["log_group"]
         env.first_ns = min(env.first_ns, e.time_ns) if env.first_ns is not None else e.time_ns
         env.last_ns = max(env.last_ns, e.time_ns) if env.last_ns is not None else e.time_ns
     for invocation in invocations:
