@@ -70,6 +70,20 @@ RedactKeyOption = Annotated[
         help="Redact; the same key gives the same pseudonyms in a later run. Keep it secret.",
     ),
 ]  # fmt: skip
+DeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--deep", help="Look into the connections with findings through tshark: HTTP/2, gRPC (needs pyshark)."
+    ),
+]
+KeylogOption = Annotated[
+    str | None,
+    typer.Option("--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE) to decrypt with; turns --deep on."),
+]
+DecodeOption = Annotated[
+    list[str] | None,
+    typer.Option("--decode-as", metavar="RULE", help="For tshark: tcp.port==8443,http2; turns --deep on."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -97,6 +111,10 @@ RequestOption = Annotated[
 ]
 
 
+#: `--deep`, `--keylog`, `--decode-as`.
+Deep = tuple[bool, str | None, list[str] | None]
+
+
 @app.callback(invoke_without_command=True)
 def start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
@@ -115,25 +133,37 @@ def diagnose(
     fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
     environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
     year: YearOption = None, tz: ZoneOption = None,
+    deep: DeepOption = False, keylog: KeylogOption = None, decode_as: DecodeOption = None,
 ) -> None:  # fmt: skip
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
     logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
-    _run(paths, frozenset(("pcap", "log")), format_, output, all_, fail_on, quiet, logs=logs)
+    _run(
+        paths,
+        frozenset(("pcap", "log")),
+        format_,
+        output,
+        all_,
+        fail_on,
+        quiet,
+        logs=logs,
+        deep=(deep, keylog, decode_as),
+    )
 
 
 @app.command()
 def pcap(
     paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
     fail_on: FailOption = None, quiet: QuietOption = False,
+    deep: DeepOption = False, keylog: KeylogOption = None, decode_as: DecodeOption = None,
 ) -> None:  # fmt: skip
     """Packets to connections, endpoint states, and what packets alone can prove.
 
     Example: analyze pcap server.pcap
     """
-    _run(paths, frozenset(("pcap",)), format_, output, all_, fail_on, quiet)
+    _run(paths, frozenset(("pcap",)), format_, output, all_, fail_on, quiet, deep=(deep, keylog, decode_as))
 
 
 @app.command("grpc-log")
@@ -173,6 +203,9 @@ def timeline(
     output: OutputOption = None,
     all_: Annotated[bool, typer.Option("--all", help="Do not fold runs of ordinary segments and lines.")] = False,
     dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False,
+    keylog: KeylogOption = None,
+    decode_as: DecodeOption = None,
+    deep: DeepOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """One connection, every source, in order; `-o x.png|svg|pdf` draws it.
@@ -186,6 +219,7 @@ def timeline(
             trace.index(connection)
         except KeyError as error:
             raise InputError(str(error.args[0])) from error
+        _deepen(trace, (deep, keylog, decode_as), [connection])
         if output and Path(output).suffix.lower() in (".png", ".svg", ".pdf"):
             from analyzer.plot import timeline as draw
             from analyzer.streams import whole_file
@@ -289,11 +323,13 @@ def _run(
     all_: bool,
     fail_on: Level | None,
     quiet: bool,
+    deep: Deep = (False, None, None),
     view: str = "",
     logs: _LogOptions = _WHOLE,
 ) -> None:
     def work() -> None:
         trace = _read(paths, kinds, quiet, logs)
+        _deepen(trace, deep)
         if format_ is Format.JSON:
             from analyzer.report.document import dumps
 
@@ -343,6 +379,16 @@ def _live() -> Callable[[Trace], None]:
         sys.stderr.flush()
 
     return report
+
+
+def _deepen(trace: Trace, how: Deep, connections: list[str] | None = None) -> None:
+    """Deep mode where it is asked for; what it cannot see is said on standard error, and in the report's coverage."""
+    deep, keylog, decode_as = how
+    if deep or keylog or decode_as:
+        from analyzer.report.escape import terminal
+
+        for note in trace.deepen(connections, keylog, decode_as or ()):
+            typer.echo(terminal(note), err=True)
 
 
 def _progress() -> Any:

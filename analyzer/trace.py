@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model.findings import Finding
-from analyzer.model.problems import InputError
+from analyzer.model.problems import InputError, Problem
 from analyzer.model.tables import frame
 from analyzer.model.times import SECOND, parse_iso
 from analyzer.report import document as doc
@@ -16,6 +16,9 @@ from analyzer.timeline.story import Story, event_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analyzer.deep import DeepFrame
+    from analyzer.tcp.segments import Place
 
 
 class Trace:
@@ -29,6 +32,8 @@ class Trace:
         self.story = story
         #: List of `analyzer.model.findings.Finding`, by time.
         self.findings = findings
+        #: HTTP/2 and gRPC frames by number of connection, where `deepen` found some.
+        self.deep: dict[int, list[DeepFrame]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -88,6 +93,7 @@ class Trace:
     def events(self) -> pd.DataFrame:
         """Events of all sources in order of time: log lines, and the TCP events of connections (see `tcp_events`)."""
         rows = [_log_row(e) for e in self.story.events] + self._tcp_rows(range(len(self.story.connections)))
+        rows += self._deep_rows(self.deep)
         rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
         return frame("events", rows)
 
@@ -100,13 +106,36 @@ class Trace:
         """Everything about one connection (`C7`, or `ip:port` of its client), every segment and every log line of its environment
         that fell into its life, in order. Raises `KeyError` for an unknown one."""
         k = self.index(connection)
-        rows = self._tcp_rows([k], notable=False)
+        rows = self._tcp_rows([k], notable=False) + self._deep_rows([k])
         env = self.story.connections.environment.get(k)
         if rows and env and self.story.aligned:
             first, last = self.span(k)
             rows += [_log_row(e) for e in self.story.events_between(first, last, env)]
         rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
         return frame("events", rows)
+
+    def deepen(
+        self, connections: Iterable[str] | None = None, keylog: str | Path | None = None, decode_as: Iterable[str] = ()
+    ) -> list[str]:
+        """Look into connections (`C7`, `ip:port`; by default those with findings) through tshark, and return what it could not see.
+
+        Their HTTP/2 and gRPC frames, decrypted with `keylog` (an SSLKEYLOGFILE) or with the secrets inside a pcapng, appear in
+        `timeline`, in `events` (layers `http2` and `grpc`) and beside the findings' evidence. `decode_as` are tshark's own words
+        (`tcp.port==8443,http2`). Needs pyshark (extra `deep`) and tshark; raises `InputError` without, `KeyError` for an unknown
+        connection.
+        """
+        from analyzer.deep import deepen, with_frames
+
+        names = connections if connections is not None else [c for f in self.findings for c in f.connections]
+        found = deepen(self.story, [self.index(c) for c in names], str(keylog) if keylog else None, decode_as)
+        self.deep |= found.frames
+        self.__dict__.pop("events", None)
+        for finding in self.findings:
+            frames = [f for c in finding.connections for f in self.deep.get(self.index(c), [])]
+            with_frames(finding, frames, lambda frame: self._ref(frame.place))
+        for source, note in found.notes:
+            self.story.source(source).problems.append(Problem("", note))
+        return [note for _, note in found.notes]
 
     def span(self, k: int) -> tuple[int, int]:
         """Aligned ns from a second before connection `k` to a second after it, or as far as its findings' evidence goes."""
@@ -170,6 +199,21 @@ class Trace:
                     }
                 )  # fmt: skip
         return rows
+
+    def _deep_rows(self, ks: Iterable[int]) -> list[dict[str, Any]]:
+        connections = self.story.connections
+        return [
+            {
+                "time_ns": f.place.time_ns, "time": f.place.time_ns, "source_time": f.place.source_ns, "source": f.place.source,
+                "ref": self._ref(f.place), "layer": f.layer, "kind": f.kind, "text": f.describe(),
+                "connection": connections.id(k), "environment": connections.environment.get(k),
+                "transport": None, "request_id": None, "level": None, "order": f.place.no, "also": [],
+            }
+            for k in ks for f in self.deep.get(k, [])
+        ]  # fmt: skip
+
+    def _ref(self, place: Place) -> str:
+        return self.story.source(place.source).packet_ref(place.no)
 
 
 def is_notable(segment: Any) -> bool:

@@ -128,7 +128,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         source_time time raw stamp in the source's own clock
         source str source id
         ref str place in the source: #packet, :line or [n]
-        layer str lambda, app, grpc or tcp
+        layer str lambda, app, grpc, tcp, or http2 (deep mode)
         kind str what happened
         text str the line, or the segment in words
         environment str environment id

@@ -88,6 +88,9 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         where = story.source(place.source).at(story.source(place.source).packet_ref(place.no))
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
         rows.append((s.time_ns, "pcap", where, text, is_notable(s)))
+    for f in trace.deep.get(k, []):
+        where = story.source(f.place.source).at(story.source(f.place.source).packet_ref(f.place.no))
+        rows.append((f.place.time_ns, f.layer, where, f.describe(), f.telling))
     if env and story.aligned:
         for e in story.events_between(*trace.span(k), env):
             where = story.source(e.source).at(e.ref)
