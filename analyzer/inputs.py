@@ -19,7 +19,7 @@ from analyzer.capture.reader import CaptureData, Progress, Reading
 from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
 from analyzer.logs.envelopes import Choice
 from analyzer.logs.reader import describe, pick, read_log
-from analyzer.logs.stream import DEFAULTS, Options
+from analyzer.logs.stream import DEFAULTS, Options, options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
@@ -87,14 +87,16 @@ def read_inputs(
     kinds: frozenset[str],
     progress: Progress | None = None,
     live: Live | None = None,
-    options: Options = DEFAULTS,
+    shape: str | None = None,
+    year: int | None = None,
+    zone: str | None = None,
 ) -> Inputs:
     """Read every input of the wanted kinds (`pcap`, `log`).
 
     Raises `InputError` when a path given by name cannot be opened, or when nothing is readable at all. A file that is no
-    input is skipped and said so; one that was named and is not of the shape that `options` insists on is an error. Standard input is read last; while it is a capture, `live` is called now and then.
+    input is skipped and said so; one that was named and is not of the `shape` insisted on is an error. Standard input is read last; while it is a capture, `live` is called now and then.
     """
-    inputs = Inputs(options=options)
+    inputs = Inputs(options=options(shape, year, zone))
     captures: list[First] = []
     files = expand(paths)
     for path, named in files:

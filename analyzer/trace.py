@@ -278,7 +278,6 @@ def read(
     `year` and `tz` (`+02:00`) complete stamps that lack them.
     """
     from analyzer.inputs import Inputs, read_inputs
-    from analyzer.logs.stream import options
     from analyzer.rules import run
     from analyzer.timeline.build import build
     from analyzer.timeline.filters import View, narrowed
@@ -294,7 +293,7 @@ def read(
         return Trace(*narrowed(story, findings, view)) if view else Trace(story, findings)
 
     look = None if live is None else lambda so_far: live(trace(so_far))
-    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, options(shape, year, tz)))
+    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz))
 
 
 def _time(name: str, value: str | int | None) -> int | None:
