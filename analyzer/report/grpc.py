@@ -177,6 +177,8 @@ class _Section:
                 said.append(f"GOAWAY {e.kind.removeprefix('goaway-')}: {_goaway(e)}")
             elif e.kind == "socket-error":
                 said.append(f"socket: {_detail(e.attrs.get('error'))}")
+        if t.closed_by == "goaway" and not any(text.startswith("GOAWAY received") for text in said):
+            said.append("GOAWAY received: its code is not logged")
         yield from dict.fromkeys(said)
         calls = _by_status(c for c in self._calls if c.transport == t.id)
         if calls:

@@ -66,7 +66,7 @@ _REASONS = tuple(
     (re.compile(words), cause)
     for words, cause in (
         (r"[Kk]eepalive|ping timeout", "keepalive-timeout"),
-        (r"GOAWAY received|GOAWAY shut|received goaway", "goaway"),
+        (r"GOAWAY received|GOAWAY shut|received goaway|got goaway", "goaway"),
         (r"[Cc]onnection reset|[Bb]roken pipe|timed out|Socket closed|EOF|io exception|Network closed|closed network|Connection refused",
          "socket-error"),
     )

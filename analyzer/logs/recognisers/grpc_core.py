@@ -60,6 +60,7 @@ _PEER = Forms(
     ),
 )  # fmt: skip
 _TRANSPORT = Forms(
+    ("got goaway with last stream id ", "transport-draining"),
     ("set connectivity_state=4", "transport-closed", r"(?:; status=[^;]{0,400}; reason=(?P<reason>\w+))?"),
     ("set connectivity_state=3", "transport-draining", r"(?:; status=(?P<reason>.{0,400}))?"),
 )
@@ -182,6 +183,8 @@ def _transport(found: Recognised, text: str) -> None:
     parts = text.split(" ", 2)
     if len(parts) == 3 and _TRANSPORT.fill(found, parts[2]):
         found.tracer, found.number = "transport", parts[1]
+        if parts[2].startswith("got "):
+            found.attrs["reason"] = parts[2][:80]
 
 
 def _tracker(found: Recognised, text: str) -> None:
@@ -259,6 +262,12 @@ def _final(found: Recognised, text: str) -> None:
         found.attrs["details"] = details.strip()
 
 
+def _excess(found: Recognised, text: str) -> None:
+    """Before 1.60 the complaint about too many pings names nobody."""
+    if text.startswith("Received a GOAWAY with error code ENHANCE_YOUR_CALM"):
+        found.kind = "too-many-pings"
+
+
 def _resolver(found: Recognised, text: str) -> None:
     if (m := _COOLDOWN.match(text)) is not None:
         found.kind, found.tracer = "resolve-delayed", "resolver"
@@ -286,4 +295,5 @@ _READERS: dict[str, Callable[[Recognised, str], None]] = {
     "UNKN": _final,
     "[pol": _resolver,
     "HTTP": _agent,
+    "Rece": _excess,
 }

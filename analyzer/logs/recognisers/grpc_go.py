@@ -156,7 +156,7 @@ def _line(found: Recognised, text: str) -> bool:
         _closing(found)
     elif found.kind == "resolved":
         found.attrs["addresses"] = ",".join(a or b for a, b in _ADDRESS.findall(text[:4096]))
-    return known
+    return known or subject is not None
 
 
 #: Before 1.46 no line says which; the kind tells at least of what sort it is.

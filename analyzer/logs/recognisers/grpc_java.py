@@ -80,6 +80,7 @@ _NETTY = Forms(("WaitUntilActive started", "connect-start"), ("WaitUntilActive c
 _PLAIN = Forms(
     ("Received GOAWAY with ENHANCE_YOUR_CALM", "too-many-pings", r"\. Debug data: (?P<data>[^\n]{0,400})"),
     ("Increased keepalive time nanos to ", "keepalive-throttled", r"(?P<new_interval_ns>[\d,]{1,25})"),
+    ("Caught a connection error", "socket-error", r"\n(?P<error>[^\n]{1,400})"),
     ("Attempting DNS resolution of ", "resolve-start", r"(?P<host>\S{1,300})"),
 )
 _PING = re.compile(r"ack=(?P<ack>true|false) bytes=(?P<payload>-?\d{1,20})")
