@@ -69,9 +69,9 @@ def recognise(body: str) -> Recognised | None:
 
 
 def recognises(line: str) -> bool:
-    """Whether a bare line is a trace's own (an application error alone does not make a file a log of ours)."""
+    """Whether a bare line is a trace's own and says something; errors and remarks stand in a server's diary too."""
     found = recognise(line)
-    return found is not None and found.layer == "grpc"
+    return found is not None and found.layer == "grpc" and found.kind != "trace"
 
 
 def continues(first: str, line: str) -> bool:
