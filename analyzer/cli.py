@@ -254,6 +254,9 @@ def extract(
     ],
     redact: RedactOption = False,
     redact_key: RedactKeyOption = None,
+    shape: ShapeOption = None,
+    year: YearOption = None,
+    tz: ZoneOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """The packets of some connections and the log lines beside them, for a bug report.
@@ -271,7 +274,7 @@ def extract(
         from analyzer.report.escape import terminal
 
         names, paths = names_first(arguments)
-        trace = _read(paths, frozenset(("pcap", "log")), quiet)
+        trace = _read(paths, frozenset(("pcap", "log")), quiet, _LogOptions(shape=shape, year=year, tz=tz))
         redactor = Redactor(redact_key) if redact or redact_key else None
         for line in write(trace, chosen(trace, names), output, redactor):
             if not quiet:

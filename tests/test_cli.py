@@ -117,7 +117,7 @@ def test_usage_errors_are_status_2():
 
 def test_help_has_an_example_in_every_command():
     listing = analyze("--help").stdout.decode()
-    for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "explain"):
+    for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "extract", "explain"):
         assert command in listing
         assert b"Example:" in analyze(command, "--help").stdout
 
