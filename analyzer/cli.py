@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from analyzer.model.problems import InputError
+from analyzer.options import Deep, Format, Narrow, Output, Paths, Quiet, Redaction, Report, Stamps, with_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 #: Text that goes to a file or a pipe is laid out for this many columns.
 PIPED_WIDTH = 120
 LEAST_WIDTH = 60
+WHOLE = Narrow()
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,87 +33,6 @@ app = typer.Typer(
     help="Diagnose dying connections of serverless functions from captures, gRPC traces and Lambda logs.",
     epilog="Start with: analyze diagnose FOLDER",
 )
-
-
-class Format(StrEnum):
-    """What a command writes."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Level(StrEnum):
-    """Severity at which `--fail-on` fails."""
-
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")
-]
-OutputOption = Annotated[
-    str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")
-]
-AllOption = Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")]
-FailOption = Annotated[
-    Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
-]
-RedactOption = Annotated[
-    bool, typer.Option("--redact", help="Pseudonyms for addresses and ids, payload and message bodies cut.")
-]
-RedactKeyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--redact-key", metavar="KEY", envvar="ANALYZER_REDACT_KEY",
-        help="Redact; the same key gives the same pseudonyms in a later run. Keep it secret.",
-    ),
-]  # fmt: skip
-DeepOption = Annotated[
-    bool,
-    typer.Option(
-        "--deep", help="Look into the connections with findings through tshark: HTTP/2, gRPC (needs pyshark)."
-    ),
-]
-KeylogOption = Annotated[
-    str | None,
-    typer.Option("--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE) to decrypt with; turns --deep on."),
-]
-DecodeOption = Annotated[
-    list[str] | None,
-    typer.Option("--decode-as", metavar="RULE", help="For tshark: tcp.port==8443,http2; turns --deep on."),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
-
-
-ShapeOption = Annotated[
-    str | None,
-    typer.Option("--shape", metavar="NAME", help="Read logs as this shape (tail, csv, plain …); fail if they are not."),
-]
-YearOption = Annotated[
-    int | None, typer.Option("--year", min=1971, max=2199, help="Year of log stamps that have none.")
-]
-ZoneOption = Annotated[
-    str | None, typer.Option("--tz", metavar="±HH:MM", help="Zone of log stamps that have none (UTC otherwise).")
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Only what happened from then on: 2026-11-21T00:06[:05.860][Z]."),
-]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Only what happened until then.")]
-EnvironmentOption = Annotated[
-    str | None,
-    typer.Option("--environment", metavar="NAME", help="Only environments whose log stream's name contains this."),
-]
-RequestOption = Annotated[
-    str | None, typer.Option("--request-id", metavar="ID", help="Only requests whose id begins so.")
-]
-
-
-#: `--deep`, `--keylog`, `--decode-as`.
-Deep = tuple[bool, str | None, list[str] | None]
 
 
 @app.callback(invoke_without_command=True)
@@ -128,85 +48,58 @@ def start(
 
 
 @app.command()
-def diagnose(
-    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
-    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
-    year: YearOption = None, tz: ZoneOption = None,
-    deep: DeepOption = False, keylog: KeylogOption = None, decode_as: DecodeOption = None,
-) -> None:  # fmt: skip
+@with_groups
+def diagnose(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, deep: Deep, quiet: Quiet = False) -> None:
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
-    _run(
-        paths,
-        frozenset(("pcap", "log")),
-        format_,
-        output,
-        all_,
-        fail_on,
-        quiet,
-        logs=logs,
-        deep=(deep, keylog, decode_as),
-    )
+    _run(paths, ("pcap", "log"), to, narrow, stamps, deep, quiet)
 
 
 @app.command()
-def pcap(
-    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False,
-    deep: DeepOption = False, keylog: KeylogOption = None, decode_as: DecodeOption = None,
-) -> None:  # fmt: skip
+@with_groups
+def pcap(paths: Paths, to: Report, narrow: Narrow, deep: Deep, quiet: Quiet = False) -> None:
     """Packets to connections, endpoint states, and what packets alone can prove.
 
-    Example: analyze pcap server.pcap
+    `-` reads standard input: findings appear while it runs, Ctrl-C ends it with the report.
+
+    Example: tcpdump -U -w - port 443 | analyze pcap -
     """
-    _run(paths, frozenset(("pcap",)), format_, output, all_, fail_on, quiet, deep=(deep, keylog, decode_as))
+    _run(paths, ("pcap",), to, narrow, Stamps(), deep, quiet)
 
 
 @app.command("grpc-log")
-def grpc_log(
-    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
-    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
-    year: YearOption = None, tz: ZoneOption = None,
-) -> None:  # fmt: skip
+@with_groups
+def grpc_log(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
     """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
-    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="grpc", logs=logs)
+    _run(paths, ("log",), to, narrow, stamps, Deep(), quiet, view="grpc")
 
 
 @app.command("lambda-log")
-def lambda_log(
-    paths: Paths, format_: FormatOption = Format.TEXT, output: OutputOption = None, all_: AllOption = False,
-    fail_on: FailOption = None, quiet: QuietOption = False, since: SinceOption = None, until: UntilOption = None,
-    environment: EnvironmentOption = None, request_id: RequestOption = None, shape: ShapeOption = None,
-    year: YearOption = None, tz: ZoneOption = None,
-) -> None:  # fmt: skip
+@with_groups
+def lambda_log(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
     """Lambda logs to environments, invocations, freezes, findings.
 
     Example: analyze lambda-log export.json
     """
-    logs = _LogOptions(since, until, environment, request_id, shape, year, tz)
-    _run(paths, frozenset(("log",)), format_, output, all_, fail_on, quiet, view="lambda", logs=logs)
+    _run(paths, ("log",), to, narrow, stamps, Deep(), quiet, view="lambda")
 
 
 @app.command()
+@with_groups
 def timeline(
     connection: Annotated[str, typer.Argument(metavar="CONN", help="C7, or the client's ip:port.")],
     paths: Paths,
-    output: OutputOption = None,
+    stamps: Stamps,
+    deep: Deep,
+    output: Output = None,
     all_: Annotated[bool, typer.Option("--all", help="Do not fold runs of ordinary segments and lines.")] = False,
     dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False,
-    keylog: KeylogOption = None,
-    decode_as: DecodeOption = None,
-    deep: DeepOption = False,
-    quiet: QuietOption = False,
+    quiet: Quiet = False,
 ) -> None:
     """One connection, every source, in order; `-o x.png|svg|pdf` draws it.
 
@@ -214,12 +107,12 @@ def timeline(
     """
 
     def work() -> None:
-        trace = _read(paths, frozenset(("pcap", "log")), quiet)
+        trace = _read(paths, ("pcap", "log"), quiet, stamps)
         try:
             trace.index(connection)
         except KeyError as error:
             raise InputError(str(error.args[0])) from error
-        _deepen(trace, (deep, keylog, decode_as), [connection])
+        _deepen(trace, deep, [connection])
         if output and Path(output).suffix.lower() in (".png", ".svg", ".pdf"):
             from analyzer.plot import timeline as draw
             from analyzer.streams import whole_file
@@ -239,6 +132,7 @@ def timeline(
 
 
 @app.command()
+@with_groups
 def extract(
     arguments: Annotated[
         list[str],
@@ -252,12 +146,9 @@ def extract(
             "-o", "--output", metavar="FILE", help="The capture to write (- standard output); log lines beside it."
         ),
     ],
-    redact: RedactOption = False,
-    redact_key: RedactKeyOption = None,
-    shape: ShapeOption = None,
-    year: YearOption = None,
-    tz: ZoneOption = None,
-    quiet: QuietOption = False,
+    redaction: Redaction,
+    stamps: Stamps,
+    quiet: Quiet = False,
 ) -> None:
     """The packets of some connections and the log lines beside them, for a bug report.
 
@@ -274,8 +165,8 @@ def extract(
         from analyzer.report.escape import terminal
 
         names, paths = names_first(arguments)
-        trace = _read(paths, frozenset(("pcap", "log")), quiet, _LogOptions(shape=shape, year=year, tz=tz))
-        redactor = Redactor(redact_key) if redact or redact_key else None
+        trace = _read(paths, ("pcap", "log"), quiet, stamps)
+        redactor = Redactor(redaction.redact_key) if any(redaction) else None
         for line in write(trace, chosen(trace, names), output, redactor):
             if not quiet:
                 typer.echo(terminal(line), err=True)
@@ -303,61 +194,44 @@ def explain(
 # ---- shared
 
 
-class _LogOptions(NamedTuple):
-    """What several commands take: a narrower view, and what logs leave out."""
-
-    since: str | None = None
-    until: str | None = None
-    environment: str | None = None
-    request_id: str | None = None
-    shape: str | None = None
-    year: int | None = None
-    tz: str | None = None
-
-
-_WHOLE = _LogOptions()
-
-
 def _run(
     paths: list[str],
-    kinds: frozenset[str],
-    format_: Format,
-    output: str | None,
-    all_: bool,
-    fail_on: Level | None,
+    kinds: tuple[str, ...],
+    to: Report,
+    narrow: Narrow,
+    stamps: Stamps,
+    deep: Deep,
     quiet: bool,
-    deep: Deep = (False, None, None),
     view: str = "",
-    logs: _LogOptions = _WHOLE,
 ) -> None:
     def work() -> None:
-        trace = _read(paths, kinds, quiet, logs)
+        trace = _read(paths, kinds, quiet, stamps, narrow)
         _deepen(trace, deep)
-        if format_ is Format.JSON:
+        if to.format_ is Format.JSON:
             from analyzer.report.document import dumps
 
-            _write(dumps(trace.document()), output)
+            _write(dumps(trace.document()), to.output)
         else:
             from analyzer.report.text import report
 
-            _write(report(trace.story, trace.findings, _style(output), everything=all_, view=view), output)
+            text = report(trace.story, trace.findings, _style(to.output), everything=to.everything, view=view)
+            _write(text, to.output)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
-        if fail_on is not None:
+        if to.fail_on is not None:
             from analyzer.model.findings import Severity
 
-            if any(f.severity >= Severity[fail_on.value.upper()] for f in trace.findings):
+            if any(f.severity >= Severity[to.fail_on.value.upper()] for f in trace.findings):
                 raise typer.Exit(EXIT_FINDINGS)
 
     _guarded(work)
 
 
-def _read(paths: list[str], kinds: frozenset[str], quiet: bool, logs: _LogOptions = _WHOLE) -> Trace:
+def _read(paths: list[str], kinds: tuple[str, ...], quiet: bool, stamps: Stamps, narrow: Narrow = WHOLE) -> Trace:
     from analyzer.trace import read
 
-    return read(
-        *paths, kinds=kinds, progress=None if quiet else _progress(), live=None if quiet else _live(), **logs._asdict()
-    )
+    progress, live = (None, None) if quiet else (_progress(), _live())
+    return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, **narrow._asdict(), **stamps._asdict())
 
 
 def _live() -> Callable[[Trace], None]:

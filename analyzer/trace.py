@@ -262,6 +262,9 @@ def read(
     since: str | int | None = None,
     until: str | int | None = None,
     environment: str | None = None,
+    client: Iterable[str] | None = None,
+    server: Iterable[str] | None = None,
+    port: Iterable[int] | None = None,
     request_id: str | None = None,
     shape: str | None = None,
     year: int | None = None,
@@ -273,18 +276,22 @@ def read(
     `live` with a trace of what there is so far, every few seconds while a capture comes from standard input. Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
     in `trace.sources` instead.
 
-    `since` and `until` (ISO 8601, or ns since the epoch), `environment` (a part of its id) and `request_id` (its beginning)
-    narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
+    `since` and `until` (ISO 8601, or ns since the epoch), `environment` (a part of its id) and `request_id` (its beginning),
+    `client` and `server` (addresses or prefixes: `10.0.0.0/16`) and `port` (the server's) narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
     `year` and `tz` (`+02:00`) complete stamps that lack them.
     """
     from analyzer.inputs import Inputs, read_inputs
     from analyzer.rules import run
     from analyzer.timeline.build import build
-    from analyzer.timeline.filters import View, narrowed
+    from analyzer.timeline.filters import View, narrowed, network
 
     if not paths:
         raise InputError("no input: give files, folders or globs")
-    view = View(_time("since", since), _time("until", until), environment, request_id)
+    view = View(
+        _time("since", since), _time("until", until), environment, request_id,
+        tuple(network(c, "--client") for c in client or ()), tuple(network(s, "--server") for s in server or ()),
+        tuple(port or ()),
+    )  # fmt: skip
 
     def trace(inputs: Inputs) -> Trace:
         story = build(inputs.points, inputs.logs)

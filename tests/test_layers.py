@@ -27,7 +27,8 @@ MAY = {
     "deep": {"model", "capture", "tcp", "timeline"},
     "trace": {"deep", "model", "capture", "tcp", "timeline", "rules", "report", "inputs"},
     "extract": {"model", "capture", "logs", "redact", "streams", "tcp", "timeline", "trace"},
-    "cli": {"model", "report", "plot", "trace", "streams", "extract", "redact"},
+    "options": set(),
+    "cli": {"options", "model", "report", "plot", "trace", "streams", "extract", "redact"},
     "__init__": {"model", "trace", "plot"},
     "__main__": {"cli"},
 }

@@ -103,7 +103,7 @@ def freezes(story: Story) -> list[dict[str, Any]]:
 
 def connections(story: Story) -> list[dict[str, Any]]:
     """One row a connection; counts are those of the capture point that saw most of it."""
-    return [connection(story, k) for k in range(len(story.connections))]
+    return [connection(story, k) for k in story.connections.in_view().tolist()]
 
 
 def connection(story: Story, k: int) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
         "severities": dict(sorted(Counter(f.severity.word for f in findings).items())),
         "sources": len(story.sources),
         "records": sum(s.records for s in story.sources),
-        "connections": len(story.connections),
+        "connections": len(story.connections.in_view()),
         "environments": len(story.environments),
         "invocations": len(story.invocations),
         "log_events": len(story.events),

@@ -149,7 +149,7 @@ def report(story: Story, findings: list[Finding], style: Style, everything: bool
         blocks.append(grpc.section(story, style, everything))
     elif story.transports:
         blocks.append(transports(story, style, everything))
-    if len(story.connections):
+    if len(story.connections.in_view()):
         blocks.append(connections(story, findings, style, everything))
     blocks.append(verdict(story, findings, style))
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -252,9 +252,10 @@ def connections(story: Story, findings: list[Finding], style: Style, everything:
             if item.rule not in flagged.setdefault(c, []):
                 flagged[c].append(item.rule)
     order = [int(c[1:]) - 1 for c in sorted(flagged, key=lambda c: int(c[1:]))]
-    rest = [k for k in range(min(len(cs), 10_000)) if cs.id(k) not in flagged]
+    listed = cs.in_view()
+    rest = [k for k in listed[: 10_000 if not everything else None].tolist() if cs.id(k) not in flagged]
     shown = (order + rest) if everything else (order + rest)[:SHOWN]
-    lines = [style.paint(f"connections ({len(cs):,})", "bold")]
+    lines = [style.paint(f"connections ({len(listed):,})", "bold")]
     table = [_row(story, k, flagged.get(cs.id(k), [])) for k in shown]
     widths = [max(len(r[c]) for r in table) for c in range(4)] if table else [0] * 4
     for r in table:
@@ -263,8 +264,8 @@ def connections(story: Story, findings: list[Finding], style: Style, everything:
             lines.append(f"{left}  {r[4]}")
         else:
             lines += [clip(left.rstrip(), style.width), clip(f"      {r[4]}", style.width)]
-    if len(cs) > len(shown):
-        lines.append(f"  … {len(cs) - len(shown):,} more (`--all` shows them)")
+    if len(listed) > len(shown):
+        lines.append(f"  … {len(listed) - len(shown):,} more (`--all` shows them)")
     lines.append(clip(f"  {_totals(story)}", style.width))
     return "\n".join(lines)
 
@@ -302,6 +303,7 @@ def _totals(story: Story) -> str:
 
 def verdict(story: Story, findings: list[Finding], style: Style) -> str:
     """The last lines: counts, and with no finding what that is worth."""
+    outside = f"; {count(story.outside, 'finding')} outside of this view" if story.outside else ""
     if findings:
         counts = Counter(item.severity.word for item in findings)
         words = ", ".join(
@@ -311,10 +313,10 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         )
         failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
         tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
-        return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}", "bold")
+        return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold")
     have = []
-    if len(story.connections):
-        have.append(count(len(story.connections), "connection"))
+    if connections := len(story.connections.in_view()):
+        have.append(count(connections, "connection"))
     if story.events:
         have.append(count(len(story.events), "log event"))
     if story.invocations:
@@ -326,8 +328,8 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         missing.append("no platform lines: freezes are unknown")
     if not story.transports:
         missing.append("no gRPC trace")
-    text = f"no findings in {', '.join(have) or 'these inputs'}"
-    lines = [style.paint(text, "green")]
+    text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
+    lines = [style.paint(text, "green" if not story.outside else "bold")]
     for item in missing:
         lines += textwrap.wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)

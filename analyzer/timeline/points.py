@@ -52,6 +52,8 @@ class Connections:
     members: NDArray[np.int64]
     #: Order of points along the path from the client, nearest first.
     nearness: list[int]
+    #: Connections to list in reports, None for all (see `filters`).
+    listed: NDArray[np.int64] | None = None
     environment: dict[int, str] = field(default_factory=dict)
     environment_tie: dict[int, str] = field(default_factory=dict)
     transports: dict[int, list[str]] = field(default_factory=dict)
@@ -62,6 +64,10 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def in_view(self) -> NDArray[np.int64]:
+        """The connections to list, in order."""
+        return np.arange(len(self)) if self.listed is None else self.listed
 
     def id(self, k: int) -> str:
         """`C1` …"""

@@ -41,6 +41,7 @@ class Story:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     aligned: bool = False
     interrupted: bool = False
+    outside: int = 0  # findings that a narrower view leaves out
     _transports: dict[str, Transport] = field(default_factory=dict)
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)

@@ -1,0 +1,145 @@
+"""The options that commands share, in groups, each written once.
+
+A command takes a group as one parameter; `with_groups` lays its fields out as options of the command line.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import typer
+
+
+class Format(StrEnum):
+    """What a command writes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Level(StrEnum):
+    """Severity at which `--fail-on` fails."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+class Report(NamedTuple):
+    """What is written, and where."""
+
+    format_: Annotated[
+        Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")
+    ] = Format.TEXT
+    output: Output = None
+    everything: Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")] = False
+    fail_on: Annotated[
+        Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
+    ] = None
+
+
+class Narrow(NamedTuple):
+    """What of it is shown; everything is read and examined all the same."""
+
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only what happened from then on: 2026-11-21T00:06[:05.860][Z]."),
+    ] = None
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only what happened until then.")] = None
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only environments whose log stream's name contains this.")
+    ] = None
+    request_id: Annotated[str | None, typer.Option(metavar="ID", help="Only requests whose id begins so.")] = None
+    client: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="Only connections of these clients: 10.0.0.0/16.")
+    ] = None
+    server: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Only connections to these servers.")] = None
+    port: Annotated[
+        list[int] | None, typer.Option(metavar="N", min=0, max=65535, help="Only connections to this server port.")
+    ] = None
+
+
+class Stamps(NamedTuple):
+    """What logs leave out."""
+
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Read logs as this shape (tail, csv, plain …); fail if they are not."),
+    ] = None
+    year: Annotated[int | None, typer.Option(min=1971, max=2199, help="Year of log stamps that have none.")] = None
+    tz: Annotated[
+        str | None, typer.Option(metavar="±HH:MM", help="Zone of log stamps that have none (UTC otherwise).")
+    ] = None
+
+
+class Deep(NamedTuple):
+    """Dissection of the flagged connections by tshark."""
+
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Look into the connections with findings through tshark: HTTP/2, gRPC (needs pyshark)."
+        ),
+    ] = False
+    keylog: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="TLS secrets (SSLKEYLOGFILE) to decrypt with; turns --deep on."),
+    ] = None
+    decode_as: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE", help="For tshark: tcp.port==8443,http2; turns --deep on."),
+    ] = None
+
+
+class Redaction(NamedTuple):
+    """What leaves the house."""
+
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Pseudonyms for addresses and ids, payload and message bodies cut.")
+    ] = False
+    redact_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", envvar="ANALYZER_REDACT_KEY",
+            help="Redact; the same key gives the same pseudonyms in a later run. Keep it secret.",
+        ),
+    ] = None  # fmt: skip
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are groups have become one option a field."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if hasattr(hint, "_field_defaults")}
+    laid_out: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name not in groups:
+            laid_out.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        group = groups[parameter.name]
+        fields = get_type_hints(group, include_extras=True)
+        laid_out += [
+            inspect.Parameter(
+                field, inspect.Parameter.KEYWORD_ONLY, default=group._field_defaults[field], annotation=fields[field]
+            )
+            for field in group._fields
+        ]
+    # Positional ones first; typer knows them by name.
+    laid_out.sort(key=lambda p: p.kind)
+
+    @functools.wraps(command)
+    def laid(**values: Any) -> None:
+        whole = {name: group(*(values.pop(field) for field in group._fields)) for name, group in groups.items()}
+        command(**values, **whole)
+
+    laid.__signature__ = inspect.Signature(laid_out)  # type: ignore[attr-defined]
+    laid.__annotations__ = {p.name: p.annotation for p in laid_out}
+    return laid
