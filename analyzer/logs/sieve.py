@@ -62,7 +62,7 @@ def _words() -> tuple[BytesAhoCorasick, NDArray[np.int8]]:
     from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
     states = dict.fromkeys(runtimes.begins(), 0) | dict.fromkeys(runtimes.ends(), 1)
-    words = list(dict.fromkeys([*states, *runtimes.needles(), *recognisers.needles()]))
+    words = list(dict.fromkeys([*states, *runtimes.needles(), *recognisers.telling()]))
     search = BytesAhoCorasick([word.encode() for word in words], matchkind=MatchKind.LeftmostFirst)
     return search, np.array([states.get(word, -1) for word in words], np.int8)
 

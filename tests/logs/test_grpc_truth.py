@@ -17,7 +17,8 @@ import pytest
 
 import analyzer
 from analyzer.logs.reader import pick, read_log
-from analyzer.model.grpc import JS, KINDS, message
+from analyzer.logs.recognisers import grpc_core, grpc_js
+from analyzer.model.grpc import CORE, JS, KINDS, message
 from tests.conftest import shared_folder
 
 HERE = Path(__file__).parent
@@ -108,6 +109,15 @@ def test_lines_that_are_not_read_were_judged():
                 strange[e.dialect or "-", text[:80]] += 1
     assert not strange
     assert not [judged[k] for k in unused]
+
+
+@needs_samples
+@pytest.mark.parametrize("recogniser", [grpc_js, grpc_core])
+def test_big_files_keep_every_line_that_says_something(recogniser):
+    for name in LOGS:
+        for e in data_of(name).events:
+            if e.layer == "grpc" and e.kind != "trace" and e.dialect == (JS if recogniser is grpc_js else CORE):
+                assert any(word in e.text for word in recogniser.TELLING), e.text
 
 
 # ---- agreement with the wire and the application

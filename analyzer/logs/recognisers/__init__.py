@@ -40,6 +40,12 @@ def needles() -> tuple[str, ...]:
 
 
 @cache
+def telling() -> tuple[str, ...]:
+    """Words of which a line of a big file must hold one to be kept: a recogniser's `TELLING`, else its needles."""
+    return tuple(word for recogniser in _ranked() for word in getattr(recogniser, "TELLING", recogniser.NEEDLES))
+
+
+@cache
 def _search() -> tuple[AhoCorasick, tuple[int, ...]]:
     """One search for all needles, and the bit of each one's recogniser."""
     from ahocorasick_rs import AhoCorasick
@@ -56,7 +62,7 @@ def _chosen(bits: int) -> tuple[Callable[[str], Recognised | None], ...]:
 
 def recognise(body: str) -> Recognised | None:
     """What the first recogniser that knows this body reads out of it."""
-    inspected = body[:INSPECT]
+    inspected = body if len(body) <= INSPECT else body[:INSPECT]
     search, bits = _search()
     wanted = 0
     for which, _, _ in search.find_matches_as_indexes(inspected, overlapping=True):
@@ -76,4 +82,9 @@ def recognises(line: str) -> bool:
 
 def continues(first: str, line: str) -> bool:
     """Whether a line belongs to the record that `first` began, as the recogniser that knows `first` says."""
-    return any(r.continues(first, line) for r in _ranked() if hasattr(r, "continues"))
+    return any(follows(first, line) for follows in _following())
+
+
+@cache
+def _following() -> tuple[Callable[[str, str], bool], ...]:
+    return tuple(recogniser.continues for recogniser in _ranked() if hasattr(recogniser, "continues"))

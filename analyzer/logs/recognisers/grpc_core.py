@@ -21,6 +21,16 @@ from analyzer.model.times import SECOND
 
 RANK = 1
 NEEDLES = (".cc:", ".h:")
+#: Three lines of four speak of none of these: bytes written, headers, batches, pickers.
+TELLING = (
+    "Start keepalive ping", "Finish keepalive ping", "Keepalive watchdog", "Ping timeout", "Keepalive timeout", "BDP ping err=OK",
+    "]: Ping ", "Ping sent [", "ping timeout timer", "received ping", "[KEEPALIVE_PING]", "[BDP_PING]", "[INITIAL_WRITE]",
+    "[TRANSPORT_FLOW_CONTROL]", "[GOAWAY_SENT]", "Got goaway", "got goaway", "Received a GOAWAY", "CANCEL PINGS", "set connectivity_state",
+    "]: IDLE -> ", "]: CONNECTING -> ", "]: READY -> ", "]: TRANSIENT_FAILURE -> ", "]: SHUTDOWN -> ", "new connected subchannel",
+    "connect failed (", "backoff delay elapsed", "reporting connectivity state", "reports disconnection", "throttling keepalive",
+    "starting name resolution", "got resolver result", "resolver transient failure", "in cooldown", "retrying in", "created call",
+    "SEND_INITIAL_METADATA{", "recv_trailing_metadata_ready", "set_final_status", "call.cc:", "user-agent: ",
+)  # fmt: skip
 
 _HEAD = re.compile(
     r"[DIWEF](?:(?P<month>\d\d)(?P<day>\d\d) (?P<clock>\d\d:\d\d:\d\d)\.(?P<fraction>\d{9}|\d{6})|"

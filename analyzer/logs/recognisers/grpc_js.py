@@ -22,11 +22,17 @@ from analyzer.model.times import parse_iso
 RANK = 0
 NEEDLES = (" | ", "rejected by server because of excess pings")
 
-_HEAD = re.compile(
-    r"(?:[DIE] )?(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(?P<fraction>\d{3})Z \| (?:v(?P<ver>\S+) (?P<pid>[0-9]{1,12}) \| )?"
-    r"(?P<tracer>[a-z_0-9]{2,40}) \| (?P<text>.*)",
-    re.DOTALL | re.ASCII,
-)
+#: Of the many lines of one call only a few speak of these.
+TELLING = (
+    "| keepalive |", "| transport |", "| subchannel |", "| connectivity_state |", "| dns_resolver |", "| backoff |", "createResolvingCall",
+    "createCall", "Created child", "Pick result", "attachHttp2Stream", "sending data chunk", "calling end()", "write() called",
+    "ended with status", "cancelWithStatus", "Node error event", "stream closed with code", "Received server headers",
+    "constructed with options", "rejected by server because of excess pings",
+)  # fmt: skip
+
+#: `2026-11-21T00:00:23.277Z`, behind a letter from 1.4 on.
+STAMP = 24
+_SEVERITIES = frozenset(("", "D ", "I ", "E "))
 _EXCESS = re.compile(
     r"(?:E )?Connection to (?P<target>\S+)(?: at (?P<addr>\S+))? rejected by server because of excess pings\."
     r" Increasing ping interval to (?P<ms>[0-9]{1,12}) ms"
@@ -98,16 +104,23 @@ _BACKOFF = Forms(
 
 def recognise(body: str) -> Recognised | None:
     """One trace line as an event. A line of a known prefix with unknown text is kind `trace`."""
-    head = _HEAD.match(body)
-    if head is None:
+    head, bar, rest = body.partition(" | ")
+    if not bar or head[-1:] != "Z" or head[:-STAMP] not in _SEVERITIES or len(head) < STAMP:
         return _excess(body)
-    tracer = head["tracer"]
-    found = Recognised(
-        "grpc", "trace", stamp(head["second"], head["fraction"]), "", JS, head["pid"], head["ver"], tracer
-    )
+    ns = stamp(head[-STAMP:-5], head[-4:-1]) if head[-5] == "." and head[-4:-1].isdecimal() else None
+    tracer, bar, text = rest.partition(" | ")
+    version = pid = None
+    if tracer[:1] == "v" and " " in tracer:
+        version, _, pid = tracer[1:].partition(" ")
+        tracer, bar, text = text.partition(" | ")
+    if ns is None or not bar or not (tracer.isascii() and tracer.isidentifier()):
+        return None
+    if pid is not None and not (pid.isdecimal() and pid.isascii() and len(pid) < 13):
+        return None
+    found = Recognised("grpc", "trace", ns, "", JS, pid, version, tracer)
     read = _READERS.get(tracer)
     if read is not None:
-        read(found, head["text"])
+        read(found, text)
     return found
 
 
