@@ -21,8 +21,10 @@ from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import SECOND
 
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-#: Read at a time. A line longer than this is cut to it: no runtime prints one (CloudWatch's limit for an event is 1 MB).
-BLOCK = 1 << 22
+#: Read at a time.
+BLOCK = 1 << 20
+#: A longer line is cut: no runtime prints one (CloudWatch's limit for an event is 1 MB).
+LONGEST_LINE = 1 << 22
 #: So much of a file is read line by line, whatever the lines say; small cases keep their every line.
 READ_WHOLE = 1 << 22
 
@@ -103,7 +105,12 @@ class LogStream:
         number, done = 1, 0
         sieve = Sieve() if layout is not None else None
         for block in self._blocks():
-            if layout is not None and done >= READ_WHOLE and sieve is not None and sieve.fits(block, layout):
+            if (
+                layout is not None
+                and done + len(block) > READ_WHOLE
+                and sieve is not None
+                and sieve.fits(block, layout)
+            ):
                 yield from self._sieved(sieve, block, number)
             else:
                 yield from enumerate(_texts(block), number)
@@ -111,7 +118,7 @@ class LogStream:
             done += len(block)
 
     def _blocks(self) -> Iterator[bytes]:
-        """Whole lines, some megabytes at a time; a line longer than a block is cut to it, and said so."""
+        """Whole lines, a megabyte or so at a time. A line of many JSON objects comes in parts; any other long one is cut."""
         carry, number, cutting = b"", 1, False
         while data := self.read(BLOCK):
             if cutting:
@@ -121,11 +128,12 @@ class LogStream:
                 data = data.replace(b"\r\n", b"\n")
             data = carry + data if carry else data
             end = data.rfind(b"\n") + 1
-            if not cutting and not end and len(data) >= BLOCK:
-                self.problems.append(
-                    Problem(f":{number}", f"a line longer than {BLOCK >> 20} MB: its rest is not read")
-                )
-                cutting, data = True, data[:BLOCK]
+            if not end and not cutting and len(data) >= LONGEST_LINE:
+                end = data.rfind(b'}{"') + 1
+                if not end:
+                    what = f"a line longer than {LONGEST_LINE >> 20} MB: its rest is not read"
+                    self.problems.append(Problem(f":{number}", what))
+                    cutting, data = True, data[:LONGEST_LINE]
             if end:
                 yield data[:end]
                 number += data.count(b"\n", 0, end)

@@ -59,12 +59,12 @@ class Elements:
                     raise ValueError(f"[{self._number + 1}] an element longer than {LONGEST >> 20} MB")
                 buffer += more
                 continue
-            yield from self._elements(buffer[:end], border, done >= READ_WHOLE)
+            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
             done += end
             buffer = buffer[end:] + more
         end = _last_border(border, buffer)
         if end is not None:
-            yield from self._elements(buffer[:end], border, done >= READ_WHOLE)
+            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
             buffer = buffer[end:]
         yield from self._last(before, buffer)
 

@@ -38,6 +38,6 @@ def parse(message: str) -> RuntimeLine | None:
     stamp, name, level = m.groups()
     body = message[m.end() :].rstrip("\n")
     line = RuntimeLine("app", body, quick_iso(stamp)[0], None if name in NO_ID else name, DOTNET.get(level, level))
-    if body.startswith(("Invoke Error", "Uncaught Exception", "Unhandled Promise Rejection")):
+    if level == "ERROR" and body.startswith(("Invoke Error", "Uncaught Exception", "Unhandled Promise Rejection")):
         line.attrs["invoke_error"] = True
     return line
