@@ -10,6 +10,7 @@ An `Editor` may rewrite what is copied: that is how a capture is redacted.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +74,7 @@ class Editor(Protocol):
 class Copied:
     """What a copy holds. `numbers` are the record numbers of the original, in order: the copy's packet n is `numbers[n - 1]`."""
 
-    numbers: list[int]
+    numbers: array[int]
     #: Packets that the editor left out.
     dropped: int = 0
     #: Blocks of decryption secrets (pcapng DSB) copied.
@@ -88,12 +89,13 @@ def record_numbers(parts: Iterable[Part], rows: NDArray[np.int64]) -> NDArray[np
         for ends in ((*client, *server), (*server, *client)):
             lives.setdefault(ends, []).append((row[f.FIRST_NO], row[f.LAST_NO]))
     columns = [SRC_HI, SRC_LO, SPORT, DST_HI, DST_LO, DPORT]
-    numbers: list[int] = []
+    found = [np.empty(0, np.int64)]
     for table, _ in candidates(parts, rows):
-        for number, ends in zip(table[:, NO].tolist(), table[:, columns].tolist(), strict=True):
-            if any(first <= number <= last for first, last in lives.get(tuple(ends), ())):
-                numbers.append(number)
-    return np.array(sorted(numbers), np.int64)
+        tuples, whose = np.unique(table[:, columns], axis=0, return_inverse=True)
+        for n, ends in enumerate(map(tuple, tuples.tolist())):
+            mine = table[whose.ravel() == n, NO] if ends in lives else found[0]
+            found += [mine[(mine >= first) & (mine <= last)] for first, last in lives.get(ends, ())]
+    return np.unique(np.concatenate(found))
 
 
 def copy_records(
@@ -107,7 +109,7 @@ def copy_records(
 
     Raises `InputError` where the files of a ring buffer are of different forms, so that no one file can hold them.
     """
-    copied = Copied([])
+    copied = Copied(array("q"))
     target = _Target(out, editor, copied)
     base = 0
     for open_part, size in parts:

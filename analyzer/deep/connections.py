@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def _clear_text(connections: Connections, ks: list[int]) -> dict[str, str]:
     return {f"tcp.port=={port}": "http2" for port in sorted(ports)}
 
 
-def _place(frame: Frame, numbers: list[int], segments: dict[int, tuple[int, bool, Place]], found: Deepened) -> None:
+def _place(frame: Frame, numbers: Sequence[int], segments: dict[int, tuple[int, bool, Place]], found: Deepened) -> None:
     """Tie a frame to the packet of the original; one of a packet that tshark made up, or that was thinned, has none."""
     original = numbers[frame.number - 1] if 0 < frame.number <= len(numbers) else 0
     if original in segments:

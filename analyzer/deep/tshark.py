@@ -97,6 +97,9 @@ def _capture_class() -> Any:
     class Capture(pyshark.FileCapture):  # type: ignore[misc,name-defined]
         told = b""
 
+        def _created_new_process(self, _parameters: Any, process: Any, process_name: str = "") -> None:
+            self._running_processes.add(process)  # one that has ended already is told like any other
+
         async def _handle_process_stderr_forever(self, stderr: Any) -> None:
             while piece := await stderr.read(MAX_TOLD):
                 self.told = (self.told + piece)[:MAX_TOLD]

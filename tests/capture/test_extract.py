@@ -58,7 +58,7 @@ def test_a_pcap_keeps_its_form(order, nano, jit, monkeypatch):
     numbers = ALL[::3]
     made, copied = copy(numbers, packets.pcap(RECORDS, order=order, nano=nano))
     assert made == packets.pcap([RECORDS[n - 1] for n in numbers], order=order, nano=nano)
-    assert copied.numbers == numbers.tolist()
+    assert list(copied.numbers) == numbers.tolist()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -68,7 +68,7 @@ def test_a_pcapng_keeps_every_block_that_is_no_packet(order):
     made, copied = copy(kept, b"".join(blocks))
     first = next(i for i, b in enumerate(blocks) if struct.unpack(order + "I", b[:4])[0] == 6)
     assert made == b"".join([*blocks[:first], *(blocks[first + n - 1] for n in kept), blocks[-1]])
-    assert copied.numbers == kept and copied.secrets == 1
+    assert list(copied.numbers) == kept and copied.secrets == 1
 
 
 def test_a_section_of_known_length_becomes_one_of_unknown_length():
@@ -90,7 +90,7 @@ def test_a_cut_file_gives_what_it_has():
     whole = packets.pcap(RECORDS)
     made, copied = copy(ALL, whole[: len(whole) // 2])
     assert whole.startswith(made) and len(made) > 1000
-    assert copied.numbers == list(range(1, len(copied.numbers) + 1))
+    assert list(copied.numbers) == list(range(1, len(copied.numbers) + 1))
 
 
 def icmp_about(segment, kind=3):
@@ -114,4 +114,4 @@ def test_icmp_errors_and_dns_answers_about_a_connection_come_along():
     ]  # fmt: skip
     content = packets.pcap([(10**18 + n, packets.ethernet(frame)) for n, frame in enumerate(frames)])
     about = Related([((bytes((10, 0, 0, 1)), 1000), (bytes((10, 0, 0, 2)), 443))])
-    assert copy([1], content, concerns=about.positions)[1].numbers == [1, 2, 5]
+    assert copy([1], content, concerns=about.positions)[1].numbers.tolist() == [1, 2, 5]
