@@ -76,6 +76,8 @@ def quick_iso(text: str) -> tuple[int | None, bool]:
     The common spellings, `2026-11-21T00:06:05.860Z` with any number of decimals, cost no pattern.
     """
     base = _second(text[:19])
+    if base is not None and len(text) == 19:
+        return base, False
     if base is not None and text[-1] == "Z":
         digits = text[20:-1]
         if text[19] == "Z":

@@ -17,8 +17,8 @@ import pytest
 
 import analyzer
 from analyzer.logs.reader import pick, read_log
-from analyzer.logs.recognisers import grpc_core, grpc_js
-from analyzer.model.grpc import CORE, JS, KINDS, message
+from analyzer.logs.recognisers import grpc_core, grpc_go, grpc_js
+from analyzer.model.grpc import CORE, GO, JS, KINDS, message
 from tests.conftest import shared_folder
 
 HERE = Path(__file__).parent
@@ -112,11 +112,15 @@ def test_lines_that_are_not_read_were_judged():
 
 
 @needs_samples
-@pytest.mark.parametrize("recogniser", [grpc_js, grpc_core])
+@pytest.mark.parametrize("recogniser", [grpc_js, grpc_core, grpc_go])
 def test_big_files_keep_every_line_that_says_something(recogniser):
     for name in LOGS:
         for e in data_of(name).events:
-            if e.layer == "grpc" and e.kind != "trace" and e.dialect == (JS if recogniser is grpc_js else CORE):
+            if (
+                e.layer == "grpc"
+                and e.kind != "trace"
+                and e.dialect == {grpc_js: JS, grpc_core: CORE, grpc_go: GO}[recogniser]
+            ):
                 assert any(word in e.text for word in recogniser.TELLING), e.text
 
 

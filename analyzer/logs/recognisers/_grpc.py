@@ -28,40 +28,40 @@ class Forms:
     HEAD = 4
 
     def __init__(self, *forms: Form) -> None:
-        self._found: dict[str, list[tuple[str, str, re.Pattern[str] | None]]] = {}
+        self._found: dict[str, list[tuple[str, str, re.Pattern[str] | None, tuple[str, ...]]]] = {}
         for prefix, kind, *pattern in forms:
             compiled = re.compile(pattern[0], re.ASCII | re.DOTALL) if pattern else None
-            self._found.setdefault(prefix[: self.HEAD], []).append((prefix, kind, compiled))
+            names = tuple(compiled.groupindex) if compiled is not None else ()
+            self._found.setdefault(prefix[: self.HEAD], []).append((prefix, kind, compiled, names))
 
     def fill(self, found: Recognised, text: str) -> bool:
         """Set kind and attributes of `found` by the first form that fits, and tell whether one did."""
-        for prefix, kind, pattern in self._found.get(text[: self.HEAD], ()):
+        for prefix, kind, pattern, names in self._found.get(text[: self.HEAD], ()):
             if not text.startswith(prefix):
                 continue
             if pattern is not None:
                 m = pattern.match(text, len(prefix))
                 if m is None:
                     continue
-                _groups(found, m.groupdict())
+                for name in names:
+                    if (value := m[name]) is not None:
+                        _set(found, name, value)
             found.kind = kind
             return True
         return False
 
 
-def _groups(found: Recognised, groups: dict[str, str | None]) -> None:
-    for name, value in groups.items():
-        if value is None:
-            continue
-        if name == "number":
-            found.number = value
-        elif name == "remote":
-            found.remote = address(value)
-        elif name == "peer":
-            found.remote = peer(value)
-        elif name.endswith(("_ms", "_ns")):
-            found.attrs[name] = int(value.replace(",", ""))
-        else:
-            found.attrs[name] = value
+def _set(found: Recognised, name: str, value: str) -> None:
+    if name == "number":
+        found.number = value
+    elif name == "remote":
+        found.remote = address(value)
+    elif name == "peer":
+        found.remote = peer(value)
+    elif name.endswith(("_ms", "_ns")):
+        found.attrs[name] = int(value.replace(",", ""))
+    else:
+        found.attrs[name] = value
 
 
 def address(text: str) -> str | None:

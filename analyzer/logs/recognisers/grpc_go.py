@@ -30,6 +30,12 @@ NEEDLES = (
     "onnectivity change to ",
     "ccResolverWrapper",
 )
+#: What frames of data, flow control and settings, and the balancer's echoes, do not speak of.
+TELLING = (
+    "onnectivity change to ", "picks a new address", "createTransport failed", "Resolver state updated", "ccResolverWrapper: ",
+    "name resolver: ", "ResolverError", "GoAway", "Closing: ", "closing: ", "loopyWriter.run returning", " PING ", " GOAWAY ", " HEADERS ",
+    " RST_STREAM ", "wrote DATA", "wrote SETTINGS len", "read SETTINGS flags", "grpc-status",
+)  # fmt: skip
 
 _SEVERITY = r"(?:INFO|WARNING|ERROR|FATAL)"
 _HEAD = re.compile(

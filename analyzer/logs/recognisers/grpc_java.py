@@ -38,11 +38,11 @@ _TWO_LINES = re.compile(
     r"(?P<logger>[\w.$]{1,200})(?: [\w<>$]{1,80})?(?:\n(?:SEVERE|WARNING|INFO|CONFIG|FINE|FINER|FINEST): (?P<text>.*))?$",
     re.DOTALL,
 )
-_ONE_LINE = re.compile(
-    r"(?:(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) )?[^\n]{0,200}?"
-    r"(?P<logger>io\.grpc\.[\w.$]{1,120}|io\.netty\.handler\.codec\.http2\.[\w.$]{1,80})(?<!Exception)(?:\]:?| -| :) (?P<text>.*)",
-    re.ASCII | re.DOTALL,
-)
+_STAMP = re.compile(r"(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?P<zone>Z|[+-]\d\d:?\d\d)?) ", re.ASCII)
+_LOGGER = re.compile(r"[\w.$]{8,140}(?<!Exception)(?:\]:?| -| :) (?P<text>.*)", re.ASCII | re.DOTALL)
+_OURS = ("io.grpc.", "io.netty.handler.codec.http2.")
+#: A logger's name stands so near the beginning of its line.
+PREFIX = 240
 #: What a message of ours begins with, where no logger's name is printed.
 _BARE = re.compile(
     r"[^\n]{0,200}?(?P<text>\[(?:(?:Subc|C)hannel<\d|NettyClientTransport<\d|id: 0x[0-9a-f]{8}[,\]]).*)", re.DOTALL
@@ -51,7 +51,6 @@ _SECOND_LINE = re.compile(
     r"(?:SEVERE|WARNING|INFO|CONFIG|FINE|FINER|FINEST): |$|[\w$.]+(?:Exception|Error)\b|\s|Caused by: |[})\]]"
 )
 
-_OURS = re.compile(r"(?P<shaded>io\.grpc\.|io\.netty\.handler\.codec\.http2)")
 _ENTITY = re.compile(
     r"\[(?P<what>Channel|Subchannel|NettyClientTransport)<(?P<number>\d{1,12})>: \((?P<name>[^)]{0,300})\)\] ", re.ASCII
 )
@@ -97,7 +96,7 @@ KEEPALIVE_PAYLOAD, BDP_PAYLOAD = "1111", "1234"
 
 def continues(first: str, line: str) -> bool:
     """Whether a line belongs to the record that `first` began: the message below its header, or a stack trace."""
-    return _SECOND_LINE.match(line) is not None and (_TWO_LINES.match(first) or _ONE_LINE.match(first)) is not None
+    return _SECOND_LINE.match(line) is not None and (_TWO_LINES.match(first) or _logged(first)) is not None
 
 
 def recognise(body: str) -> Recognised | None:
@@ -114,7 +113,7 @@ def recognise(body: str) -> Recognised | None:
 
 def _two_lines(found: Recognised, body: str) -> str | None:
     m = _TWO_LINES.match(body)
-    if m is None or not _OURS.match(m["logger"]):
+    if m is None or not m["logger"].startswith(_OURS):
         return None
     hour = int(m["hour"]) % 12 + (12 if m["half"] == "P" else 0)
     second = f"{m['year']}-{_MONTHS.get(m['month'], '00')}-{int(m['day']):02d}T{hour:02d}:{m['rest']}"
@@ -122,16 +121,23 @@ def _two_lines(found: Recognised, body: str) -> str | None:
     return m["text"] or ""
 
 
+def _logged(body: str) -> re.Match[str] | None:
+    """What stands behind the name of one of our loggers on the first line."""
+    for package in _OURS:
+        at = body.find(package, 0, PREFIX)
+        if at >= 0 and "\n" not in body[:at]:
+            return _LOGGER.match(body, at)
+    return None
+
+
 def _one_line(found: Recognised, body: str) -> str | None:
-    m = _ONE_LINE.match(body)
+    m = _logged(body)
     if m is None:
         bare = _BARE.match(body)
         return bare["text"] if bare is not None else None
-    if m["at"]:
-        found.inner_ns = parse_iso(m["at"])
-        found.lacks = (
-            "" if m["at"][-1] == "Z" or m["at"][-5:-4] in ("+", "-") or m["at"][-6:-5] in ("+", "-") else LACKS_ZONE
-        )
+    if (head := _STAMP.match(body)) is not None:
+        found.inner_ns = parse_iso(head["at"])
+        found.lacks = "" if head["zone"] else LACKS_ZONE
     return m["text"]
 
 
