@@ -14,7 +14,7 @@ from analyzer.model.problems import InputError
 from analyzer.options import Deep, Format, Narrow, Output, Paths, Quiet, Redaction, Report, Stamps, with_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from analyzer.report.style import Style
     from analyzer.trace import Trace
@@ -208,9 +208,9 @@ def _run(
         trace = _read(paths, kinds, quiet, stamps, narrow)
         _deepen(trace, deep)
         if to.format_ is Format.JSON:
-            from analyzer.report.document import dumps
+            from analyzer.report.document import stream
 
-            _write(dumps(trace.document()), to.output)
+            _write(stream(trace.story, trace.findings), to.output)
         else:
             from analyzer.report.text import report
 
@@ -301,20 +301,21 @@ def _style(output: str | None) -> Style:
     )
 
 
-def _write(text: str | bytes, output: str | None) -> None:
-    data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+def _write(text: str | Iterable[bytes], output: str | None) -> None:
+    data = [text.encode("utf-8", "backslashreplace")] if isinstance(text, str) else text
     if output is None or output == "-":
         if sys.stderr.isatty():
             sys.stderr.write("\r\x1b[K")
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(data)
         sys.stdout.buffer.flush()
     elif Path(output).exists() and not Path(output).is_file():
-        Path(output).write_bytes(data)  # a device or a pipe: there is nothing to replace
+        with Path(output).open("wb") as target:  # a device or a pipe: there is nothing to replace
+            target.writelines(data)
     else:
         from analyzer.streams import whole_file
 
         with whole_file(output) as f:
-            f.write(data)
+            f.writelines(data)
 
 
 def _guarded(work: Callable[[], None]) -> None:

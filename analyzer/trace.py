@@ -72,7 +72,7 @@ class Trace:
     @cached_property
     def connections(self) -> pd.DataFrame:
         """TCP connections, one row each however many captures saw it."""
-        return frame("connections", doc.connections(self.story))
+        return frame("connections", list(doc.connections(self.story)))
 
     @cached_property
     def transports(self) -> pd.DataFrame:
@@ -261,11 +261,11 @@ def read(
     live: Callable[[Trace], None] | None = None,
     since: str | int | None = None,
     until: str | int | None = None,
+    request_id: str | None = None,
     environment: str | None = None,
     client: Iterable[str] | None = None,
     server: Iterable[str] | None = None,
     port: Iterable[int] | None = None,
-    request_id: str | None = None,
     shape: str | None = None,
     year: int | None = None,
     tz: str | None = None,

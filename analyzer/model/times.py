@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -25,7 +26,13 @@ def sane(ns: int | None) -> int | None:
 def iso(ns: int) -> str:
     """`2026-11-21T00:16:44.645000000Z`: UTC with nine decimals."""
     seconds, fraction = divmod(ns, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    return f"{_whole(seconds)}.{fraction:09d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _whole(seconds: int) -> str:
+    """Most of a stamp's work, which many share."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_iso(text: str) -> int | None:

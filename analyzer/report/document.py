@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from analyzer.model.findings import Finding
 from analyzer.model.times import MS, SECOND, iso
+from analyzer.tcp.connections import PointConnection
 from analyzer.timeline.story import Story
 
 SCHEMA = "analyzer/1"
+#: Records written at once.
+BLOCK = 2_000
 
 
 def dumps(content: dict[str, Any]) -> bytes:
@@ -34,19 +39,43 @@ def _ms(ns: int | None) -> float | None:
 
 def document(story: Story, findings: list[Finding]) -> dict[str, Any]:
     """Everything, as JSON types. The same input gives the same document."""
-    return {
-        "schema": SCHEMA,
-        "sources": sources(story),
-        "environments": environments(story),
-        "invocations": invocations(story),
-        "freezes": freezes(story),
-        "connections": connections(story),
-        "transports": transports(story),
-        "pings": pings(story),
-        "calls": calls(story),
-        "findings": [finding(story, f) for f in findings],
-        "summary": summary(story, findings),
-    }
+    return {name: list(part) if isinstance(part, Iterator) else part for name, part in _parts(story, findings)}
+
+
+def stream(story: Story, findings: list[Finding]) -> Iterator[bytes]:
+    """The bytes that `dumps(document(…))` gives, in pieces: a million connections never stand in memory as objects."""
+    glue = b"{\n"
+    for name, part in _parts(story, findings):
+        if not isinstance(part, Iterator):
+            yield glue + _inner(name, part)
+        else:
+            head, tail = f'  "{name}": [\n'.encode(), b"\n  ]"
+            open_ = False
+            while block := list(islice(part, BLOCK)):
+                inner = _inner(name, block)[len(head) : -len(tail)]
+                yield (b",\n" if open_ else glue + head) + inner
+                open_ = True
+            yield tail if open_ else glue + _inner(name, [])
+        glue = b",\n"
+    yield b"\n}\n"
+
+
+def _inner(name: str, part: Any) -> bytes:
+    return dumps({name: part})[len(b"{\n") : -len(b"\n}\n")]
+
+
+def _parts(story: Story, findings: list[Finding]) -> Iterator[tuple[str, Any]]:
+    yield "schema", SCHEMA
+    yield "sources", sources(story)
+    yield "environments", environments(story)
+    yield "invocations", invocations(story)
+    yield "freezes", freezes(story)
+    yield "connections", connections(story)
+    yield "transports", transports(story)
+    yield "pings", pings(story)
+    yield "calls", calls(story)
+    yield "findings", [finding(story, f) for f in findings]
+    yield "summary", summary(story, findings)
 
 
 def sources(story: Story) -> list[dict[str, Any]]:
@@ -101,23 +130,27 @@ def freezes(story: Story) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def connections(story: Story) -> list[dict[str, Any]]:
+def connections(story: Story) -> Iterator[dict[str, Any]]:
     """One row a connection; counts are those of the capture point that saw most of it."""
-    return [connection(story, k) for k in story.connections.in_view().tolist()]
+    for k, records in story.connections.records():
+        yield connection(story, k, records)
 
 
-def connection(story: Story, k: int) -> dict[str, Any]:
-    """Connection `k` as the contract has it."""
+def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dict[str, Any]:
+    """Connection `k` as the contract has it, from its record at each point, nearest the client first."""
     cs = story.connections
-    r = cs.record(k)
-    offset = cs.points[cs.fullest(k)].clock.offset_ns or 0
+    p, near = next(iter(records.items()))
+    if len(records) > 1:
+        p = max(records, key=lambda q: records[q].a.packets + records[q].b.packets)
+    r = records[p]
+    offset = cs.points[p].clock.offset_ns or 0
     rtt = r.established_ns - r.syn_ns if r.syn_ns and r.established_ns else None
     closed = r.last_ns if r.ended_by else None
     return {
-        "id": cs.id(k), "client": cs.client(k), "server": cs.server(k),
+        "id": cs.id(k), "client": near.client, "server": near.server,
         "seen_as": [
-            {"source": cs.points[p].source.id, "client": cs.record(k, p).client, "server": cs.record(k, p).server}
-            for p in cs.seen_at(k)
+            {"source": cs.points[q].source.id, "client": seen.client, "server": seen.server}
+            for q, seen in records.items()
         ],
         "opened": _iso(r.first_ns + offset), "closed": _iso(closed + offset) if closed else None,
         "duration_s": round((r.last_ns - r.first_ns) / SECOND, 9),
@@ -125,7 +158,7 @@ def connection(story: Story, k: int) -> dict[str, Any]:
         "client_retransmits": r.a.retransmits, "server_retransmits": r.b.retransmits, "missed_bytes": r.missed,
         "conn_state": r.conn_state, "history": r.history, "client_state": r.a.state, "server_state": r.b.state,
         "ended_by": r.ended_by, "handshake_rtt_ms": _ms(rtt), "longest_idle_s": round(r.idle_ns / SECOND, 9),
-        "names": [], "sources": [cs.points[p].source.id for p in cs.seen_at(k)],
+        "names": [], "sources": [cs.points[q].source.id for q in records],
         "environment": cs.environment.get(k), "transports": cs.transports.get(k, []),
     }  # fmt: skip
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
+#: Rows turned into records at once.
+BLOCK = 1_000
 
 
 @dataclass(slots=True)
@@ -83,6 +85,19 @@ class Connections:
         if (k, p) not in self._records:
             self._records[k, p] = connection_of(self.points[p].rows[self.members[k, p]].tolist())
         return self._records[k, p]
+
+    def records(self) -> Iterator[tuple[int, dict[int, PointConnection]]]:
+        """Each connection in view, with its record at each point, nearest the client first; none of them is kept."""
+        ks = self.in_view()
+        for start in range(0, len(ks), BLOCK):
+            block = ks[start : start + BLOCK]
+            found: list[dict[int, PointConnection]] = [{} for _ in block]
+            for p in self.nearness:
+                at = self.members[block, p]
+                here = np.flatnonzero(at >= 0)
+                for position, row in zip(here.tolist(), self.points[p].rows[at[here]].tolist(), strict=True):
+                    found[position][p] = connection_of(row)
+            yield from zip(block.tolist(), found, strict=True)
 
     def fullest(self, k: int) -> int:
         """The point with most packets of connection `k` (the nearer one on a draw)."""

@@ -145,3 +145,12 @@ def _documents_rows(table: str):
 
 def test_hostile_text_is_still_a_document():
     assert json.loads(doc.dumps({"text": "\ud800 $x$ \x1b[31m"}))["text"].endswith("$x$ \x1b[31m")
+
+
+@pytest.mark.parametrize("paths", [["captures/zombie-fin-wait-2"], ["captures/healthy/lambda.json"]])
+def test_the_document_in_pieces_is_the_document(paths, monkeypatch):
+    trace = analyzer.read(*(ROOT / path for path in paths))
+    whole = doc.dumps(trace.document())
+    for block in (1, 3, 10_000):
+        monkeypatch.setattr(doc, "BLOCK", block)
+        assert b"".join(doc.stream(trace.story, trace.findings)) == whole
