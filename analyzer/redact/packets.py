@@ -24,7 +24,12 @@ IPV4_IN_IP, IPV6_IN_IP, GRE = 4, 41, 47
 #: IPv6 extension headers whose content is wiped (zeros: Pad1 options, RFC 8200 §4.2); the fragment header (44) stays.
 WIPED_EXTENSIONS = (0, 43, 60, 135, 140)
 FRAGMENT, AUTHENTICATION = 44, 51
-VXLAN_PORT, GENEVE_PORT = 4789, 6081
+GENEVE_PORT, TEREDO_PORT, GTP_PORT, VXLAN_PORTS = 6081, 3544, 2152, (4789, 8472)  # 8472: Linux before the registration
+#: Tunnels that answer from their port, to any.
+TUNNEL_PORTS = (TEREDO_PORT, GTP_PORT)
+GTP_DATA = 255
+#: Behind Ethernet: MPLS, provider backbone bridges (IEEE 802.1ah), PPPoE sessions (RFC 2516) that carry IP; 802.3 lengths.
+MPLS, PBB, PPPOE, PPP_IP, LENGTH_MAX = (0x8847, 0x8848), 0x88E7, 0x8864, (0x0021, 0x0057), 1500
 #: TCP options that tell nothing of anybody: end, none, segment size, window scale, SACK permitted, SACK, timestamps.
 PLAIN_OPTIONS = frozenset((0, 1, 2, 3, 4, 5, 8))
 #: Tunnels inside tunnels are followed this deep.
@@ -94,10 +99,31 @@ class PacketEditor:
         return self._typed(p, i + 14, _be16(p, i + 12), depth)
 
     def _typed(self, p: bytearray, i: int, kind: int, depth: int) -> int | None:
+        """What an EtherType announces, or an IEEE 802.3 length before LLC and SNAP (RFC 1042)."""
+        if depth > MAX_DEPTH:
+            return None
         while kind in VLAN_TAGS:
             kind = _be16(p, i + 2)
             i += 4
+        if kind <= LENGTH_MAX and p[i : i + 3] == b"\xaa\xaa\x03":
+            kind, i = _be16(p, i + 6), i + 8
+        if kind in MPLS:
+            return self._mpls(p, i, depth + 1)
+        if kind == PBB:
+            return self._ethernet(p, i + 4, depth + 1)
+        if kind == PPPOE and _be16(p, i + 6) in PPP_IP:
+            return self._ip(p, i + 8, depth + 1)
         return self._ip(p, i, depth) if kind in (IPV4, IPV6) else None
+
+    def _mpls(self, p: bytearray, i: int, depth: int) -> int | None:
+        """Labels, then IP, or Ethernet with or without a control word (RFC 3032, RFC 4385, RFC 4448)."""
+        while not p[i + 2] & 1:
+            i += 4
+        i += 4
+        if p[i] >> 4 in (4, 6):
+            return self._ip(p, i, depth)
+        word = p[i] >> 4 == 0 and _be16(p, i + 16) in (IPV4, IPV6, *VLAN_TAGS)
+        return self._ethernet(p, i + 4 if word else i, depth)
 
     def _ip(self, p: bytearray, i: int, depth: int) -> int | None:
         if depth > MAX_DEPTH:
@@ -181,13 +207,17 @@ class PacketEditor:
         self._ip(p, i, depth)  # the header; TCP itself is cut short, and left as it is
         return begin + 8
 
-    # ---- tunnels (RFC 2003, 4213, 2784, 7348, 8926)
+    # ---- tunnels (RFC 2003, 4213, 2784, 4380, 7348, 8926)
 
     def _udp(self, p: bytearray, i: int, depth: int) -> int | None:
-        port = _be16(p, i + 2)
+        port = min(_be16(p, i), _be16(p, i + 2)) if _be16(p, i) in TUNNEL_PORTS else _be16(p, i + 2)
         p[i + 6 : i + 8] = bytes(2)  # no checksum, as VXLAN and Geneve senders do (RFC 7348 §5)
-        if port == VXLAN_PORT:
+        if port in VXLAN_PORTS:
             return self._ethernet(p, i + 16, depth)
+        if port == TEREDO_PORT:
+            return self._ip(p, i + 8, depth)
+        if port == GTP_PORT and p[i + 9] == GTP_DATA:
+            return self._ip(p, _behind_gtp(p, i + 8), depth)
         if port == GENEVE_PORT:
             start, kind = i + 16 + (p[i + 8] & 0x3F) * 4, _be16(p, i + 10)
             p[i + 16 : start] = bytes(start - i - 16)
@@ -204,6 +234,16 @@ class PacketEditor:
         if kind == ERSPAN:
             return self._ethernet(p, start + (8 if flags & 0x1000 else 0), depth)
         return self._ethernet(p, start, depth) if kind == TRANSPARENT_BRIDGING else self._typed(p, start, kind, depth)
+
+
+def _behind_gtp(p: bytearray, i: int) -> int:
+    """Where the packet in a GTP-U message begins (3GPP TS 29.281 §5): optional fields, then extension headers."""
+    flags, i = p[i], i + 8
+    if flags & 7:
+        i += 4
+        while flags & 4 and p[i - 1]:
+            i += 4 * max(p[i], 1)
+    return i
 
 
 def _tcp(p: bytearray, i: int, length: int, pseudo: bytes) -> int | None:

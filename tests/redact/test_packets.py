@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrDestOpt
-from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
+from scapy.layers.l2 import ARP, LLC, SNAP, CookedLinux, Dot1Q, Dot3, Ether
+from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 from scapy.utils import checksum
@@ -40,6 +42,15 @@ SHAPES = {
     "6in4": (101, IP(src="54.203.0.7", dst="54.203.0.8") / V6 / SEGMENT),
     "gre": (101, V4 / GRE() / V4 / SEGMENT),
     "vxlan": (1, Ether(**MACS) / V4 / UDP(dport=4789) / VXLAN(vni=3) / Ether(**MACS) / V4 / SEGMENT),
+    "linux vxlan": (1, Ether(**MACS) / V4 / UDP(dport=8472) / Raw(b"\x08" + bytes(7)) / Ether(**MACS) / V4 / SEGMENT),
+    "snap": (1, Dot3(**MACS) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x800) / V4 / SEGMENT),
+    "mpls": (1, Ether(**MACS) / MPLS(label=9, s=0) / MPLS(label=10, s=1) / V4 / SEGMENT),
+    "pseudowire": (1, Ether(**MACS) / MPLS(label=9, s=1) / Raw(bytes(4)) / Ether(**MACS) / V6 / SEGMENT),
+    "bare pseudowire": (1, Ether(**MACS) / MPLS(label=9, s=1) / Raw(bytes(Ether(**MACS) / V4 / SEGMENT))),
+    "pppoe": (1, Ether(**MACS) / PPPoE() / PPP() / V4 / SEGMENT),
+    "backbone": (1, Ether(**MACS, type=0x88E7) / Raw(bytes(4)) / Ether(**MACS) / V4 / SEGMENT),
+    "gtp": (101, V4 / UDP(sport=9, dport=2152) / Raw(bytes.fromhex("34ff0000000000010001008501000900")) / V4 / SEGMENT),
+    "teredo": (101, V4 / UDP(sport=3544, dport=40000) / V6 / SEGMENT),
     "icmp": (1, Ether(**MACS) / IP(src="54.203.0.9", dst="54.203.0.7") / ICMP(type=3, code=4) / V4 / SEGMENT),
     "icmpv6": (1, Ether(**MACS) / V6 / ICMPv6DestUnreach() / V6 / SEGMENT),
 }
@@ -47,6 +58,16 @@ SHAPES = {
 
 def first_layer(link):
     return {1: Ether, 101: IP, 113: CookedLinux}[link]
+
+
+def inner(packet, edited):
+    """The last IP packet, where scapy does not find it behind what stands before it."""
+    before = bytes(packet)[: bytes(packet).rindex(SECRET)]
+    for kind, header in ((IP, 20), (IPv6, 40), (IPv6, 48)):
+        start = len(before) - 36 - header
+        if start >= 0 and before[start] >> 4 == (4 if kind is IP else 6):
+            return kind(edited[start:])
+    raise AssertionError("no IP packet")
 
 
 def verify(packet):
@@ -72,10 +93,13 @@ def test_what_is_left_is_true_and_names_nobody(shape):
         assert quoted is not None and edited.endswith(bytes.fromhex("01bb1388") + b"\0\0\0\7")
         assert "icmpv6" in shape or checksum(bytes(read[ICMP])) == 0
         return
-    tcp, before = read[TCP], packet[TCP]
-    assert (tcp.sport, tcp.dport, tcp.seq, tcp.ack, tcp.flags) == (443, 5000, 7, 9, before.flags)
+    last = inner(packet, edited)
+    tcp = last[TCP]
+    assert (tcp.sport, tcp.dport, tcp.seq, tcp.ack, tcp.flags) == (443, 5000, 7, 9, "PA")
     assert dict(tcp.options)["Timestamp"] == (5, 6) and not tcp.payload
-    verify(first_layer(link)(edited + bytes(len(packet) - len(edited))))  # what was cut reads as zeros
+    whole = edited + bytes(len(packet) - len(edited))  # what was cut reads as zeros
+    verify(first_layer(link)(whole))
+    verify(inner(packet, whole))
 
 
 @settings(max_examples=150, deadline=None)
