@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -115,6 +116,16 @@ QUIET = (
         """,
     ),
     Case(
+        "no platform lines, a late timer, but the process logs on: it was not frozen",
+        log="""
+        00:00:05.020 grpc - keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:06.500 grpc - subchannel | (2) 10.0.0.8:443 READY -> IDLE
+        00:00:07.500 grpc - subchannel | (2) 10.0.0.8:443 IDLE -> CONNECTING
+        00:00:08.500 grpc - subchannel | (2) 10.0.0.8:443 CONNECTING -> READY
+        00:00:10.192 grpc - keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
+        """,
+    ),
+    Case(
         "a ping that was due during the freeze is sent late and answered",
         log="""
         00:00:00.000 START 1
@@ -172,7 +183,15 @@ def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
     """The rule's condition."""
     if freezes_known(story, ping, transport):
         return expired_in(story, ping, transport) is not None
-    return overshoots(ping)
+    return overshoots(ping) and was_silent(story, ping, transport)
+
+
+def was_silent(story: Story, ping: Ping, transport: Transport) -> bool:
+    """Whether one silence of the environment is as long as the timer was late: a process that logs on was not frozen."""
+    end = ping.timed_out_ns or 0
+    times = [e.time_ns for e in story.events_between(ping.sent_ns, end, transport.environment)]
+    longest = max((b - a for a, b in pairwise([ping.sent_ns, *times, end])), default=0)
+    return longest + ping.resolution_ns >= late_by(ping)
 
 
 def consequences(story: Story, transport: Transport, when: int) -> list[Event]:

@@ -52,7 +52,7 @@ FIRES = (
         """,
     ),
 )
-QUIET = (k101.FIRES[0], k101.QUIET[3])
+QUIET = (k101.FIRES[0], k101.QUIET[4])
 
 
 def select(story: Story) -> Iterable[Ping | Transport]:
@@ -75,7 +75,7 @@ def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
     known = k101.freezes_known(story, ping, transport)
     told = known or ping.timeout_ms is not None
-    blocked = known and k101.overshoots(ping)
+    blocked = k101.overshoots(ping)  # late, yet not frozen
     errors = k101.consequences(story, transport, timed_out.time_ns)
     wire, verdict, answered = _on_the_wire(story, transport, ping)
     evidence = [story.evidence(sent), *wire, story.evidence(timed_out, primary=True)]

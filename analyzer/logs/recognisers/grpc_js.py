@@ -25,7 +25,7 @@ NEEDLES = (" | ", "rejected by server because of excess pings")
 #: Of the many lines of one call only a few speak of these.
 TELLING = (
     "| keepalive |", "| transport |", "| subchannel |", "| connectivity_state |", "| dns_resolver |", "| backoff |", "createResolvingCall",
-    "createCall", "Created child", "Pick result", "attachHttp2Stream", "sending data chunk", "calling end()", "write() called",
+    "createCall", "Created child", "Pick result", "attachHttp2Stream", "sending data chunk",
     "ended with status", "cancelWithStatus", "Node error event", "stream closed with code", "Received server headers",
     "constructed with options", "rejected by server because of excess pings",
 )  # fmt: skip
