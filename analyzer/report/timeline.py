@@ -25,6 +25,7 @@ from analyzer.tcp.states import (
     TRANSITIONS,
 )  # fmt: skip
 from analyzer.timeline.story import event_text
+from analyzer.timeline.whereabouts import fates
 from analyzer.trace import is_notable
 
 if TYPE_CHECKING:
@@ -83,11 +84,12 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         + f" · from {iso(zero)[:26]}Z"
     )
     rows: list[tuple[int, str, str, str, bool]] = []  # time, layer, place, text, notable
-    for s, (_, a, b) in zip(segments, states(segments), strict=True):
+    for s, (_, a, b), fate in zip(segments, states(segments), fates(cs, k), strict=True):
         place = min(s.places, key=lambda p: p.time_ns)
         where = story.source(place.source).at(story.source(place.source).packet_ref(place.no))
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
-        rows.append((s.time_ns, "pcap", where, text, is_notable(s)))
+        text += f"  {fate}" if fate else ""
+        rows.append((s.time_ns, "pcap", where, text, is_notable(s) or bool(fate)))
     for f in trace.deep.get(k, []):
         where = story.source(f.place.source).at(story.source(f.place.source).packet_ref(f.place.no))
         rows.append((f.place.time_ns, f.layer, where, f.describe(), f.telling))
