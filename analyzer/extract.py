@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from analyzer.timeline.points import Point
     from analyzer.trace import Trace
 
-STANDARD_OUTPUT = "-"
+STANDARD_INPUT = STANDARD_OUTPUT = "-"
 #: A connection as `Trace.index` takes it, or a finding: what tells them from paths on the command line.
 NAME = re.compile(r"[CcFf][0-9]{1,9}$|[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5}(-[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5})?$")
 
@@ -99,7 +99,15 @@ def extract(trace: Trace, ks: list[int], target: str, redactor: Redactor | None 
         for source, refs, name in plan.logs:
             out = stack.enter_context(_opened(name))
             told.append(f"{name}: {_write_lines(source, refs, out, redactor):,} log events of {source.label}")
-    return told
+    return told + ([] if target == STANDARD_OUTPUT else _without_lines(trace, plan))
+
+
+def _without_lines(trace: Trace, plan: Plan) -> list[str]:
+    """Why a log gave nothing."""
+    copied = {source.id for source, *_ in plan.logs}
+    logs = [s for s in trace.story.sources if s.kind != "pcap" and s.id not in copied]
+    why = {True: "standard input cannot be copied from", False: "no line of it could be tied to these connections"}
+    return [f"{s.label}: no log lines: {why[s.path == STANDARD_INPUT]}" for s in logs]
 
 
 # ---- what goes where
@@ -119,7 +127,7 @@ def _plan(trace: Trace, ks: list[int], target: str, anonymous: bool) -> Plan:
         plan.captures.append((cs.points[p], cs.points[p].rows[rows], name))
     if target != STANDARD_OUTPUT:
         wanted = _refs(trace, ks)
-        logs = [s for s in trace.story.sources if wanted.get(s.id) and s.path != "-"]
+        logs = [s for s in trace.story.sources if wanted.get(s.id) and s.path != STANDARD_INPUT]
         lines = str(Path(target).with_suffix(".log"))
         for source, name in zip(logs, _names(lines, logs, anonymous), strict=True):
             refs = wanted[source.id]

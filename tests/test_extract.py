@@ -196,3 +196,38 @@ def test_nothing_is_left_where_something_fails(tmp_path):
     with pytest.raises(OSError):
         extract(trace, [0], str(tmp_path / "small.pcap"))
     assert [p.name for p in tmp_path.iterdir()] == ["small.json"]
+
+
+def test_a_log_that_gives_nothing_is_told(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(CASE / "server.pcap", folder)
+    shutil.copy(CAPTURES / "zombie-fin-wait-2" / "lambda.json", folder)
+    done = analyze("extract", "C1", folder, "-o", tmp_path / "small.pcap")
+    assert done.returncode == 0 and b"lambda.json: no log lines" in done.stderr
+    assert not (tmp_path / "small.json").exists()
+
+
+@pytest.mark.shared
+def test_public_captures_stay_what_they_are(shared, tmp_path, monkeypatch):
+    """Every tenth file of the corpus: all its connections extracted, and redacted as far as its headers are understood."""
+    monkeypatch.setenv("ANALYZER_JIT", "0")
+    redactor, compared = Redactor("a key"), Counter()
+    names = [line.split("\t")[0] for line in (shared / "corpus" / "INDEX.tsv").read_text().splitlines()[1::10]]
+    for name in names:
+        path = shared / "corpus" / name
+        try:
+            trace = analyzer.read(path)
+        except InputError:
+            continue
+        if not len(trace.connections):
+            continue
+        ks = list(range(len(trace.connections)))
+        extract(trace, ks, str(tmp_path / "plain.pcap"))
+        assert rows(analyzer.read(tmp_path / "plain.pcap")) == rows(trace), name
+        told = extract(trace, ks, str(tmp_path / "red.pcap"), redactor)
+        if not any("left out" in line for line in told):
+            assert rows(analyzer.read(tmp_path / "red.pcap")) == rows(trace), name
+            compared["redacted"] += 1
+        compared["plain"] += 1
+    assert compared["plain"] > 20 and compared["redacted"] > 0.8 * compared["plain"]
