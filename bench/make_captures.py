@@ -1,9 +1,9 @@
-"""Record the two captures that the benchmark reads: few fat connections, and very many short ones.
+"""Record the captures that the benchmark reads: few fat connections, very many short ones, many small packets.
 
     sudo python bench/make_captures.py FOLDER [--packets 4000000] [--requests 300000]
 
 Traffic runs between two network namespaces made for the purpose and removed afterwards; nothing leaves the machine.
-Needs root, iproute2, ethtool, tcpdump, iperf3, nginx and ab (apache2-utils).
+Needs root, iproute2, ethtool, tcpdump, iperf3, nginx, ab (apache2-utils) and redis-server (with redis-benchmark).
 """
 
 from __future__ import annotations
@@ -118,18 +118,29 @@ def short(path: Path, requests: int, folder: Path) -> None:
         time.sleep(2)
 
 
+def small(path: Path, requests: int, folder: Path) -> None:
+    """`requests` Redis commands on fifty connections: small packets both ways, as caches and keepalives make them."""
+    server = ("redis-server", "--bind", SERVER_ADDRESS, "--protected-mode", "no", "--save", "", "--dir", str(folder))
+    with running(within(SERVER, *server)), running(tcpdump(path)):
+        load = ("redis-benchmark", "-h", SERVER_ADDRESS, "-q", "-c", "50", "-n", str(requests), "-t", "get")
+        subprocess.run(within(CLIENT, *load), check=True, stdout=subprocess.DEVNULL)
+        time.sleep(2)
+
+
 def main() -> None:
-    """Make both captures."""
+    """Make all captures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--packets", type=int, default=4_000_000)
     parser.add_argument("--requests", type=int, default=300_000)
+    parser.add_argument("--commands", type=int, default=1_500_000)
     wanted = parser.parse_args()
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with network(), tempfile.TemporaryDirectory() as temporary:
         bulk(wanted.folder / "bulk.pcap", wanted.packets)
         short(wanted.folder / "short.pcap", wanted.requests, Path(temporary))
-    for name in ("bulk.pcap", "short.pcap"):
+        small(wanted.folder / "small.pcap", wanted.commands, Path(temporary))
+    for name in ("bulk.pcap", "short.pcap", "small.pcap"):
         print(f"{name}: {(wanted.folder / name).stat().st_size / 1e6:,.0f} MB")
 
 

@@ -1,8 +1,8 @@
 """Time whole processes on the same captures, and print ratios: `python -m bench.run FOLDER [--repeat 3] [--slow]`.
 
 Each program reads each capture of the folder (`make_captures.py` makes them) once to warm the cache, then `--repeat`
-times in turn, so that a noisy moment hits all alike; the median counts. `--slow` adds tshark, once. Programs that are
-not installed are left out.
+times in turn, so that a noisy moment hits all alike; the median counts. `--slow` adds tshark, dpkt and scapy, once and on
+the first packets only, where they are compared by packets a second. Programs that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -20,25 +20,54 @@ import time
 from pathlib import Path
 
 #: Our ratio to each must be at least this (docs/performance.md).
-BARS = {"nfpcapd": 1.0, "tcptrace": 3.0, "argus": 2.0, "tshark": 20.0}
-OURS = "engine (bench.read)"
+BARS = {"nfpcapd": 1.0, "tcptrace": 3.0, "argus": 2.0, "tshark": 20.0, "dpkt": 50.0, "scapy": 50.0}
+OURS = "analyze pcap"
+#: Programs that take minutes for a whole capture read this many packets of it.
+SLOW = {"tshark": 300_000, "dpkt": 100_000, "scapy": 10_000}
+#: The shortest loop over TCP segments that each library allows.
+DPKT = """
+import dpkt, sys
+flows = {}
+for _, frame in dpkt.pcap.Reader(open(sys.argv[1], "rb")):
+    ip = dpkt.ethernet.Ethernet(frame).data
+    if isinstance(ip.data, dpkt.tcp.TCP):
+        flows[ip.src, ip.dst, ip.data.sport, ip.data.dport] = ip.data.seq
+"""
+SCAPY = """
+import sys
+from scapy.all import PcapReader, TCP, IP
+flows = {}
+for packet in PcapReader(sys.argv[1]):
+    if TCP in packet:
+        flows[packet[IP].src, packet[IP].dst, packet[TCP].sport, packet[TCP].dport] = packet[TCP].seq
+"""
 
 
 def commands(path: Path, scratch: Path, slow: bool) -> dict[str, list[str]]:
     """Each program's way to make connections of a capture; tcpdump only copies it."""
     every = {
-        OURS: [sys.executable, "-m", "bench.read", str(path)],
-        "analyze pcap": ["analyze", "pcap", str(path), "--quiet", "-o", str(scratch / "report.txt")],
+        OURS: ["analyze", "pcap", str(path), "--quiet", "-o", str(scratch / "report.txt")],
+        "its engine alone": [sys.executable, "-m", "bench.read", str(path)],
         "nfpcapd": ["nfpcapd", "-r", str(path), "-w", str(scratch)],
         "tcptrace": ["tcptrace", "-n", str(path)],
         "argus": ["argus", "-r", str(path), "-w", str(scratch / "argus.out")],
         "tcpdump": ["tcpdump", "-r", str(path), "-w", "/dev/null"],
     }
     if slow:
-        every["tshark"] = ["tshark", "-n", "-q", "-z", "conv,tcp", "-r", str(path)]
+        first = {name: str(head(path, packets, scratch.parent)) for name, packets in SLOW.items()}
+        every["tshark"] = ["tshark", "-n", "-q", "-z", "conv,tcp", "-r", first["tshark"]]
+        every["dpkt"] = [sys.executable, "-c", DPKT, first["dpkt"]]
+        every["scapy"] = [sys.executable, "-c", SCAPY, first["scapy"]]
     beside = str(Path(sys.executable).parent)  # the console script of this environment
     os.environ["PATH"] = beside + os.pathsep + os.environ["PATH"]
     return {name: command for name, command in every.items() if shutil.which(command[0])}
+
+
+def head(path: Path, packets: int, folder: Path) -> Path:
+    """The first packets of a capture, as a file."""
+    first = folder / f"{path.stem}-{packets}.pcap"
+    subprocess.run(["tcpdump", "-r", path, "-c", str(packets), "-w", first], check=True, stderr=subprocess.DEVNULL)
+    return first
 
 
 def timed(command: list[str], scratch: Path) -> tuple[float, float]:
@@ -75,22 +104,25 @@ def compare(path: Path, repeat: int, slow: bool) -> None:
     print("| program | seconds | M packets/s | we are faster by | bar | peak MB |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
+        scratch = Path(temporary) / "scratch"
+        scratch.mkdir()
         programs = commands(path, scratch, slow)
         runs: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         for round_number in range(repeat + 1):  # the first warms the cache and, for us, compiles
             for name, command in programs.items():
-                once = name == "tshark"
+                once = name in SLOW
                 if once == (round_number == 1) or not once:
                     result = timed(command, scratch)
                     if round_number or once:
                         runs[name].append(result)
     medians = {name: statistics.median(seconds for seconds, _ in results) for name, results in runs.items()}
+    ours = packets / medians[OURS]
     for name, seconds in medians.items():
+        rate = SLOW.get(name, packets) / seconds
         bar = f"{BARS[name]:.0f}×" if name in BARS else ""
-        ratio = "" if name == OURS else f"{seconds / medians[OURS]:.2f}×"
+        ratio = "" if name == OURS else f"{ours / rate:.2f}×"
         peak = max(megabytes for _, megabytes in runs[name])
-        print(f"| {name} | {seconds:.2f} | {packets / seconds / 1e6:.2f} | {ratio} | {bar} | {peak:.0f} |", flush=True)
+        print(f"| {name} | {seconds:.2f} | {rate / 1e6:.3g} | {ratio} | {bar} | {peak:.0f} |", flush=True)
 
 
 def main() -> None:
@@ -98,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--slow", action="store_true", help="also tshark, once")
+    parser.add_argument("--slow", action="store_true", help="also tshark, dpkt and scapy, once")
     wanted = parser.parse_args()
     for path in sorted(wanted.folder.glob("*.pcap")):
         compare(path, wanted.repeat, wanted.slow)
