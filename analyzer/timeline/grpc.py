@@ -238,7 +238,7 @@ class _Assembly:
         if life is not None and number is not None:
             del self._bound[space, number]
         life = self._adopting(k, e, space, number, remote)
-        if life is not None:
+        if life is not None or k in self._floating:
             return life
         if e.kind == "transport-closed" and space == "subchannel":  # an attempt that failed
             return None

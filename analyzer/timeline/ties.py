@@ -8,6 +8,7 @@ import numpy as np
 
 from analyzer.model.addresses import endpoint, host
 from analyzer.model.events import Event
+from analyzer.model.grpc import GO, JAVA
 from analyzer.model.records import Environment, Invocation, Transport
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
@@ -26,6 +27,8 @@ def tie_transports(transports: list[Transport], connections: Connections, error_
 
     `error_ns` is the error of the log's clock against the captures; None (unaligned) ties only where there is one of each.
     """
+    _tie_by_own_address(transports, connections, error_ns)
+    transports = [t for t in transports if t.connection is None]
     if not transports:
         return
     by_server: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -48,13 +51,43 @@ def tie_transports(transports: list[Transport], connections: Connections, error_
             continue
         for k, established in same:
             distance = abs((t.opened_ns or 0) - established)
-            if t.opened_ns is not None and distance <= CONNECT_SLACK_NS + error_ns:
+            coarse = SECOND if t.dialect in (GO, JAVA) and (t.opened_ns or 0) % SECOND == 0 else 0
+            if t.opened_ns is not None and distance <= CONNECT_SLACK_NS + error_ns + coarse:
                 pairs.append((distance, t.id, k, t))
-    taken: set[int] = set()
+    taken = set(connections.transports)
     for distance, _, k, t in sorted(pairs, key=lambda x: x[:3]):
         if t.connection is None and k not in taken:
             taken.add(k)
             t.connection, t.tie = connections.id(k), f"same address, connected within {distance / MS:.0f} ms"
+            connections.transports.setdefault(k, []).append(t.id)
+
+
+def _tie_by_own_address(transports: list[Transport], connections: Connections, error_ns: int | None) -> None:
+    """Transports whose dialect prints the client's own port (grpc-java, sockets of grpc-go): the connection with both ends.
+
+    Ports come round again, so among several the one that was established nearest in time; unaligned, only a single one.
+    """
+    told: dict[tuple[str, str], list[Transport]] = defaultdict(list)
+    for t in transports:
+        if t.local and t.remote:
+            told[t.local, t.remote].append(t)
+    if not told:
+        return
+    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for k in range(len(connections)):
+        ends = (connections.client(k), connections.server(k))
+        if ends in told:
+            p = connections.seen_at(k)[0]
+            first = int(connections.points[p].rows[connections.members[k, p]][f.FIRST_TS])
+            found[ends].append((k, first + (connections.points[p].clock.offset_ns or 0)))
+    for ends, mine in told.items():
+        same = found[ends]
+        if not same or (error_ns is None and len(same) + len(mine) > 2):
+            continue
+        for t in mine:
+            opened = t.opened_ns or 0
+            k = min((abs(first - opened), k) for k, first in same)[1]
+            t.connection, t.tie = connections.id(k), "both addresses"
             connections.transports.setdefault(k, []).append(t.id)
 
 
