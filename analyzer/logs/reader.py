@@ -15,7 +15,7 @@ from analyzer.logs.envelopes import Choice, Envelope, choose, named
 from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.recognisers import recognise
 from analyzer.logs.records import ANSI, LogRecord
-from analyzer.logs.stamps import completed
+from analyzer.logs.stamps import completed, yearless
 from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
@@ -181,6 +181,8 @@ def _say_what_is_lost(data: LogData, envelope: Envelope, log: LogStream) -> None
         say(Problem("", "no log stream: environments are inferred"))
     if events and not envelope.LOST and all(e.event_ns is None for e in events):
         say(Problem("", "no stamp on platform lines: they stand where their neighbours do"))
+    if any(e.inner_ns is not None and e.event_ns is None and yearless(e.inner_ns) for e in events):
+        say(Problem("", "stamps carry neither year nor zone: shown as of 2000 (--year and --tz tell them)"))
     if log.folded:
         say(
             Problem(

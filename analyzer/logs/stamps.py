@@ -15,6 +15,9 @@ ZONE_STEP_NS = 900 * SECOND
 FARTHEST_ZONE_NS = 14 * 3600 * SECOND
 
 
+_YEAR = tuple(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * SECOND for year in (YEARLESS, YEARLESS + 1))
+
+
 @overload
 def completed(stamp_ns: int, lacks: str, near_ns: int | None, year: int | None = None, zone_ns: int = 0) -> int: ...
 @overload
@@ -39,6 +42,11 @@ def completed(
     steps = round((stamp_ns - near_ns) / ZONE_STEP_NS)
     offset = steps * ZONE_STEP_NS
     return stamp_ns - (offset if abs(offset) <= FARTHEST_ZONE_NS else 0)
+
+
+def yearless(ns: int) -> bool:
+    """Whether a stamp is one whose year nothing told (no log of the kinds read here is as old as that year)."""
+    return _YEAR[0] <= ns < _YEAR[1]
 
 
 def _in_year(stamp_ns: int, year: int) -> int:

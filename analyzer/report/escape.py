@@ -16,3 +16,8 @@ def terminal(text: str) -> str:
 def clip(text: str, width: int) -> str:
     """`text` in at most `width` columns, an ellipsis where it was cut."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def short_environment(name: str) -> str:
+    """A log stream name without most of its hash."""
+    return name[:-24] + "…" if len(name) > 40 and "]" in name else name

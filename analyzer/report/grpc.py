@@ -11,7 +11,7 @@ from analyzer.model.events import Event
 from analyzer.model.grpc import GO, HTTP2_ERRORS, JS, status_name
 from analyzer.model.records import Call, Ping, Transport
 from analyzer.model.times import MS, iso, seconds
-from analyzer.report.escape import clip, terminal
+from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.timeline.grpc import Process, processes_of
 from analyzer.timeline.story import Story
@@ -76,7 +76,7 @@ class _Section:
         version = version or next((e.version for e in self._events if e.version), None)
         parts = [f"gRPC: {process.dialect or 'trace'}{f' {version}' if version else ''}"]
         parts += [f"pid {process.pid}"] if process.pid else []
-        parts += [process.environment] if process.environment else []
+        parts += [short_environment(process.environment)] if process.environment else []
         parts += [f"{iso(self._events[0].time_ns)[11:23]} to {iso(self._events[-1].time_ns)[11:23]}"]
         return terminal(" · ".join(parts))
 
@@ -229,7 +229,8 @@ def _times(count: int) -> str:
 
 
 def _detail(text: object) -> str:
-    return clip(terminal(" ".join(str(text or "").split())), DETAIL)
+    plain = str(text or "").split("=== Source Location", 1)[0]  # C-core appends where in its source a status was made
+    return clip(terminal(" ".join(plain.split())), DETAIL)
 
 
 def _within(times: list[int]) -> str:

@@ -11,7 +11,7 @@ from analyzer.model.findings import Finding
 from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report import grpc, lambda_log
-from analyzer.report.escape import clip, terminal
+from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
@@ -67,11 +67,6 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
 def count(n: int, noun: str) -> str:
     """`1 connection`, `2 connections`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def short_environment(name: str) -> str:
-    """A log stream name without most of its hash."""
-    return name[:-24] + "…" if len(name) > 40 and "]" in name else name
 
 
 def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
@@ -313,7 +308,9 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         )
         failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
         tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
-        return style.paint(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold")
+        return style.paint(
+            f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold"
+        )
     have = []
     if connections := len(story.connections.in_view()):
         have.append(count(connections, "connection"))
@@ -326,8 +323,12 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         missing.append("no capture: what only packets prove (closes, resets, drops) could not be looked for")
     if not story.invocations:
         missing.append("no platform lines: freezes are unknown")
-    if not story.transports:
+    if not story.transports and not any(e.layer == "grpc" for e in story.events):
         missing.append("no gRPC trace")
+    if any(s.records and not s.clocks for s in story.sources):
+        missing.append(
+            "lines without time stamps cannot be placed: give the export that stamps them (CloudWatch, docker)"
+        )
     text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
     lines = [style.paint(text, "green" if not story.outside else "bold")]
     for item in missing:
