@@ -103,14 +103,9 @@ class LogStream:
         `layout` describes a line that begins a record, for the sieve; without it every line is given.
         """
         number, done = 1, 0
-        sieve = Sieve() if layout is not None else None
+        sieve = Sieve(layout) if layout is not None else None
         for block in self._blocks():
-            if (
-                layout is not None
-                and done + len(block) > READ_WHOLE
-                and sieve is not None
-                and sieve.fits(block, layout)
-            ):
+            if sieve is not None and done + len(block) > READ_WHOLE and sieve.fits(block):
                 yield from self._sieved(sieve, block, number)
             else:
                 yield from enumerate(_texts(block), number)

@@ -15,15 +15,18 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from analyzer.logs.sieve import KEY, Sieve, stream_keys
+from analyzer.logs.sieve import Sieve, stream_keys
 from analyzer.logs.stream import BLOCK, READ_WHOLE, LogStream
 from analyzer.model.problems import Problem
 
 #: An element that fills so much is none of a log.
 LONGEST = 1 << 28
+#: Of the first key, as it is written between two elements, so many bytes tell their border from all other text.
+TOKEN = 24
 _FIRST = re.compile(rb'\s*((?:\[\s*)?\{\s*"(?:[^"\\]|\\.){1,64}"\s*:)')
-_NAMED = re.compile(rb'"logStreamName"\s*:\s*"([^"\\]*)"')
+_NAMED = re.compile(rb'"logStreamName"\s*:\s*"([^"\\]{8,512})"')
 
 
 @dataclass(slots=True)
@@ -123,12 +126,9 @@ class Elements:
         separator = border.search(piece)
         if separator is None:
             return None
-        token = piece[separator.start() : separator.end() + 24]
-        from ahocorasick_rs import BytesAhoCorasick
-
-        places = [start for _, start, _ in BytesAhoCorasick([token]).find_matches_as_indexes(piece)]
         cut = separator.end() - separator.start()
-        starts = np.array([0, *(place + cut for place in places)], np.int64)
+        token = piece[separator.start() : separator.end() + TOKEN]
+        starts = np.concatenate((np.zeros(1, np.int64), _places(piece, token) - TOKEN))
         ends = np.append(starts[1:] - cut + 1, len(piece))
         keys = _keys(piece, starts, ends)
         if keys is None:
@@ -147,21 +147,24 @@ class Elements:
 LISTS = frozenset(("events", "results", "logEvents", "Records", "records"))
 
 
-def _keys(piece: bytes, starts: Any, ends: Any) -> Any:
-    """Each element's stream, by its place from the element's start or from its end; None where it has no fixed place."""
-    first = _NAMED.search(piece, int(starts[0]), int(ends[0]))
+def _keys(piece: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint64] | None:
+    """Each element's stream; None where not every element names one in the first's spelling, though one does."""
+    first = _NAMED.search(piece)
     if first is None:
-        return None if b'"logStreamName"' in piece[:65536] else np.zeros(len(starts), np.uint64)
-    if first.end(1) - first.start(1) < KEY:
+        return np.zeros(len(starts), np.uint64)
+    names = _places(piece, piece[first.start() : first.start(1)])
+    if len(names) != len(starts) or bool(((names <= starts) | (names > ends)).any()):
         return None
-    data = np.frombuffer(piece + bytes(64), np.uint8)
-    for edge, offset in ((starts, first.end(1) - int(starts[0])), (ends, first.end(1) - int(ends[0]))):
-        places = edge + offset
-        quotes = data[np.clip(places, 0, len(piece))] == ord('"')
-        lead = data[np.clip(places - (first.end(1) - first.start(1)) - 1, 0, len(piece))] == ord('"')
-        if bool((quotes & lead).all()):
-            return stream_keys(data, places, len(piece))
-    return None
+    data = np.frombuffer(piece, np.uint8)
+    quotes = np.append(np.flatnonzero(data == ord('"')), len(piece))
+    return stream_keys(data, quotes[np.searchsorted(quotes, names)], len(piece))
+
+
+def _places(piece: bytes, token: bytes) -> NDArray[np.int64]:
+    """Where each occurrence of a token ends."""
+    from ahocorasick_rs import BytesAhoCorasick
+
+    return np.array([end for _, _, end in BytesAhoCorasick([token]).find_matches_as_indexes(piece)], np.int64)
 
 
 def _last_border(border: re.Pattern[bytes], buffer: bytes) -> int | None:
