@@ -7,12 +7,14 @@ thread with its own loop has neither trouble: the caller waits for the thread, w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +75,8 @@ def _run(
     loop = asyncio.new_event_loop()
     try:
         capture = _capture_class()(
-            path, eventloop=loop, tshark_path=program, display_filter=FILTER, override_prefs=preferences,
-            decode_as=decode_as, keep_packets=False, custom_parameters=["-J", LAYERS],
+            path, eventloop=loop, tshark_path=program, override_prefs=preferences,
+            decode_as=decode_as, keep_packets=False, custom_parameters=["-Y", FILTER, "-J", LAYERS],
         )  # fmt: skip
         loop.run_until_complete(asyncio.wait_for(capture.packets_from_tshark(take), timeout_s))
     finally:
@@ -107,9 +109,8 @@ def _capture_class() -> Any:
         async def _cleanup_subprocess(self, process: Any) -> None:
             """pyshark kills what has closed its output and not yet ended, and takes the status of that."""
             self._running_processes.discard(process)
-            if not self._eof_reached and process.returncode is None:
-                # Not `process.kill()`, which before Python 3.12 races with asyncio for the status.
-                os.kill(process.pid, signal.SIGKILL) if hasattr(signal, "SIGKILL") else process.kill()
+            if not self._eof_reached:
+                _stop(process)
             await asyncio.wait_for(process.wait(), GRACE_S)
             await asyncio.gather(*self._stderr_handling_tasks)
             if self._eof_reached and process.returncode:
@@ -120,6 +121,17 @@ def _capture_class() -> Any:
                 raise InputError(f"tshark failed: {words.removeprefix('tshark: ')[:200]}")
 
     return Capture
+
+
+def _stop(process: Any) -> None:
+    """Kill it and let go of its pipes, which a child of its own may hold open."""
+    if process.returncode is None:
+        # Not `process.kill()`, which before Python 3.12 races with asyncio for the exit status.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL) if hasattr(signal, "SIGKILL") else process.kill()
+    for fd in (1, 2):
+        if (pipe := process._transport.get_pipe_transport(fd)) is not None:
+            pipe.close()
 
 
 def _pyshark() -> Any:
@@ -136,19 +148,24 @@ def _program() -> str:
     found = shutil.which("tshark") or next((p for p in ELSEWHERE if Path(p).is_file()), None)
     if found is None:
         raise InputError(f"deep mode needs tshark, which is not installed ({INSTALL})")
+    version = _version(found)
+    if version < OLDEST:
+        has, wanted = (".".join(map(str, numbers)) for numbers in (version, OLDEST))
+        raise InputError(f"{found} is version {has}; deep mode needs {wanted} or later ({INSTALL})")
+    return found
+
+
+@cache
+def _version(program: str) -> tuple[int, int]:
     try:
-        told = subprocess.run([found, "-v"], capture_output=True, timeout=30, check=True).stdout.decode(
-            "utf-8", "replace"
-        )
+        said = subprocess.run([program, "-v"], capture_output=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise InputError(f"{found} does not run: {error}") from error
+        raise InputError(f"{program} does not run: {error}") from error
+    told = said.decode("utf-8", "replace")
     version = re.match(r"[^\n]{0,80}?\b(\d{1,3})\.(\d{1,3})\.\d{1,3}", told)
     if version is None:
-        raise InputError(f"{found} does not tell its version: {told.partition(chr(10))[0][:80]!r}")
-    if (int(version[1]), int(version[2])) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise InputError(f"{found} is version {version[1]}.{version[2]}; deep mode needs {wanted} or later ({INSTALL})")
-    return found
+        raise InputError(f"{program} does not tell its version: {told.partition(chr(10))[0][:80]!r}")
+    return int(version[1]), int(version[2])
 
 
 def _plain(error: BaseException, timeout_s: float) -> BaseException:
