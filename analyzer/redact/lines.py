@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from analyzer.discovery import modules
 from analyzer.logs import recognisers, runtimes
 from analyzer.logs.records import Recognised
 from analyzer.redact.redactor import Redactor
@@ -40,8 +39,7 @@ MAX_DEPTH = 8
 
 @cache
 def _phrases() -> re.Pattern[str]:
-    needles = [n for module in modules(recognisers.__name__, recognisers.__path__) for n in module.NEEDLES]
-    fixed = sorted({n for n in (*needles, *PHRASES) if len(n.strip()) > 3}, key=lambda n: (-len(n), n))
+    fixed = sorted({n for n in (*recognisers.needles(), *PHRASES) if len(n.strip()) > 3}, key=lambda n: (-len(n), n))
     return re.compile("|".join([*map(re.escape, fixed), _PORT]))
 
 
