@@ -110,7 +110,7 @@ def _thin(
     middle = ((number[:, None] > thinned[:, 0] + THIN_ENDS) & (number[:, None] < thinned[:, 1] - THIN_ENDS)).any(axis=1)
     ordinary = (
         (table[:, FLAGS] & (SYN | FIN | RST) == 0)
-        & (kinds & ~(f.K_SERVER | f.K_NEW_DATA) == 0)
+        & (kinds & ~(f.K_SERVER | f.K_NEW_DATA | f.K_DUPLICATE) == 0)
         & (table[:, MARKS] & M_KEEP == 0)
     )
     _, latest = np.unique(

@@ -274,6 +274,7 @@ class Reading:
         data.segments, data.uids, data.kinds = self._kept.joined()
         data.complete = self._kept.complete
         data.rows = self._tracker.finish()
+        data.problems += self._tracker.problems()
         return data
 
     @property
@@ -291,6 +292,7 @@ class Reading:
         data.segments, data.uids, data.kinds = self._kept.joined()
         data.complete = self._kept.complete
         data.rows = self._tracker.finish().copy()
+        data.problems += self._tracker.problems()
         return data
 
 

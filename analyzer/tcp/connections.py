@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyzer.model.addresses import endpoint
 from analyzer.tcp import fields as f
@@ -13,7 +14,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
+
+#: New data for this long without a repetition means that acknowledgements arrived: the first time-out of a sender
+#: without any is 1 s at most (RFC 6298 §2), with room for one doubling.
+ACKNOWLEDGED_WITHIN_NS = 3_000_000_000
+
 ENDED_BY = (None, "client-fin", "server-fin", "client-rst", "server-rst")
+
+
+ODDITIES = {
+    f.ODD_MIDSTREAM: "capture began mid-stream",
+    f.ODD_SIMULTANEOUS: "simultaneous open",
+    f.ODD_SPLIT_HANDSHAKE: "split handshake",
+    f.ODD_FAST_OPEN: "TCP Fast Open",
+    f.ODD_MPTCP: "Multipath TCP",
+    f.ODD_BACKWARDS: "time stamps go backwards",
+    f.ODD_ACKED_UNSEEN: "data acknowledged that was not captured",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +46,16 @@ class Side:
     zero_windows: int
     hole: int
     isn: int
-    first_ns: int
     last_ns: int
     data_first_ns: int
     data_last_ns: int
     unacked_since_ns: int
     unacked_retransmits: int
     fin_ns: int
-    fin_no: int
     fins: int
     fin_acked_ns: int
     fin_last_ns: int
     rst_ns: int
-    rst_no: int
     rsts: int
     state: str
     state_ns: int
@@ -49,7 +64,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class PointConnection:
-    """One connection at one capture point."""
+    """One connection at one capture point.
+
+    `oddities` are names of `ODDITIES`. `one_sided` names the side of which the capture saw nothing although it was there
+    ("client" or "server"): its silence proves nothing.
+    """
 
     uid: int
     client: str
@@ -64,12 +83,14 @@ class PointConnection:
     established_ns: int
     ended_by: str | None
     ended_ns: int
-    ended_no: int
     idle_ns: int
     wake_gap_ns: int
     rst_gap_ns: int
     marks: int
     midstream: bool
+    oddities: tuple[str, ...]
+    one_sided: str | None
+    path: int  # `columns.PATH` of its first segment
     history: str
     conn_state: str
     sides: tuple[Side, Side]
@@ -96,6 +117,15 @@ def history_of(row: list[int]) -> str:
     return "".join(LETTERS[(row[f.HISTORY + k // 12] >> (5 * (k % 12))) & 31] for k in range(n))
 
 
+def oddities_of(row: list[int]) -> tuple[str, ...]:
+    """What is unusual about how a connection opened or was captured."""
+    odd = row[f.ODD]
+    # Both sent a SYN, but only the client a SYN-ACK: the server opened in two steps, not at the same time.
+    if odd & f.ODD_SIMULTANEOUS and row[CLIENT + f.BITS] & f.B_SYN_ACK and not row[SERVER + f.BITS] & f.B_SYN_ACK:
+        odd = odd & ~f.ODD_SIMULTANEOUS | f.ODD_SPLIT_HANDSHAKE
+    return tuple(name for bit, name in ODDITIES.items() if odd & bit)
+
+
 def payload_bytes(row: list[int], side: int) -> int:
     """Payload by sequence space: up to the highest position sent or acknowledged, without SYN and FIN."""
     if not row[side + f.SEEN]:
@@ -108,7 +138,7 @@ def missed_bytes(row: list[int], side: int) -> int:
     """Bytes of one side's sequence space that this capture never saw: holes, and what was acknowledged beyond the end."""
     if row[side + f.SEEN] != 2:
         return 0
-    probed = 1 if row[f.PROBED] & (1 if side == f.SIDE else 2) else 0
+    probed = 1 if row[side + f.BITS] & f.B_PROBED else 0
     return row[side + f.HOLE] + max(0, row[side + f.UNA] - row[side + f.NXT] - probed)
 
 
@@ -118,14 +148,42 @@ def side_of(row: list[int], side: int) -> Side:
     return Side(
         packets=g[f.PKTS], payload=payload_bytes(row, side), retransmits=g[f.RETX], out_of_order=g[f.OOO],
         keepalives=g[f.KEEPALIVES], zero_windows=g[f.ZERO_WINDOWS], hole=missed_bytes(row, side), isn=g[f.ISN],
-        first_ns=g[f.SIDE_FIRST_TS] if g[f.PKTS] else 0, last_ns=g[f.SIDE_LAST_TS],
+        last_ns=g[f.SIDE_LAST_TS],
         data_first_ns=g[f.DATA_FIRST_TS], data_last_ns=g[f.DATA_LAST_TS],
         unacked_since_ns=g[f.UNACKED_TS], unacked_retransmits=g[f.UNACKED_RETX],
-        fin_ns=g[f.FIN_TS], fin_no=g[f.FIN_NO], fins=g[f.FINS], fin_acked_ns=g[f.FIN_ACKED_TS],
+        fin_ns=g[f.FIN_TS], fins=g[f.FINS], fin_acked_ns=g[f.FIN_ACKED_TS],
         fin_last_ns=g[f.FIN_LAST_TS],
-        rst_ns=g[f.RST_TS], rst_no=g[f.RST_NO], rsts=g[f.RSTS],
+        rst_ns=g[f.RST_TS], rsts=g[f.RSTS],
         state=STATES[g[f.STATE]], state_ns=g[f.STATE_TS], ttl=g[f.TTL_SEEN],
     )  # fmt: skip
+
+
+def unseen(column: Callable[[int], Any], missing: int, seen: int) -> Any:
+    """Whether one side is missing from the capture although the other side's segments prove that it was there.
+
+    `column(k)` is field `k` of a row, or of all rows; `missing` and `seen` are the sides' offsets. Proof is an
+    acknowledgement that moves, a handshake that goes on, or new data for seconds that nobody repeats. Unanswered SYNs or
+    keepalive probes are none.
+    """
+    acknowledges = column(missing + f.NXT) > column(missing + f.START)
+    shakes_hands = (column(seen + f.ISN) >= 0) & (column(missing + f.SEEN) == 1)
+    flows = (column(seen + f.NXT_TS) - column(seen + f.DATA_FIRST_TS) > ACKNOWLEDGED_WITHIN_NS) & (
+        (column(seen + f.DATA_FIRST_TS) > 0) & (column(seen + f.RETX) == 0)
+    )
+    return (
+        (column(missing + f.PKTS) == 0)
+        & (column(seen + f.PKTS) > column(seen + f.RSTS))
+        & (acknowledges | shakes_hands | flows)
+    )
+
+
+def one_sided(rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(connections whose client the capture did not see, whose server), of rows `fields.N_FIELDS` wide."""
+
+    def column(k: int) -> NDArray[np.int64]:
+        return rows[:, k]
+
+    return unseen(column, CLIENT, SERVER), unseen(column, SERVER, CLIENT)
 
 
 def connection_of(row: list[int]) -> PointConnection:
@@ -139,9 +197,14 @@ def connection_of(row: list[int]) -> PointConnection:
         oriented=row[f.ORIENTED],
         first_ns=row[f.FIRST_TS], last_ns=row[f.LAST_TS], first_no=row[f.FIRST_NO], last_no=row[f.LAST_NO],
         syn_ns=row[f.SYN_TS], syn_ack_ns=row[f.SYN_ACK_TS], established_ns=row[f.ESTABLISHED_TS],
-        ended_by=ENDED_BY[row[f.END_BY]], ended_ns=row[f.END_TS], ended_no=row[f.END_NO],
+        ended_by=ENDED_BY[row[f.END_BY]], ended_ns=row[f.END_TS],
         idle_ns=row[f.IDLE_NS], wake_gap_ns=row[f.WAKE_GAP], rst_gap_ns=row[f.RST_GAP],
-        marks=row[f.MARKS_SEEN], midstream=bool(row[f.ODD] & f.ODD_MIDSTREAM),
+        marks=row[f.MARKS_SEEN], midstream=bool(row[f.ODD] & f.ODD_MIDSTREAM), oddities=oddities_of(row),
+        one_sided=next(
+            (name for name, a, b in (("client", CLIENT, SERVER), ("server", SERVER, CLIENT)) if unseen(row.__getitem__, a, b)),
+            None,
+        ),
+        path=row[f.PATH_SEEN],
         history=history,
         conn_state=conn_state(
             row[f.SIDE + f.ZEEK], row[f.SIDE + f.SIDE_FIELDS + f.ZEEK], history, bool(client.payload + server.payload)

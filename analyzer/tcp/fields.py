@@ -1,7 +1,7 @@
 """The fields of one connection's row while it is tracked, and of one segment's classification.
 
-A row is 128 int64, 1 KB: what every rule needs to decide whether a connection is worth a closer look, and all that the
-connection table shows. Times are ns since the epoch; 0 means "never". Sequence positions are 64-bit (see `sequence`).
+A row is 102 int64, 816 bytes: what every rule needs to decide whether a connection is worth a closer look, and all that
+the connection table shows. Times are ns since the epoch; 0 means "never". Sequence positions are 64-bit (see `sequence`).
 """
 
 from __future__ import annotations
@@ -12,36 +12,34 @@ C_HI, C_LO, C_PORT, S_HI, S_LO, S_PORT = range(1, 7)  # client and server addres
 FIRST_TS, LAST_TS, FIRST_NO, LAST_NO = range(7, 11)
 ORIENTED = 11  # what settled the direction, below
 HISTORY_N = 12  # letters so far
-HISTORY = 13  # … 18: six words of twelve 5-bit letters
-HISTORY_WORDS = 6
-SYN_TS = 19  # first SYN
-SYN_ACK_TS = 20  # first SYN-ACK
-ESTABLISHED_TS = 21  # first segment of the client that acknowledges the SYN-ACK
-END_BY = 22  # 1 client FIN, 2 server FIN, 3 client RST, 4 server RST
-END_TS, END_NO = 23, 24
-IDLE_NS = 25  # longest silence of both sides between two segments
-IDLE_FROM_NO, IDLE_TO_NO = 26, 27
-WAKE_TS, WAKE_NO = 28, 29  # latest client payload that followed a silence of the client of at least WAKE_AFTER
-WAKE_GAP = 30  # … and that silence
-RST_GAP = 31  # silence before the client payload that the server answered with RST and nothing else
-MARKS_SEEN = 32  # application markers of all segments, or-ed
-PATH_SEEN = 33
-GONE = 34  # 1: replaced by a later incarnation of the same 4-tuple
-ODD = 35  # oddities, bits below
-SYN_COUNT = 36
-HANDSHAKE_NS = 37  # from the client's latest SYN to its acknowledgement of the SYN-ACK, 0 if not seen
-PROBED = 38  # sides (1 client, 2 server) whose last byte sent was a zero-window probe, which NXT does not count
+HISTORY = 13  # … 16: four words of twelve 5-bit letters
+HISTORY_WORDS = 4
+SYN_TS = 17  # first SYN
+SYN_ACK_TS = 18  # first SYN-ACK
+ESTABLISHED_TS = 19  # first segment of the client that acknowledges the SYN-ACK
+END_BY = 20  # 1 client FIN, 2 server FIN, 3 client RST, 4 server RST
+END_TS = 21
+IDLE_NS = 22  # longest silence of both sides between two segments
+WAKE_TS = 23  # latest client payload that followed a silence of the client of at least WAKE_AFTER
+WAKE_GAP = 24  # … and that silence
+RST_GAP = 25  # silence before the client payload that the server answered with RST and nothing else
+MARKS_SEEN = 26  # application markers of all segments, or-ed
+GONE = 27  # 1: replaced by a later incarnation of the same 4-tuple
+ODD = 28  # oddities, bits below
+SYN_COUNT = 29
+HANDSHAKE_NS = 30  # from the client's latest SYN to its acknowledgement of the SYN-ACK, 0 if not seen
+PATH_SEEN = 31  # of the first segment
 
 # ---- one side: client at SIDE, server at SIDE + SIDE_FIELDS
-SIDE = 40
-SIDE_FIELDS = 44
+SIDE = 32
+SIDE_FIELDS = 35
 PKTS = 0
-PAYLOAD = 1  # bytes as they passed, retransmissions included
-SEEN = 2  # 0 nothing known, 1 known from the peer's ACK only, 2 has sent
-ISN = 3  # -1 when the SYN was not seen
-START = 4  # position of the first payload byte
-NXT = 5  # highest position sent, SYN and FIN included
-NXT_TS = 6
+SEEN = 1  # 0 nothing known, 1 known from the peer's ACK only, 2 has sent
+ISN = 2  # -1 when the SYN was not seen
+START = 3  # position of the first payload byte
+NXT = 4  # highest position sent, SYN and FIN included
+NXT_TS = 5
+CONTIGUOUS = 6  # highest position sent without a hole before it, as tshark follows it
 UNA = 7  # highest position acknowledged by the peer
 UNACKED_TS = 8  # when the oldest unacknowledged payload was first sent
 UNACKED_RETX = 9  # retransmissions since the last acknowledged progress
@@ -50,25 +48,27 @@ OOO = 11
 KEEPALIVES = 12  # keepalive probes (RFC 9293 §3.8.4)
 ZERO_WINDOWS = 13
 HOLE = 14  # bytes of the sequence space below NXT never seen here
-FIN_TS, FIN_NO, FIN_END, FINS, FIN_ACKED_TS, FIN_LAST_TS = range(15, 21)
-RST_TS, RST_NO, RSTS = 21, 22, 23
-RST_FLAGS = 24  # TCP flags of the first RST
-SIDE_FIRST_TS, SIDE_LAST_TS = 25, 26
-DATA_FIRST_TS, DATA_LAST_TS = 27, 28  # payload
-LAST_ACK_NO = 29  # last acknowledgement number sent (position in the peer's space)
-LAST_ACK_TS = 30
-DUP_ACKS = 31  # of the peer, in a row, as tshark counts them
-LAST_WIN = 32
-STATE = 33  # RFC 9293
-STATE_TS = 34
-STATE_BEFORE_RST = 35
-ZEEK = 36
-HIST_BITS = 37
-TTL_SEEN = 38  # of the last segment that is no RST
-TS_FIRST, TS_FIRST_AT, TS_LAST, TS_LAST_AT = 39, 40, 41, 42  # TCP timestamps and when they were seen
-T_COUNT = 43  # counters of Zeek's T, W and G letters, 20 bits each
+FIN_TS, FIN_END, FINS, FIN_ACKED_TS, FIN_LAST_TS = range(15, 20)
+RST_TS, RSTS = 20, 21
+SIDE_LAST_TS = 22
+DATA_FIRST_TS, DATA_LAST_TS = 23, 24  # payload
+LAST_ACK_NO = 25  # last acknowledgement number sent (position in the peer's space), 0 for none
+DUP_ACKS = 26  # of the peer, in a row, as tshark counts them
+LAST_WIN = 27
+STATE = 28  # RFC 9293
+STATE_TS = 29
+STATE_BEFORE_RST = 30
+ZEEK = 31
+BITS = 32  # what this side has done, below
+TTL_SEEN = 33  # of the last segment that is no RST
+T_COUNT = 34  # counters of Zeek's T, W and G letters, 20 bits each
 
-N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 128
+N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 102
+
+# ---- bits of a side; the history letters that Zeek writes once come first
+B_FIN_RST, B_MULTI, B_SYN_ACK, B_SYN, B_FIN, B_RST, B_DATA, B_ACK = (1 << k for k in range(8))
+B_PROBED = 256  # its last byte sent was a zero-window probe, which NXT does not count
+B_KEEPALIVE = 512  # its latest segment was a keepalive probe
 
 # ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender)
 BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST = range(4)
@@ -78,6 +78,9 @@ ODD_MIDSTREAM = 1  # first segment is neither SYN nor SYN-ACK
 ODD_SIMULTANEOUS = 2  # both sides sent a SYN
 ODD_BACKWARDS = 4  # time stamps went backwards
 ODD_ACKED_UNSEEN = 8  # data acknowledged that the capture never saw
+ODD_SPLIT_HANDSHAKE = 16  # the server acknowledged the SYN and sent its own apart from that
+ODD_FAST_OPEN = 32  # a SYN with data or a Fast Open cookie (RFC 7413)
+ODD_MPTCP = 64  # a SYN with the Multipath TCP option (RFC 8684)
 
 #: A client silent for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000
@@ -97,7 +100,23 @@ K_NEW_DATA = 1024
 K_WAKE = 2048
 K_ACKED_UNSEEN = 4096
 K_STATE = 8192  # changed the state of an endpoint
+K_DUPLICATE = 16384  # a copy of a packet already seen: counted nowhere
+K_KEEPALIVE_ACK = 32768
+
+# ---- a packet remembered to know its copies by
+(
+    D_KEY,  # 4-tuple, direction, sequence, acknowledgement and time stamp, folded together
+    D_SHAPE,  # flags, window, length and IP identification
+    D_TS,
+    D_WHERE,  # interface, path and TTL
+    D_OWNER,  # the connection's row and side
+) = range(5)
+N_RECENT = 8  # a cache line
+#: Packets remembered, the latest of each hash: those of 2 ms at two million a second. A power of two.
+RECENT = 4096
+#: Copies of one packet stand within this time in a capture (DESIGN: bridge and veth, both mirrored ports).
+COPY_WITHIN_NS = 2_000_000
 
 # ---- tracker counters
-T_ROWS, T_PACKETS = range(2)
+T_ROWS, T_DUPLICATES = range(2)
 N_TRACKER = 2

@@ -163,6 +163,8 @@ def merge(
     for point, source, rows, kinds, offset, texts in parts:
         seen: dict[tuple[int, ...], int] = {}
         for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True):
+            if kind & f.K_DUPLICATE:
+                continue
             key = (
                 kind & f.K_SERVER, row[col.SEQ], row[col.ACK], row[col.LEN], row[col.FLAGS], row[col.TSVAL], row[col.IPID],
             )  # fmt: skip

@@ -22,6 +22,8 @@ from analyzer.capture.columns import (
     DST_LO,
     FIN,
     FLAGS,
+    IFACE,
+    IPID,
     LEN,
     MARKS,
     N_COLUMNS,
@@ -40,6 +42,17 @@ from analyzer.capture.columns import (
 )
 from analyzer.kernel import Column, Index, kernel
 from analyzer.tcp.fields import (
+    B_ACK,
+    B_DATA,
+    B_FIN,
+    B_FIN_RST,
+    B_KEEPALIVE,
+    B_MULTI,
+    B_PROBED,
+    B_RST,
+    B_SYN,
+    B_SYN_ACK,
+    BITS,
     BY_FIRST,
     BY_PORT,
     BY_SYN,
@@ -47,36 +60,40 @@ from analyzer.tcp.fields import (
     C_HI,
     C_LO,
     C_PORT,
+    CONTIGUOUS,
+    COPY_WITHIN_NS,
+    D_KEY,
+    D_OWNER,
+    D_SHAPE,
+    D_TS,
+    D_WHERE,
     DATA_FIRST_TS,
     DATA_LAST_TS,
     DUP_ACKS,
     END_BY,
-    END_NO,
     END_TS,
     ESTABLISHED_TS,
     FIN_ACKED_TS,
     FIN_END,
     FIN_LAST_TS,
-    FIN_NO,
     FIN_TS,
     FINS,
     FIRST_NO,
     FIRST_TS,
     GONE,
     HANDSHAKE_NS,
-    HIST_BITS,
     HISTORY,
     HISTORY_N,
     HISTORY_WORDS,
     HOLE,
-    IDLE_FROM_NO,
     IDLE_NS,
-    IDLE_TO_NO,
     ISN,
     K_ACKED_UNSEEN,
     K_DUP_ACK,
+    K_DUPLICATE,
     K_FAST,
     K_KEEPALIVE,
+    K_KEEPALIVE_ACK,
     K_LOST,
     K_NEW_DATA,
     K_OOO,
@@ -89,29 +106,28 @@ from analyzer.tcp.fields import (
     K_ZERO_WINDOW,
     KEEPALIVES,
     LAST_ACK_NO,
-    LAST_ACK_TS,
     LAST_NO,
     LAST_TS,
     LAST_WIN,
     MARKS_SEEN,
     N_FIELDS,
+    N_RECENT,
     NXT,
     NXT_TS,
     ODD,
     ODD_ACKED_UNSEEN,
     ODD_BACKWARDS,
+    ODD_FAST_OPEN,
     ODD_MIDSTREAM,
     ODD_SIMULTANEOUS,
+    ODD_SPLIT_HANDSHAKE,
     OOO,
     ORIENTED,
     PATH_SEEN,
-    PAYLOAD,
     PKTS,
-    PROBED,
+    RECENT,
     RETX,
-    RST_FLAGS,
     RST_GAP,
-    RST_NO,
     RST_TS,
     RSTS,
     S_HI,
@@ -120,7 +136,6 @@ from analyzer.tcp.fields import (
     SEEN,
     SIDE,
     SIDE_FIELDS,
-    SIDE_FIRST_TS,
     SIDE_LAST_TS,
     START,
     STATE,
@@ -130,12 +145,8 @@ from analyzer.tcp.fields import (
     SYN_COUNT,
     SYN_TS,
     T_COUNT,
-    T_PACKETS,
+    T_DUPLICATES,
     T_ROWS,
-    TS_FIRST,
-    TS_FIRST_AT,
-    TS_LAST,
-    TS_LAST_AT,
     TTL_SEEN,
     UID,
     UNA,
@@ -143,7 +154,6 @@ from analyzer.tcp.fields import (
     UNACKED_TS,
     WAKE_AFTER,
     WAKE_GAP,
-    WAKE_NO,
     WAKE_TS,
     ZEEK,
     ZERO_WINDOWS,
@@ -200,8 +210,8 @@ def add_letter(rows: Any, c: int, letter: int) -> None:
 
 def once_letter(rows: Any, c: int, side: int, bit: int, letter: int, upper: int) -> None:
     """Append a letter unless this side has it already."""
-    if not rows[side + HIST_BITS] & bit:
-        rows[side + HIST_BITS] |= bit
+    if not rows[side + BITS] & bit:
+        rows[side + BITS] |= bit
         add_letter(rows, c, letter + upper)
 
 
@@ -276,6 +286,8 @@ def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bo
     if rows[s + SEEN] == 2:
         if rows[s + ISN] >= 0:
             return bool(rows[s + ISN] != seq)
+        if rows[p + ISN] >= 0 and rows[c + SYN_ACK_TS] == 0 and rows[s + DATA_FIRST_TS] == 0 and rows[s + FINS] == 0:
+            return bool(rows[s + RSTS] > 0)  # a split handshake: the peer's SYN was acknowledged apart from this one
         return delta32(seq + 1, rows[s + START] & 0xFFFFFFFF) != 0
     # Not when only the other side's SYN or SYN-ACK came before: simultaneous open, or the order of the capture.
     return not (rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0)
@@ -340,7 +352,7 @@ def classify(
     if length > 1 and position == nxt - 1 and not acked:
         return kind  # new data that repeats the byte of a keepalive or window probe
     # Data, a SYN or a FIN that does not advance the sequence: out of order or a retransmission.
-    if rows[s + DUP_ACKS] >= 2 and rows[p + LAST_ACK_NO] == position and ts - rows[p + LAST_ACK_TS] < FAST_WITHIN_NS:
+    if rows[s + DUP_ACKS] >= 2 and rows[p + LAST_ACK_NO] == position and ts - rows[p + SIDE_LAST_TS] < FAST_WITHIN_NS:
         return kind | K_RETX | K_FAST
     if acked:
         return kind | K_RETX | K_SPURIOUS
@@ -352,7 +364,42 @@ def classify(
     return kind | K_RETX
 
 
-@kernel(delta32, extend, mix, add_letter, once_letter, scaled_letter, enter, zeek_step, opens_anew, open_row, classify)
+def identity(packets: Any, q: int, ends: int) -> int:
+    """63 bits of what copies of one packet share: connection and direction, sequence and acknowledgement, time stamp."""
+    stamp = (packets[q + TSVAL] + 1) & 0x3FFFFFF
+    key: int = packets[q + SEQ] ^ (packets[q + ACK] << 30) ^ (stamp << 36) ^ (ends & 0x3FFFFFFFFFFFFFF)
+    return key
+
+
+def shape(packets: Any, q: int) -> int:
+    """The rest of it: flags, window, length and IP identification; never 0."""
+    head = packets[q + FLAGS] | packets[q + WIN] << 8 | (packets[q + IPID] + 1) << 24
+    bits: int = head | (packets[q + LEN] & 0xFFFFF) << 41 | 1 << 61
+    return bits
+
+
+def vantage(packets: Any, q: int) -> int:
+    """Where a packet was seen: interface, VLAN path and TTL in one number."""
+    place: int = packets[q + IFACE] ^ ((packets[q + PATH] & 0x1FFFFFFFFFFF) << 8) ^ (packets[q + TTL] << 54)
+    return place
+
+
+@kernel(
+    identity,
+    shape,
+    vantage,
+    delta32,
+    extend,
+    mix,
+    add_letter,
+    once_letter,
+    scaled_letter,
+    enter,
+    zeek_step,
+    opens_anew,
+    open_row,
+    classify,
+)
 def track(
     packets: Column,
     n: int,
@@ -362,12 +409,14 @@ def track(
     counters: Column,
     service: Column,
     transitions: Column,
+    recent: Column,
     uids: Column,
     kinds: Column,
 ) -> None:
     """Take `n` segments in.
 
-    `rows` must have zeroed room for `n` more; `index`, of `mask` + 1 entries, a power of two, must stay half empty.
+    `rows` must have zeroed room for `n` more; `index`, of `mask` + 1 entries, a power of two, must stay half empty;
+    `recent` has `RECENT` entries.
     """
     for k in range(n):
         q = k * N_COLUMNS
@@ -379,7 +428,24 @@ def track(
         # ---- find the connection
         src_hi, src_lo, sport = packets[q + SRC_HI], packets[q + SRC_LO], packets[q + SPORT]
         dst_hi, dst_lo, dport = packets[q + DST_HI], packets[q + DST_LO], packets[q + DPORT]
-        slot = (mix(src_hi, src_lo, sport) ^ mix(dst_hi, dst_lo, dport)) & mask
+        source, destination = mix(src_hi, src_lo, sport), mix(dst_hi, dst_lo, dport)
+        # ---- a copy of a packet counts nowhere: the same bytes elsewhere, or with the same IP identification. A sender's
+        # repetition has an identification of its own or, where that is 0 or absent, comes by the same way.
+        key = identity(packets, q, source ^ (destination >> 1))
+        form = shape(packets, q)
+        where = vantage(packets, q)
+        d = ((key ^ (key >> 23) ^ (key >> 41) ^ (form >> 24) ^ (form >> 41)) & (RECENT - 1)) * N_RECENT
+        if (
+            recent[d + D_KEY] == key
+            and recent[d + D_SHAPE] == form
+            and abs(ts - recent[d + D_TS]) <= COPY_WITHIN_NS
+            and (packets[q + IPID] > 0 or recent[d + D_WHERE] != where)
+        ):
+            uids[k] = recent[d + D_OWNER] >> 1
+            kinds[k] = K_DUPLICATE | (recent[d + D_OWNER] & 1)
+            counters[T_DUPLICATES] += 1
+            continue
+        slot = (source ^ destination) & mask
         from_client = True
         fresh = True
         c = 0
@@ -419,15 +485,17 @@ def track(
         s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
         p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
         upper = 1 if from_client else 0
-        mine = 1 if from_client else 2
+        recent[d + D_KEY] = key
+        recent[d + D_SHAPE] = form
+        recent[d + D_TS] = ts
+        recent[d + D_WHERE] = where
+        recent[d + D_OWNER] = rows[c + UID] << 1 | (1 - upper)
         # ---- time
         gap = ts - rows[c + LAST_TS]
         if gap < 0:
             rows[c + ODD] |= ODD_BACKWARDS
         elif gap > rows[c + IDLE_NS]:
             rows[c + IDLE_NS] = gap
-            rows[c + IDLE_FROM_NO] = rows[c + LAST_NO]
-            rows[c + IDLE_TO_NO] = number
         # ---- where the segment stands
         size = length
         if flags & SYN:
@@ -448,27 +516,27 @@ def track(
                 rows,
                 c,
                 s,
-                1 if flags & FIN and flags & RST else 2,
+                B_FIN_RST if flags & FIN and flags & RST else B_MULTI,
                 L_FIN_RST if flags & FIN and flags & RST else L_MULTI,
                 upper,
             )
         elif flags & SYN:
-            bit = 4 if flags & ACK_FLAG else 8
-            if not rows[s + HIST_BITS] & bit or (rows[s + ISN] >= 0 and rows[s + ISN] != seq):
-                rows[s + HIST_BITS] |= bit
+            bit = B_SYN_ACK if flags & ACK_FLAG else B_SYN
+            if not rows[s + BITS] & bit or (rows[s + ISN] >= 0 and rows[s + ISN] != seq):
+                rows[s + BITS] |= bit
                 add_letter(rows, c, (L_SYN_ACK if flags & ACK_FLAG else L_SYN) + upper)
         elif flags & FIN:
-            if not rows[s + HIST_BITS] & 16 or position + size != rows[s + FIN_END]:
-                rows[s + HIST_BITS] |= 16
+            if not rows[s + BITS] & B_FIN or position + size != rows[s + FIN_END]:
+                rows[s + BITS] |= B_FIN
                 add_letter(rows, c, L_FIN + upper)
         elif flags & RST:
-            if not rows[s + HIST_BITS] & 32:
-                rows[s + HIST_BITS] |= 32
+            if not rows[s + BITS] & B_RST:
+                rows[s + BITS] |= B_RST
                 add_letter(rows, c, L_RST + upper)
         elif length > 0:
-            once_letter(rows, c, s, 64, L_DATA, upper)
+            once_letter(rows, c, s, B_DATA, L_DATA, upper)
         elif flags & ACK_FLAG:
-            once_letter(rows, c, s, 128, L_ACK, upper)
+            once_letter(rows, c, s, B_ACK, L_ACK, upper)
         if length > 0 and rows[s + SEEN] == 2 and position + size <= rows[s + NXT] and rows[s + ZEEK] != Z_RESET:
             scaled_letter(rows, c, s, 0, L_RETX, upper)
         if packets[q + WIN] == 0 and not flags & RST and rows[p + ZEEK] != Z_CLOSED and rows[s + ZEEK] != Z_RESET:
@@ -479,33 +547,37 @@ def track(
             if quiet >= WAKE_AFTER and length > 0:
                 kind |= K_WAKE
                 rows[c + WAKE_TS] = ts
-                rows[c + WAKE_NO] = number
                 rows[c + WAKE_GAP] = quiet
         # ---- the sender's sequence space
         if rows[s + SEEN] == 0 or (rows[s + SEEN] == 1 and flags & SYN):
             rows[s + START] = position + 1 if flags & SYN else position
             rows[s + NXT] = position
-            rows[s + SIDE_FIRST_TS] = ts
+            rows[s + CONTIGUOUS] = position
             if rows[s + SEEN] == 0 or flags & SYN:
                 rows[s + UNA] = rows[s + START] if not flags & SYN else 0
-        if rows[s + SEEN] != 2:
-            rows[s + SIDE_FIRST_TS] = ts
-            rows[s + SEEN] = 2
+        elif rows[s + SEEN] == 1:
+            rows[s + CONTIGUOUS] = position
+        rows[s + SEEN] = 2
         if flags & SYN:
             if rows[s + ISN] < 0:
                 rows[s + ISN] = seq
+                if rows[s + DATA_FIRST_TS] == 0:
+                    rows[s + START] = position + 1
             if flags & ACK_FLAG:
                 if rows[c + SYN_ACK_TS] == 0:
                     rows[c + SYN_ACK_TS] = ts
             else:
                 rows[c + SYN_COUNT] += 1
+                if length > 0:
+                    rows[c + ODD] |= ODD_FAST_OPEN
                 if rows[c + SYN_TS] == 0:
                     rows[c + SYN_TS] = ts
                 elif not from_client:
-                    rows[c + ODD] |= ODD_SIMULTANEOUS
+                    acked = rows[p + UNA] >= rows[p + START]
+                    rows[c + ODD] |= ODD_SPLIT_HANDSHAKE if acked else ODD_SIMULTANEOUS
         if not flags & RST:
             if kind & K_LOST:
-                rows[s + HOLE] += position - rows[s + NXT] - (1 if rows[c + PROBED] & mine else 0)
+                rows[s + HOLE] += position - rows[s + NXT] - (1 if rows[s + BITS] & B_PROBED else 0)
             elif kind & (K_RETX | K_OOO) and not kind & K_SPURIOUS and length > 0 and rows[s + HOLE] > 0:
                 rows[s + HOLE] = max(0, rows[s + HOLE] - length)
             if length > 0 and not kind & K_KEEPALIVE:
@@ -514,14 +586,16 @@ def track(
                 if position + size > rows[s + NXT]:
                     kind |= K_NEW_DATA
             if kind & K_ZERO_PROBE:
-                rows[c + PROBED] |= mine
-            elif position + size > rows[s + NXT]:
-                rows[s + NXT] = position + size
-                rows[s + NXT_TS] = ts
-                rows[c + PROBED] &= ~mine
+                rows[s + BITS] |= B_PROBED
+            else:
+                if position + size > rows[s + NXT]:
+                    rows[s + NXT] = position + size
+                    rows[s + NXT_TS] = ts
+                    rows[s + BITS] &= ~B_PROBED
+                if position == rows[s + CONTIGUOUS]:
+                    rows[s + CONTIGUOUS] = rows[s + NXT]
         # ---- counts
         rows[s + PKTS] += 1
-        rows[s + PAYLOAD] += length
         if kind & K_RETX:
             rows[s + RETX] += 1
             rows[s + UNACKED_RETX] += 1
@@ -537,12 +611,6 @@ def track(
                 rows[s + DATA_FIRST_TS] = ts
             rows[s + DATA_LAST_TS] = ts
         rows[c + MARKS_SEEN] |= packets[q + MARKS]
-        if packets[q + TSVAL] >= 0:
-            if rows[s + TS_FIRST_AT] == 0:
-                rows[s + TS_FIRST] = packets[q + TSVAL]
-                rows[s + TS_FIRST_AT] = ts
-            rows[s + TS_LAST] = packets[q + TSVAL]
-            rows[s + TS_LAST_AT] = ts
         # ---- what the sender acknowledges
         fin_acked = False
         if flags & ACK_FLAG and not (flags & RST and packets[q + ACK] == 0):
@@ -555,11 +623,14 @@ def track(
             if not flags & RST:
                 if rows[p + SEEN] == 1:
                     rows[p + NXT] = max(ack, rows[p + NXT])
-                elif ack > rows[p + NXT] and ack > rows[p + UNA]:
-                    # Not yet a hole: the data may follow, in a capture whose order is not the wire's.
-                    rows[c + ODD] |= ODD_ACKED_UNSEEN
-                    kind |= K_ACKED_UNSEEN
-                    scaled_letter(rows, c, p, 40, L_GAP, 1 - upper)
+                else:
+                    if ack > rows[p + CONTIGUOUS]:
+                        kind |= K_ACKED_UNSEEN
+                        rows[p + CONTIGUOUS] = rows[p + NXT]
+                    if ack > rows[p + NXT] and ack > rows[p + UNA]:
+                        # Not yet a hole: the data may follow, in a capture whose order is not the wire's.
+                        rows[c + ODD] |= ODD_ACKED_UNSEEN
+                        scaled_letter(rows, c, p, 40, L_GAP, 1 - upper)
                 if ack > rows[p + UNA]:
                     rows[p + UNA] = ack
                     rows[p + UNACKED_RETX] = 0
@@ -567,18 +638,18 @@ def track(
                 if ack != rows[s + LAST_ACK_NO]:
                     rows[p + DUP_ACKS] = 0
                 elif (
-                    length == 0
-                    and not flags & (SYN | FIN)
-                    and not kind & (K_KEEPALIVE | K_LOST)
+                    size == 0
+                    and not kind & K_LOST
                     and position == rows[s + NXT]
                     and packets[q + WIN] == rows[s + LAST_WIN]
                     and packets[q + WIN] != 0
                 ):
-                    rows[p + DUP_ACKS] += 1
-                    if ack < rows[p + NXT]:
+                    if rows[p + BITS] & B_KEEPALIVE:
+                        kind |= K_KEEPALIVE_ACK
+                    else:
+                        rows[p + DUP_ACKS] += 1
                         kind |= K_DUP_ACK
                 rows[s + LAST_ACK_NO] = ack
-                rows[s + LAST_ACK_TS] = ts
                 if from_client and rows[c + SYN_ACK_TS] > 0 and rows[c + ESTABLISHED_TS] == 0 and not flags & SYN:
                     rows[c + ESTABLISHED_TS] = ts
                     if rows[c + SYN_TS] > 0:
@@ -586,6 +657,10 @@ def track(
                 if rows[p + FINS] > 0 and ack >= rows[p + FIN_END]:
                     fin_acked = True
         rows[s + LAST_WIN] = packets[q + WIN]
+        if kind & K_KEEPALIVE:
+            rows[s + BITS] |= B_KEEPALIVE
+        else:
+            rows[s + BITS] &= ~B_KEEPALIVE
         # ---- states (RFC 9293): an acknowledgement is taken before the FIN in the same segment
         changed = False
         if rows[s + STATE_BEFORE_RST] > 0 and not flags & RST and ts - rows[p + RST_TS] > RESET_LOST_AFTER_NS:
@@ -619,24 +694,19 @@ def track(
         if flags & FIN:
             if rows[s + FINS] == 0:
                 rows[s + FIN_TS] = ts
-                rows[s + FIN_NO] = number
             rows[s + FIN_END] = position + size
             rows[s + FINS] += 1
             rows[s + FIN_LAST_TS] = ts
             if rows[c + END_BY] == 0:
                 rows[c + END_BY] = 1 if from_client else 2
                 rows[c + END_TS] = ts
-                rows[c + END_NO] = number
         if flags & RST:
             if rows[s + RSTS] == 0:
                 rows[s + RST_TS] = ts
-                rows[s + RST_NO] = number
-                rows[s + RST_FLAGS] = flags
             rows[s + RSTS] += 1
             if rows[c + END_BY] == 0:
                 rows[c + END_BY] = 3 if from_client else 4
                 rows[c + END_TS] = ts
-                rows[c + END_NO] = number
             if (
                 not from_client
                 and rows[c + WAKE_TS] > 0
@@ -651,7 +721,6 @@ def track(
         rows[c + LAST_NO] = number
         uids[k] = rows[c + UID]
         kinds[k] = kind
-    counters[T_PACKETS] += n
 
 
 @kernel(mix)

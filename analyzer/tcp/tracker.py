@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.capture.columns import N_COLUMNS
-from analyzer.tcp.fields import N_FIELDS, N_TRACKER, T_ROWS
+from analyzer.model.problems import Problem
+from analyzer.tcp.connections import CLIENT, SERVER, one_sided
+from analyzer.tcp.fields import N_FIELDS, N_RECENT, N_TRACKER, PKTS, RECENT, T_DUPLICATES, T_ROWS
 from analyzer.tcp.states import TRANSITIONS
 from analyzer.tcp.track import reindex, track
 
@@ -26,11 +28,34 @@ SERVICE_PORTS = (
 )  # fmt: skip
 
 
+#: Packets from which on a connection tells whether a capture has both directions: a whole exchange with its close.
+LONG_ENOUGH = 8
+
+
 @cache
 def service_ports() -> list[int]:
     """1 for each known service port, else 0; indexed by port."""
     known = set(range(1024)) | set(SERVICE_PORTS)
     return [int(port in known) for port in range(65_536)]
+
+
+def _copies(count: int) -> list[Problem]:
+    what = "duplicate frames counted once (same packet seen twice: -i any, bridge and veth, mirrored ports)"
+    return [Problem("", f"{count:,} {what}")] if count else []
+
+
+def _one_directional(rows: NDArray[np.int64]) -> list[Problem]:
+    if not len(rows):
+        return []
+    long = rows[rows[:, CLIENT + PKTS] + rows[:, SERVER + PKTS] >= LONG_ENOUGH]
+    no_client, no_server = (int(mask.sum()) for mask in one_sided(long))
+    if 2 * (no_client + no_server) <= len(long):
+        return []
+    side = "either side" if no_client and no_server else "the client" if no_client else "the server"
+    what = (
+        f"one-directional: of {no_client + no_server:,} of {len(long):,} longer connections only one side was captured"
+    )
+    return [Problem("", f"{what}; silence of {side} proves nothing")]
 
 
 class Table:
@@ -76,6 +101,7 @@ class Tracker:
         self.index: Any = [0] * 1024
         self._table = Table()
         self._service: Any = service_ports()
+        self._recent: Any = [0] * (RECENT * N_RECENT)
         self._transitions: Any = [state for states in TRANSITIONS for state in states]
 
     def feed(self, segments: Any, n: int, compiled: bool) -> tuple[Any, Any]:
@@ -90,7 +116,7 @@ class Tracker:
         run = track.compiled if compiled else track.interpreted
         run(
             segments, n, self.rows, self.index, len(self.index) - 1, self.counters,
-            self._service, self._transitions, uids, kinds,
+            self._service, self._transitions, self._recent, uids, kinds,
         )  # fmt: skip
         return uids, kinds
 
@@ -99,6 +125,10 @@ class Tracker:
         used = int(self.counters[T_ROWS])
         table: NDArray[np.int64] = np.asarray(self.rows[: used * N_FIELDS], np.int64).reshape(used, N_FIELDS)
         return table
+
+    def problems(self) -> list[Problem]:
+        """What the capture itself hides or repeats, so far."""
+        return [*_copies(int(self.counters[T_DUPLICATES])), *_one_directional(self.finish())]
 
     # ---- room
 
@@ -111,6 +141,7 @@ class Tracker:
         self.counters = np.array(self.counters, np.int64)
         self._service = np.array(self._service, np.int64)
         self._transitions = np.array(self._transitions, np.int64)
+        self._recent = np.array(self._recent, np.int64)
         self.compiled = True
 
     def _make_room(self, n: int) -> None:

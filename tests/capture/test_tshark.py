@@ -15,19 +15,38 @@ import pytest
 
 from analyzer.capture.columns import FLAGS, NO, RST
 from analyzer.capture.reader import CaptureData
-from analyzer.tcp.fields import K_FAST, K_KEEPALIVE, K_OOO, K_RETX, K_ZERO_WINDOW
+from analyzer.tcp.fields import (
+    K_ACKED_UNSEEN,
+    K_DUP_ACK,
+    K_FAST,
+    K_KEEPALIVE,
+    K_KEEPALIVE_ACK,
+    K_LOST,
+    K_OOO,
+    K_RETX,
+    K_SPURIOUS,
+    K_ZERO_PROBE,
+    K_ZERO_WINDOW,
+)
 from tests.capture import packets
 
 CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*/server.pcap*"))
 
 ANALYSIS = {
     "retransmission": K_RETX,  # fast and spurious ones are counted in it
+    "fast_retransmission": K_FAST,
+    "spurious_retransmission": K_SPURIOUS,
     "out_of_order": K_OOO,
+    "duplicate_ack": K_DUP_ACK,
     "keep_alive": K_KEEPALIVE,
+    "keep_alive_ack": K_KEEPALIVE_ACK,
     "zero_window": K_ZERO_WINDOW,
+    "zero_window_probe": K_ZERO_PROBE,
+    "lost_segment": K_LOST,
+    "ack_lost_segment": K_ACKED_UNSEEN,
 }
 FIELDS = (
-    "frame.number", "frame.protocols", "tcp.stream", "tcp.flags", "tcp.analysis.fast_retransmission",
+    "frame.number", "frame.protocols", "tcp.stream", "tcp.flags",
     *(f"tcp.analysis.{name}" for name in ANALYSIS),
 )  # fmt: skip
 #: Fragments apart, as we see them; no application protocols, which cost time.
@@ -37,6 +56,10 @@ Verdict = dict[str, set[int]]  # what → packet numbers
 
 NO_PORTS = "tshark counts a packet of whose TCP header too little was captured to hold the flags"
 BACKWARDS = "time stamps go backwards: tshark takes the negative difference for a huge one, hence not out of order"
+COPIES = "copies of one packet within 2 ms are counted once here, as retransmissions and duplicate ACKs by tshark"
+ACKED_TWICE = (
+    "acknowledgements beyond a hole are told each time they move; tshark passes some over behind lost fragments"
+)
 #: Where we differ, what differs, and why.
 DIFFERENT: dict[str, tuple[set[str], str]] = {
     "AlexeyVasilev__PcapFlowLab/tests/data/parsing/tcp_options/19_tcp_syn_tcp_header_snaplen_truncated.pcap": (
@@ -47,6 +70,12 @@ DIFFERENT: dict[str, tuple[set[str], str]] = {
     "the-tcpdump-group__tcpdump/tests/tcp_header_heapoverflow.pcap": ({"packets", "streams"}, NO_PORTS),
     "simsong__tcpflow/tests/test1-out-of-order.pcap": ({"retransmission", "out_of_order"}, BACKWARDS),
     "simsong__tcpflow/tests/test5-lines-randomized2.pcap": ({"retransmission", "out_of_order"}, BACKWARDS),
+    "simsong__tcpflow/samplePcaps/jpegs.cap": ({"ack_lost_segment"}, ACKED_TWICE),
+    "zeek__zeek/testing/btest/Traces/ftp/bigtransfer.pcap": ({"ack_lost_segment"}, ACKED_TWICE),
+    "the-tcpdump-group__tcpdump/tests/bgp-shutdown-communication.pcapng": ({"retransmission"}, COPIES),
+    "the-tcpdump-group__tcpdump/tests/kday3.pcap": ({"duplicate_ack"}, COPIES),
+    "the-tcpdump-group__tcpdump/tests/kday4.pcap": ({"retransmission", "duplicate_ack"}, COPIES),
+    "the-tcpdump-group__tcpdump/tests/kday7.pcap": ({"retransmission", "duplicate_ack"}, COPIES),
     "the-tcpdump-group__tcpdump/tests/bigtcp-ipv6.pcap": (
         {"packets", "streams"},
         "an IPv6 payload length of 0 in front of a jumbogram: tshark 4.0 stops, we take the length on the wire",
@@ -167,22 +196,21 @@ def test_public_captures_agree_with_tshark_but_where_a_reason_is_given(shared: P
 def test_random_conversations_agree_with_tshark(tmp_path: Path) -> None:
     """Losses, repetitions, overlaps, probes, resets, reused ports, wrapped numbers: many of each.
 
-    tshark counts duplicate ACKs in ways of its own around keepalives and spurious retransmissions, so of out-of-order
-    segments and retransmissions a few in a thousand that either side calls *fast* may change places.
+    After an acknowledgement of data never seen, tshark takes whatever it finds for a fast retransmission once, and passes
+    over some further ones of that kind: there we differ, in a few of a hundred retransmissions.
     """
     need_tshark()
     path = tmp_path / "random.pcap"
     content = packets.pcap(packets.conversations(seed=7, count=800))
     path.write_bytes(content)
     rows, data = ask_tshark(path), packets.read(content)
-    fast = {int(row["frame.number"]) for row in rows if row["tcp.analysis.fast_retransmission"]}
-    fast |= {int(segment[NO]) for segment, kind in zip(data.segments, data.kinds, strict=True) if kind & K_FAST}
     found = differences(rows, data)
-    doubtful = [
-        number for name in ("retransmission", "out_of_order") for side in found.pop(name, ([], [])) for number in side
-    ]
+    beyond, told = found.pop("ack_lost_segment", ([], []))
+    fast, ours_fast = found.pop("fast_retransmission", ([], []))
+    doubtful = {n for name in ("retransmission", "out_of_order") for side in found.pop(name, ([], [])) for n in side}
     assert found == {}
-    assert set(doubtful) <= fast
+    assert (ours_fast, doubtful <= set(fast), len(beyond) <= 2) == ([], True, True)
     counts = Counter({name: len(numbers) for name, numbers in our_verdict(data).items()})
-    assert len(doubtful) <= counts["retransmission"] * 2 / 100
-    assert min(counts[name] for name in ANALYSIS) > 50
+    assert len(fast) <= counts["retransmission"] / 100
+    assert len(told) <= counts["ack_lost_segment"] / 3
+    assert min(counts[name] for name in ANALYSIS if name != "fast_retransmission") > 50
