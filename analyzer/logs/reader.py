@@ -15,7 +15,7 @@ from analyzer.logs.envelopes import Choice, Envelope, choose, named
 from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.recognisers import recognise
 from analyzer.logs.records import ANSI, LogRecord
-from analyzer.logs.stamps import completed, yearless
+from analyzer.logs.stamps import completed, is_coarser, yearless
 from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
@@ -235,7 +235,9 @@ def to_event(record: LogRecord, source: str, order: int, options: Options = DEFA
     inner_ns, lacks = line.inner_ns, line.lacks
     if found is not None and found.inner_ns is not None:
         inner_ns, lacks = found.inner_ns, found.lacks
-    if lacks:
+    if lacks and is_coarser(inner_ns, event_ns):
+        inner_ns = None
+    elif lacks:
         inner_ns = completed(inner_ns, lacks, event_ns, options.year, options.zone_ns)
     clock, source_ns = ("event", event_ns) if inner_ns is None else ("inner", inner_ns)
     text = line.body[:TEXT].strip()

@@ -44,6 +44,11 @@ def completed(
     return stamp_ns - (offset if abs(offset) <= FARTHEST_ZONE_NS else 0)
 
 
+def is_coarser(stamp_ns: int | None, near_ns: int | None) -> bool:
+    """Whether a line's own stamp says less than the envelope's: whole seconds (Go's log package, java.util.logging) beside milliseconds."""
+    return stamp_ns is not None and near_ns is not None and stamp_ns % SECOND == 0 and near_ns % SECOND != 0
+
+
 def yearless(ns: int) -> bool:
     """Whether a stamp is one whose year nothing told (no log of the kinds read here is as old as that year)."""
     return _YEAR[0] <= ns < _YEAR[1]

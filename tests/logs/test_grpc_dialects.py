@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.logs.reader import pick, read_log
+from analyzer.logs.reader import pick, read_log, to_event
 from analyzer.logs.recognisers import continues, grpc_core, grpc_go, grpc_java, grpc_js, recognise
-from analyzer.logs.records import LACKS_NOTHING, LACKS_YEAR, LACKS_ZONE
+from analyzer.logs.records import LACKS_NOTHING, LACKS_YEAR, LACKS_ZONE, LogRecord
 from analyzer.logs.stamps import completed
 from analyzer.model.grpc import CORE, GO, JAVA, KINDS, message
 from analyzer.model.times import parse_iso
@@ -225,6 +225,14 @@ def test_stamps_say_what_they_lack(line, lacks, stamp):
 )
 def test_the_envelope_tells_year_and_zone(stamp, near, result):
     assert completed(ns(stamp), LACKS_YEAR, ns(near)) == ns(result)
+
+
+def test_whole_seconds_yield_to_the_milliseconds_of_an_export():
+    near = ns("2026-11-21T00:04:20.734Z")
+    for line in (GO_LINES[0][0], GO_LINES[1][0], HEADER + FRAME + "OUTBOUND PING: ack=false bytes=1111"):
+        assert to_event(LogRecord(":1", line, near), "s1", 1).source_ns == near
+        assert to_event(LogRecord(":1", line, ns("2026-11-21T00:04:20Z")), "s1", 1).inner_ns % 1_000_000_000 == 0
+    assert to_event(LogRecord(":1", GPR + "x", near + 1), "s1", 1).inner_ns == ns("2026-11-21T00:04:39.209647410Z")
 
 
 # ---- records over several lines
