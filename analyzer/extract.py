@@ -239,8 +239,9 @@ def _write_lines(source: Source, refs: set[str], out: BinaryIO, redactor: Redact
     """The log events at these places, in file order; returns how many. Lines as lines, a document as a document."""
     records = [r for r in _records(source) if r.ref in refs]
     if _lines_say_all(source, refs):
-        for block, text in _blocks(source, records):
-            out.write(_redacted(block, text, redactor).encode("utf-8", "backslashreplace"))
+        for block, record in _blocks(source, records):
+            lines = _redacted(block, record, redactor) if redactor else block
+            out.write(lines.encode("utf-8", "backslashreplace"))
     else:
         rows = [json.dumps(_entry(r, source, redactor), ensure_ascii=False) for r in records]
         out.write(('{"events": [\n' + ",\n".join(rows) + "\n]}\n").encode("utf-8", "backslashreplace"))
@@ -261,29 +262,38 @@ def _records(source: Source) -> Iterator[LogRecord]:
         yield from (r for r in envelope.read(LogStream(stream, source.path)) if isinstance(r, LogRecord))
 
 
-def _blocks(source: Source, records: list[LogRecord]) -> Iterator[tuple[str, str]]:
-    """(lines of the file, the message in them) of each record: as many lines as the message has, and what it was joined from."""
-    wanted = {int(r.ref[1:]): r.message for r in records}
-    block, text = "", ""
+def _blocks(source: Source, records: list[LogRecord]) -> Iterator[tuple[str, LogRecord]]:
+    """(lines of the file, their record): as many lines as the message has, and all that it was joined from."""
+    wanted = {int(r.ref[1:]): r for r in records}
+    block, record = "", LogRecord("", "")
     with open_stream(source.path) as stream:
         for number, line in LogStream(stream, source.path).lines():
             if number in wanted:
                 if block:
-                    yield block, text
-                block, text = f"{line}\n", wanted[number]
-            elif block and (block.count("\n") <= text.count("\n") or len(block) < len(text)):
+                    yield block, record
+                block, record = f"{line}\n", wanted[number]
+            elif block and (block.count("\n") <= record.message.count("\n") or len(block) < len(record.message)):
                 block += f"{line}\n"
         if block:
-            yield block, text
+            yield block, record
 
 
-def _redacted(block: str, text: str, redactor: Redactor | None) -> str:
-    if redactor is None:
-        return block
-    head, found, _ = block.partition(text.split("\n", 1)[0])
+def _redacted(block: str, record: LogRecord, redactor: Redactor) -> str:
+    """The lines with the message redacted and what the envelope wrote around it scrubbed."""
+    if block.lstrip()[:1] == "{":  # an object a line, the message inside
+        return message(block, redactor)
+    head, found, tail = block.partition(record.message)
+    if not found:  # an envelope that writes its head on every line: one is enough
+        head, found, _ = block.partition(record.message.split("\n", 1)[0])
+        tail = "\n"
     if not found:
         return message(block, redactor)
-    return redactor.text(head) + message(text, redactor) + "\n"
+    if record.stream:
+        parts = [redactor.text(part) for part in head.split(record.stream)]
+        head = redactor.stream(record.stream).join(parts)
+    else:
+        head = redactor.text(head)
+    return head + message(record.message, redactor) + redactor.text(tail)
 
 
 def _entry(record: LogRecord, source: Source, redactor: Redactor | None) -> dict[str, Any]:
@@ -291,7 +301,7 @@ def _entry(record: LogRecord, source: Source, redactor: Redactor | None) -> dict
     entry: dict[str, Any] = {}
     name = record.stream or stream_in(source.path)
     if name is not None:
-        entry["logStreamName"] = redactor.text(name) if redactor else name
+        entry["logStreamName"] = redactor.stream(name) if redactor else name
     if record.event_ns is not None:
         entry["timestamp"] = record.event_ns // MS
     return entry | {"message": message(record.message, redactor) if redactor else record.message}

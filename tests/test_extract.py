@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -139,6 +140,34 @@ def test_lines_stay_the_logs_own(tmp_path):
     assert small and all(line in text for line in small.splitlines(keepends=True))
     positions = [text.index(line) for line in small.splitlines(keepends=True) if text.count(line) == 1]
     assert positions == sorted(positions) and len(positions) > 20
+
+
+def tailed(event):
+    stamp = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
+    return f"{stamp} {event['logStreamName']} {event['message'].rstrip()}\n"
+
+
+def bare(event):
+    return f"{event['message'].rstrip()}\n"
+
+
+@pytest.mark.parametrize("shape", [tailed, bare])
+def test_lines_of_every_shape_are_redacted_in_place(shape, tmp_path):
+    """Redacted, a log of lines is still a log of that shape, and says the same."""
+    folder, red = tmp_path / "in", tmp_path / "red"
+    folder.mkdir(), red.mkdir()
+    events = json.loads((CASE / "lambda.json").read_text())["events"]
+    (folder / "fn.log").write_text("".join(map(shape, events)))
+    shutil.copy(CASE / "server.pcap", folder)
+    trace = analyzer.read(folder)
+    assert trace.findings
+    extract(trace, [0], str(red / "small.pcap"), Redactor("a key"))
+    again = analyzer.read(red)
+    formats = [next(s.format for s in t.story.sources if s.kind != "pcap") for t in (trace, again)]
+    assert formats[0] == formats[1]
+    assert verdicts(again) == verdicts(trace)
+    written = (red / "small.log").read_text()
+    assert "10.0.2.20" not in written and "b9cb51a5-67ef" not in written and "20e6082ed656" not in written
 
 
 def test_a_finding_stands_for_its_connections(tmp_path):

@@ -31,7 +31,7 @@ _PORT = r"\bport[ :=]{1,2}[0-9]{4,5}\b"
 KEYS = frozenset((
     "timestamp", "time", "level", "type", "record", "requestId", "AWSRequestId", "request_id", "xRayTraceId", "status", "metrics",
     "durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs", "version", "phase",
-    "initializationType", "runtimeVersion", "logger", "errorType",
+    "initializationType", "runtimeVersion", "logger", "errorType", "stream",
 ))  # fmt: skip
 #: Structured lines are followed this deep.
 MAX_DEPTH = 8

@@ -18,6 +18,7 @@ LONGEST_ADDRESS = 60
 # One pass over the text. Every repetition is bounded or runs over one class of characters that nothing after it needs, so the
 # cost is linear in the text, whatever it is; what was put in is not looked at again.
 _V4 = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9]|\.[0-9])")
+_ENVIRONMENT = re.compile(r"([0-9]{4}/[0-9]{2}/[0-9]{2}/\[(?:\$LATEST|[0-9]{1,9})\])([0-9a-f]{32})")
 _FORMS = re.compile(
     r"""
     (?P<arn>\barn:[a-z-]{1,20}:[^\s"'<>]+)
@@ -63,6 +64,11 @@ class Redactor:
     def tag(self, kind: str, value: str, digits: int = 8) -> str:
         """A short linkable name, in hex digits, for something that is not to be seen."""
         return self._digest(kind, value.lower().encode("utf-8", "replace"), 64).hex()[:digits].ljust(digits, "0")
+
+    def stream(self, name: str) -> str:
+        """A log stream's name: that of an execution environment keeps its shape, any other may name a service."""
+        environment = _ENVIRONMENT.fullmatch(name)
+        return f"{environment[1]}{self._hex(environment[2])}" if environment else f"stream-{self.tag('stream', name)}"
 
     def text(self, text: str) -> str:
         """`text` with addresses, hosts, ids, ARNs, accounts and secrets replaced. One pass, linear in its length."""

@@ -78,6 +78,13 @@ def test_structured_lines_stay_structured():
     assert shown["requestId"] == R.text(line["requestId"])
 
 
+def test_container_logs_keep_their_frame():
+    line = {"log": f"{PREFIX}ERROR\tBob: read ECONNRESET\n", "stream": "stdout", "time": "2026-11-21T01:49:55.821Z"}
+    shown = json.loads(message(json.dumps(line), R))
+    assert (shown["stream"], shown["time"]) == ("stdout", line["time"])
+    assert shown["log"].endswith("ECONNRESET\n") and "Bob" not in shown["log"] and "\tERROR\t" in shown["log"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=300) | st.sampled_from(MESSAGES).flatmap(lambda m: st.integers(0, len(m)).map(lambda n: m[:n])))
 def test_any_text_is_cut_without_an_error(text):
