@@ -1,7 +1,8 @@
-"""Bytes in and out: opening inputs (plain, gzip, zstd, standard input) and writing outputs whole or not at all."""
+"""Bytes in and out: opening inputs (plain, gzip, zstd, lz4) and writing outputs whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+LZ4_MAGIC = b"\x04\x22\x4d\x18"
 #: Enough for every recogniser to tell what a file is.
 SNIFF_BYTES = 65_536
 
@@ -54,6 +56,9 @@ class _Salvage(io.RawIOBase):
             except READ_ERRORS as error:
                 self._error = error
                 break
+            except RuntimeError as error:  # lz4's word for damage
+                self._error = OSError(str(error))
+                break
             if not part:
                 break
             parts.append(part)
@@ -82,7 +87,18 @@ def open_stream(path: str) -> BinaryIO:
         import zstandard
 
         return _Salvage(zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True), plain)  # type: ignore[return-value]
+    if head.startswith(LZ4_MAGIC):
+        return _Salvage(_lz4(plain), plain)  # type: ignore[return-value]
     return plain
+
+
+def _lz4(plain: BinaryIO) -> Any:
+    try:
+        import lz4.frame
+    except ImportError:
+        what = "compressed by lz4, which needs a library: pip install 'connection-analyzer[lz4]'"
+        raise OSError(errno.ENOSYS, what) from None
+    return lz4.frame.LZ4FrameFile(plain)
 
 
 def read_head(path: str) -> bytes:
@@ -102,7 +118,7 @@ def plain_size(path: str) -> int | None:
     """Bytes of a plain regular file, None where the decompressed size cannot be known beforehand."""
     with Path(path).open("rb") as f:
         head = f.read(4)
-    if head.startswith(GZIP_MAGIC) or head.startswith(ZSTD_MAGIC):
+    if head.startswith((GZIP_MAGIC, ZSTD_MAGIC, LZ4_MAGIC)):
         return None
     size = Path(path).stat().st_size
     return size or None

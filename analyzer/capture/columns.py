@@ -23,7 +23,7 @@ IPID = 14  # IPv4 identification, -1 in IPv6
 TSVAL = 15  # TCP timestamp value, -1 without the option
 TSECR = 16
 WSCALE = 17  # window scale option of a SYN, -1 without
-PATH = 18  # outer path: VLAN tags (inner << 12 | outer), 0 for none
+PATH = 18  # digest of the outer path: VLAN tags, labels, tunnels with their outer addresses; 0 for none
 MARKS = 19  # application markers, bits below
 OFFSET = 20  # where the payload starts, in bytes from the start of the (decompressed) file
 CAPTURED = 21  # payload bytes captured
@@ -47,14 +47,45 @@ M_RESP_ERROR = 128  # "-ERR …": a Redis error reply
 M_TLS = 256  # a TLS record
 M_TLS_HANDSHAKE = 512
 M_TLS_ALERT = 1024
+M_TLS_CLIENT_HELLO = 1 << 11
+M_TLS_SERVER_HELLO = 1 << 12
+M_TLS_DATA = 1 << 13  # application data, whatever is inside
+M_TLS_PING_SIZED = 1 << 14  # one record, alone, in which an HTTP/2 PING would just fit
+M_TLS_ALERT_SIZED = 1 << 15  # one record of application data, alone, in which an alert of TLS 1.3 would just fit
+M_H2_SETTINGS_ACK = 1 << 16
+M_H2_WINDOW_UPDATE = 1 << 17
+M_HTTP1_REQUEST = 1 << 18
+M_HTTP1_RESPONSE = 1 << 19
+M_MYSQL_ERROR = 1 << 20
+M_PG_ERROR = 1 << 21
+# Of a segment among those of its connection, likely but not certain: PING and its ACK inside TLS, by size and timing.
+M_TLS_PING = 1 << 22
+M_TLS_PING_ACK = 1 << 23
 #: An HTTP/2 frame of any kind.
-M_H2 = M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | M_H2_HEADERS | M_H2_RST_STREAM
+M_H2 = (
+    M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | M_H2_HEADERS | M_H2_RST_STREAM
+    | M_H2_SETTINGS_ACK | M_H2_WINDOW_UPDATE
+)  # fmt: skip
+#: A PING or its ACK, seen or likely.
+M_PING = M_H2_PING | M_TLS_PING
+M_PING_ACK = M_H2_PING_ACK | M_TLS_PING_ACK
+#: An error reply of a database.
+M_ERROR = M_RESP_ERROR | M_MYSQL_ERROR | M_PG_ERROR
+M_HTTP1 = M_HTTP1_REQUEST | M_HTTP1_RESPONSE
+#: Names the server.
+M_HELLO = M_TLS_CLIENT_HELLO | M_TLS_SERVER_HELLO
+#: Says why something ends.
+M_WHY = M_H2_GOAWAY | M_H2_RST_STREAM | M_TLS_ALERT | M_ERROR
+#: An event of its own.
+M_NOTABLE = M_WHY | M_PING | M_PING_ACK | M_TLS_ALERT_SIZED
 #: Payloads whose text is evidence and is kept while reading.
-M_KEEP = M_H2_GOAWAY | M_RESP_ERROR
+M_KEEP = M_WHY | M_HELLO | M_HTTP1
 
 # Columns of one record as the container gives it.
 R_OFFSET, R_CAPLEN, R_LEN, R_TS, R_NO, R_LINK, R_IFACE = range(7)
-N_RECORD = 7
+# … and as `unwrap` completes it: IPv4 or IPv6 (its EtherType, -1 where no TCP follows), where its header begins, `PATH`.
+R_KIND, R_AT, R_PATH = range(7, 10)
+N_RECORD = 10
 
 # Tallies of a decode, so that nothing is lost silently.
 (
@@ -66,8 +97,18 @@ N_RECORD = 7
     C_CUT,  # headers cut by the snap length
     C_MALFORMED,  # header lengths that cannot be
     C_LINK,  # link type not decoded
-    C_KEEP,  # segments with a marker of M_KEEP
+    C_MARKS,  # markers of the segments of the latest run, or-ed
     C_FIRST,  # earliest known time of any record, 0 if none
     C_LAST,  # latest
-) = range(11)
-N_TALLIES = 11
+    C_DEEP,  # more tags, labels and tunnels than are followed
+    C_CHECKED,  # segments whose checksums were looked at
+    C_WRONG,  # … and are wrong
+) = range(14)
+N_TALLIES = 14
+
+# Columns of one packet that is no TCP segment and yet may be about one.
+A_KIND, A_NO, A_TS, A_AT, A_END, A_SRC_HI, A_SRC_LO = range(
+    7
+)  # at, end: its ICMP message or UDP payload, in the window
+N_ASIDE = 7
+ASIDE_ICMP, ASIDE_ICMPV6, ASIDE_DNS = 1, 2, 3

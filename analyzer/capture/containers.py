@@ -1,8 +1,9 @@
 """Capture files to records: classic pcap and pcapng, in blocks of bounded size.
 
 A window of the file is held as it is; records are offsets into it. Nothing is copied until a segment's columns are
-written. Formats: pcap (tcpdump group, `pcap-savefile(5)`), micro- and nanosecond, both byte orders; pcapng
-(draft-ietf-opsawg-pcapng) with several sections and interfaces, enhanced, simple and old packet blocks.
+written. Formats: pcap (tcpdump group, `pcap-savefile(5)`), micro- and nanosecond, with Kuznetzov's longer record headers,
+both byte orders; pcapng (draft-ietf-opsawg-pcapng) with several sections and interfaces, enhanced, simple and old packet
+blocks, names, comments, drop counts; whether there are secrets is told, other blocks are stepped over.
 
 Rules that this file keeps: what the file claims is checked before it is used, in the kernels too, which compiled have
 no bounds checks; work and memory stay proportional to the bytes read, whatever they say; a time that cannot be is 0,
@@ -11,6 +12,7 @@ no bounds checks; work and memory stay proportional to the bytes read, whatever 
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,11 +24,16 @@ from analyzer.kernel import Bytes, Column, compiled_wanted, kernel
 from analyzer.model.problems import Problem
 from analyzer.streams import READ_ERRORS
 
+#: Bytes of a record's header; Kuznetzov's patch to libpcap adds interface index, protocol and direction.
+PCAP_RECORD, PCAP_RECORD_MODIFIED = 16, 24
+#: Byte order, ns of a stamp's unit, record header; the last two are Kuznetzov's (Wireshark's `libpcap.c`).
 PCAP_MAGICS = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1000),
-    b"\xa1\xb2\xc3\xd4": (">", 1000),
-    b"\x4d\x3c\xb2\xa1": ("<", 1),
-    b"\xa1\xb2\x3c\x4d": (">", 1),
+    b"\xd4\xc3\xb2\xa1": ("<", 1000, PCAP_RECORD),
+    b"\xa1\xb2\xc3\xd4": (">", 1000, PCAP_RECORD),
+    b"\x4d\x3c\xb2\xa1": ("<", 1, PCAP_RECORD),
+    b"\xa1\xb2\x3c\x4d": (">", 1, PCAP_RECORD),
+    b"\x34\xcd\xb2\xa1": ("<", 1000, PCAP_RECORD_MODIFIED),
+    b"\xa1\xb2\xcd\x34": (">", 1000, PCAP_RECORD_MODIFIED),
 }
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 
@@ -44,9 +51,17 @@ MAX_PROBLEMS = 50
 #: Times are kept below this (year 2116), so that differences and sums stay inside 64 bits.
 MAX_NS = 1 << 62
 
-BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_NAMES, BLOCK_STATS, BLOCK_ENHANCED = (
-    0x0A0D0D0A, 1, 2, 3, 4, 5, 6,
+#: Of one capture; people write few.
+MAX_COMMENTS, MAX_COMMENT = 1_000, 1_000
+MAX_NAMES, MAX_NAME = 10_000, 255
+
+BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_NAMES, BLOCK_STATS, BLOCK_ENHANCED, BLOCK_SECRETS = (
+    0x0A0D0D0A, 1, 2, 3, 4, 5, 6, 10,
 )  # fmt: skip
+OTHER_BLOCKS = frozenset((BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_NAMES, BLOCK_STATS, BLOCK_SECRETS))
+#: Where the options begin in the body of those blocks that people comment on, packets aside.
+OPTIONS_AT = {BLOCK_SECTION: 16, BLOCK_INTERFACE: 8, BLOCK_STATS: 12}
+OPTION_COMMENT = 1
 PACKET_BLOCKS = frozenset((BLOCK_PACKET_OLD, BLOCK_SIMPLE, BLOCK_ENHANCED))
 
 # Columns of one pcapng interface for the scanning kernel.
@@ -75,27 +90,41 @@ def to_ns(units: int, interfaces: Any, face: int) -> int:
 
 @kernel(u8, le32, be32)
 def scan_pcap(
-    data: Bytes, pos: int, end: int, big: int, unit_ns: int, link: int, number: int, records: Column, limit: int
+    data: Bytes,
+    pos: int,
+    end: int,
+    big: int,
+    header: int,
+    unit_ns: int,
+    link: int,
+    number: int,
+    records: Column,
+    limit: int,
 ) -> tuple[int, int]:
-    """Walk pcap records from `pos`; returns (where it stopped, records found). Stops at a cut or impossible record."""
+    """Walk pcap records from `pos`; returns (where it stopped, records found). Stops at a cut or impossible record.
+
+    `header` is the size of a record's header, 16 or more.
+    """
     n = 0
-    while n < limit and pos + 16 <= end:
+    while n < limit and pos + header <= end:
         if big:
             sec, frac, caplen, wire = be32(data, pos), be32(data, pos + 4), be32(data, pos + 8), be32(data, pos + 12)
         else:
             sec, frac, caplen, wire = le32(data, pos), le32(data, pos + 4), le32(data, pos + 8), le32(data, pos + 12)
-        if caplen > MAX_RECORD or pos + 16 + caplen > end:
+        if caplen > MAX_RECORD or pos + header + caplen > end:
             break
         row = n * N_RECORD
-        records[row + R_OFFSET] = pos + 16
+        records[row + R_OFFSET] = pos + header
         records[row + R_CAPLEN] = caplen
         records[row + R_LEN] = wire
         records[row + R_TS] = sec * 1_000_000_000 + frac * unit_ns
         records[row + R_NO] = number + n
         records[row + R_LINK] = link
         records[row + R_IFACE] = 0
+        if header > PCAP_RECORD:
+            records[row + R_IFACE] = be32(data, pos + 16) if big else le32(data, pos + 16)
         n += 1
-        pos += 16 + caplen
+        pos += header + caplen
     return pos, n
 
 
@@ -108,10 +137,14 @@ def scan_enhanced(
     interfaces: Column,
     n_interfaces: int,
     number: int,
+    heed: int,
     records: Column,
     limit: int,
 ) -> tuple[int, int]:
-    """Walk a run of pcapng enhanced packet blocks; stops at any other block, or at one that is cut or impossible."""
+    """Walk a run of pcapng enhanced packet blocks; stops at any other block, or at one that is cut or impossible.
+
+    With `heed` it also stops behind a packet whose first option is a comment, as Wireshark writes them.
+    """
     n = 0
     while n < limit and pos + 32 <= end:
         if big:
@@ -144,7 +177,13 @@ def scan_enhanced(
         records[row + R_LINK] = interfaces[face + I_LINK]
         records[row + R_IFACE] = interface
         n += 1
+        option = pos + 28 + ((caplen + 3) & ~3)
+        comment = 0
+        if heed and option + 8 <= pos + size:
+            comment = int(u8(data, option + big) == OPTION_COMMENT and u8(data, option + 1 - big) == 0)
         pos += (size + 3) & ~3
+        if comment:
+            break
     return pos, n
 
 
@@ -279,13 +318,21 @@ class Container:
         self.problems: list[Problem] = []
         self.format = ""
         self.number = 0
+        #: Hosts by address, as name resolution blocks tell.
+        self.names: dict[str, str] = {}
+        #: What people wrote into the capture, with the number of the record it is about, or that came before it.
+        self.comments: list[tuple[int, str]] = []
+        #: There are decryption secrets.
+        self.has_secrets = False
         #: Called with what is no packet, as it stands in the file: the file header of a pcap, the other blocks of a pcapng.
         self.aside: Callable[[bytes], None] | None = None
         self._size = size
         self._window = Window(stream, self.problems)
         self._records: dict[bool, Any] = {}
         self._unlisted = 0
-        self._dropped: dict[tuple[int, int], int] = {}
+        self._heeded = 0  # packets whose comments were read, or could not be
+        self._sections = 0
+        self._dropped: dict[tuple[int, int, int], int] = {}
 
     def batches(self) -> Iterator[Batch]:
         """Every record of the file, in file order."""
@@ -321,7 +368,7 @@ class Container:
     def _close(self) -> None:
         """Problems that are known only at the end."""
         for code, who in ((5, "the interface"), (7, "the capturing host")):
-            dropped = sum(count for (_, kind), count in self._dropped.items() if kind == code)
+            dropped = sum(count for (_, _, kind), count in self._dropped.items() if kind == code)
             if dropped:
                 self.problems.append(
                     Problem("", f"{who} dropped {dropped:,} packets: silence in this capture may be loss")
@@ -369,7 +416,7 @@ class Container:
 
     # ---- pcap
 
-    def _pcap(self, order: str, unit_ns: int) -> Iterator[Batch]:
+    def _pcap(self, order: str, unit_ns: int, header: int) -> Iterator[Batch]:
         window = self._window
         if not window.need(24):
             self._tell("", "cut short inside the file header")
@@ -383,20 +430,22 @@ class Container:
 
         def scan(data: Any, records: Any, compiled: bool, pos: int, limit: int) -> tuple[int, int]:
             run = scan_pcap.compiled if compiled else scan_pcap.interpreted
-            found: tuple[int, int] = run(data, pos, len(data), big, unit_ns, link, self.number + 1, records, limit)
+            found: tuple[int, int] = run(
+                data, pos, len(data), big, header, unit_ns, link, self.number + 1, records, limit
+            )  # fmt: skip
             return found
 
         while True:
             yield from self._run(scan)
-            if window.left >= 16:
+            if window.left >= header:
                 caplen = struct.unpack_from(order + "I", window.data, window.pos + 8)[0]
                 if caplen > MAX_RECORD:
                     self._damage(f"a record claims {caplen:,} captured bytes at byte {window.offset:,}; stopped there")
                     return
             if not window.fill():
                 break
-        if window.left >= 16:
-            self._damage(f"cut short: the last record has {window.left - 16:,} of {caplen:,} bytes")
+        if window.left >= header:
+            self._damage(f"cut short: the last record has {window.left - header:,} of {caplen:,} bytes")
         elif window.left:
             self._damage(f"cut short: {window.left} bytes of a record header at the end")
 
@@ -417,6 +466,7 @@ class Container:
                     return
                 order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
                 interfaces = Interfaces()
+                self._sections += 1
             size = struct.unpack_from(order + "I", window.data, window.pos + 4)[0]
             if size < 12 or size > MAX_BLOCK:
                 self._damage(f"a block claims {size:,} bytes at byte {window.offset:,}; stopped there")
@@ -432,29 +482,69 @@ class Container:
                 continue
             if self.aside and kind not in PACKET_BLOCKS:
                 self.aside(bytes(window.data[window.pos : window.pos + size]))
-            if kind in (BLOCK_INTERFACE, BLOCK_SIMPLE, BLOCK_PACKET_OLD, BLOCK_ENHANCED, BLOCK_STATS):
+            if kind in PACKET_BLOCKS or kind in OTHER_BLOCKS:
                 body = bytes(window.data[window.pos + 8 : window.pos + size - 4])
-                if kind == BLOCK_INTERFACE:
-                    interfaces.rows.extend(self._interface(order, body))
-                elif kind == BLOCK_STATS:
-                    self._statistics(order, body)
-                else:
+                if kind in PACKET_BLOCKS:
                     yield from self._single(order, kind, body, interfaces)
+                else:
+                    self._other(order, kind, body, interfaces)
             window.pos += (size + 3) & ~3
         if window.left:
             self._damage(f"cut short: {window.left} bytes of a block header at the end")
+
+    def _other(self, order: str, kind: int, body: bytes, interfaces: Interfaces) -> None:
+        """A block that is no packet."""
+        if kind == BLOCK_INTERFACE:
+            interfaces.rows.extend(self._interface(order, body))
+        elif kind == BLOCK_STATS:
+            self._statistics(order, body)
+        elif kind == BLOCK_NAMES:
+            self._names(order, body)
+        elif kind == BLOCK_SECRETS:
+            self.has_secrets = True
+        if kind in OPTIONS_AT:
+            self._comments(order, body[OPTIONS_AT[kind] :], self.number)
+
+    def _comments(self, order: str, data: bytes, number: int) -> None:
+        for code, value in options(order, data):
+            if code == OPTION_COMMENT and len(self.comments) < MAX_COMMENTS:
+                self.comments.append((number, value.decode("utf-8", "replace")[:MAX_COMMENT]))
+
+    def _names(self, order: str, body: bytes) -> None:
+        """A name resolution block: addresses, each with its names; the first is kept."""
+        for code, value in options(order, body):
+            size = {1: 4, 2: 16}.get(code, 0)
+            if not size or len(value) <= size or len(self.names) >= MAX_NAMES:
+                continue
+            address = str(ipaddress.ip_address(value[:size]))
+            name = value[size:].split(b"\0")[0][:MAX_NAME].decode("utf-8", "replace")
+            self.names.setdefault(address, name)
 
     def _scan_enhanced(self, order: str, interfaces: Interfaces) -> Scan:
         big = int(order == ">")
 
         def scan(data: Any, records: Any, compiled: bool, pos: int, limit: int) -> tuple[int, int]:
             run = scan_enhanced.compiled if compiled else scan_enhanced.interpreted
+            heed = self._heeded < MAX_COMMENTS
             found: tuple[int, int] = run(
-                data, pos, len(data), big, interfaces.form(compiled), len(interfaces), self.number + 1, records, limit
-            )
+                data, pos, len(data), big, interfaces.form(compiled), len(interfaces), self.number + 1, heed, records, limit
+            )  # fmt: skip
+            if heed and found[1]:
+                self._packet_comments(order, data, records, found[1])
             return found
 
         return scan
+
+    def _packet_comments(self, order: str, data: Any, records: Any, n: int) -> None:
+        """The comments of a run's last packet, if it has any: the run stopped there for them."""
+        last = (n - 1) * N_RECORD
+        start = int(records[last + R_OFFSET])
+        size = struct.unpack_from(order + "I", data, start - 24)[0]
+        begin = start + ((int(records[last + R_CAPLEN]) + 3) & ~3)
+        found = bytes(data[begin : start - 28 + size - 4])
+        if len(found) >= 4 and struct.unpack_from(order + "H", found)[0] == OPTION_COMMENT:
+            self._heeded += 1
+            self._comments(order, found, int(records[last + R_NO]))
 
     def _skip_packet_block(self, order: str, n_interfaces: int) -> None:
         """An enhanced packet block that the kernel refused: say why, step over it."""
@@ -520,7 +610,8 @@ class Container:
             face, start = number * N_INTERFACE, 20
             ts = to_ns((high << 32) | low, interfaces.rows, face)
         base = self._window.offset + 8
-        record = [start, caplen, wire, ts, self.number, interfaces.rows[face + I_LINK], face // N_INTERFACE]
+        link, number = interfaces.rows[face + I_LINK], face // N_INTERFACE
+        record = [start, caplen, wire, ts, self.number, link, number, *[0] * (N_RECORD - 7)]
         yield Batch(body, base, record, 1, False)
 
     def _statistics(self, order: str, body: bytes) -> None:
@@ -530,7 +621,7 @@ class Container:
         interface = struct.unpack_from(order + "I", body)[0]
         for code, value in options(order, body[12:]):
             if code in (5, 7) and len(value) == 8:
-                self._dropped[interface, code] = struct.unpack(order + "Q", value)[0]
+                self._dropped[self._sections, interface, code] = struct.unpack(order + "Q", value)[0]
 
 
 def resolution(byte: int) -> tuple[int, int, int]:

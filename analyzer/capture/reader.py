@@ -12,28 +12,33 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from analyzer.capture.asides import Asides, IcmpError
 from analyzer.capture.columns import (
+    C_CHECKED,
     C_CUT,
+    C_DEEP,
     C_FIRST,
     C_FRAGMENT,
-    C_KEEP,
     C_LAST,
     C_LINK,
     C_MALFORMED,
+    C_MARKS,
     C_RECORDS,
     C_TCP,
-    CAPTURED,
-    M_KEEP,
-    MARKS,
+    C_WRONG,
+    N_ASIDE,
     N_COLUMNS,
     N_RECORD,
     N_TALLIES,
     NO,
-    OFFSET,
     R_LINK,
 )
 from analyzer.capture.containers import BATCH_COMPILED, BATCH_INTERPRETED, Batch, Container
-from analyzer.capture.decode import LINK_NAMES, decode
+from analyzer.capture.decode import decode
+from analyzer.capture.layers import LINK_NAMES, MAX_STEPS, N_TRAIL
+from analyzer.capture.paths import described, is_full, room
+from analyzer.capture.texts import Texts
+from analyzer.capture.unwrap import unwrap
 from analyzer.model.problems import Problem
 from analyzer.tcp.tracker import Tracker
 
@@ -43,11 +48,12 @@ if TYPE_CHECKING:
 #: Segments kept in memory from the first reading (192 bytes each). Captures with more are read a second time for the
 #: few connections that a rule examines, so memory does not follow the file's size.
 KEEP_SEGMENTS = 250_000
-#: Payload kept where a marker says that its text is evidence (GOAWAY debug data, error replies).
-KEEP_TEXT = 256
-KEEP_TEXTS = 10_000
 #: Tables of decoded segments: one looked at, one written, the others waiting between them.
 RING = 4
+
+#: Checksums are looked at in the first segments only, which tells a damaged capture from a whole one and costs nothing;
+#: `check` looks at all, `drop` leaves out what is wrong.
+CHECKSUMS = {"sample": 128, "check": 1 << 62, "drop": 1 << 62}
 
 #: Called now and then with (bytes of the file done, records done, bytes of the file or None).
 Progress = Callable[[int, int, int | None], None]
@@ -59,7 +65,11 @@ class CaptureData:
 
     `rows` are connections (n × `tcp.fields.N_FIELDS`); `segments` (m × `columns.N_COLUMNS`), `uids` and `kinds` belong
     together, one a kept segment; `complete` tells whether every segment was kept. `texts` maps a record number to the
-    start of its payload where that is evidence. `parts` are the files: (records before it, its name in a ring buffer).
+    start of its payload where that is evidence, `owners` the same number to its connection's `UID`. `parts` are the files:
+    (records before it, its name in a ring buffer). `paths` describes what a segment's `PATH` stands for. `icmp` are errors
+    about TCP segments, `dns` answers as (record number, time in ns, message), `names` hosts that the capture itself names,
+    `comments` what people wrote into it, with the number of the record before (0: the file's own); `has_secrets`: it
+    carries keys of TLS sessions.
     """
 
     format: str = ""
@@ -73,8 +83,15 @@ class CaptureData:
     kinds: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     complete: bool = True
     texts: dict[int, bytes] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     parts: list[tuple[int, str]] = field(default_factory=list)
+    paths: dict[int, str] = field(default_factory=dict)
+    icmp: list[IcmpError] = field(default_factory=list)
+    dns: list[tuple[int, int, bytes]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    comments: list[tuple[int, str]] = field(default_factory=list)
+    has_secrets: bool = False
 
 
 class _Kept:
@@ -116,21 +133,32 @@ class _Kept:
 
 @dataclass(slots=True)
 class Chunk:
-    """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far."""
+    """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far.
+
+    `kept` are the rows whose text was kept.
+    """
 
     out: Any
     rows: int
     compiled: bool
     done: int
     records: int
+    kept: list[int]
 
 
 class Decoder:
-    """A capture file as chunks of decoded segments, with what was counted on the way."""
+    """A capture file as chunks of decoded segments, with what was counted on the way.
 
-    def __init__(self, stream: BinaryIO, size: int | None = None) -> None:
+    `checksums` is one of `CHECKSUMS`.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int | None = None, checksums: str = "sample") -> None:
         self.container = Container(stream, size)
-        self.texts: dict[int, bytes] = {}
+        self.asides = Asides()
+        self._checksums = checksums
+        self._room: dict[bool, tuple[Any, Any, Any]] = {}
+        self._texts = Texts()
+        self.texts = self._texts.kept
         self._tallies: dict[bool, Any] = {}
         self._outs: dict[bool, list[Any]] = {}
         self._turn = 0
@@ -140,14 +168,19 @@ class Decoder:
         """Every TCP segment of the file. A chunk's `out` is used again `RING` chunks later."""
         for batch in self.container.batches():
             out, tally = self._tables(batch.compiled)
-            links, keep = int(tally[C_LINK]), int(tally[C_KEEP])
+            trail, paths, asides = self._room[batch.compiled]
+            links = int(tally[C_LINK])
+            step = unwrap.compiled if batch.compiled else unwrap.interpreted
+            self.asides.take(batch.data, asides, step(batch.data, batch.records, batch.n, trail, paths, asides, tally))
+            check = CHECKSUMS[self._checksums] - sum(int(one[C_CHECKED]) for one in self._tallies.values())
             run = decode.compiled if batch.compiled else decode.interpreted
-            rows = int(run(batch.data, batch.base, batch.records, batch.n, out, tally))
+            drop = int(self._checksums == "drop")
+            rows = int(run(batch.data, batch.base, batch.records, batch.n, check, drop, out, tally))
             if tally[C_LINK] > links:
                 self._count_links(batch)
-            if tally[C_KEEP] > keep:
-                self._keep_texts(batch, out, rows)
-            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number)
+            worth = self._texts.wanted & int(tally[C_MARKS])
+            kept = self._texts.take(batch.data, batch.base, out, rows) if worth else []
+            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number, kept)
 
     def totals(self) -> list[int]:
         """The tallies of both forms together."""
@@ -164,15 +197,27 @@ class Decoder:
         tally = self.totals()
         problems = list(self.container.problems)
         _report(problems, tally, self._unknown_links)
+        problems += _checksums(tally, self._checksums)
+        if any(is_full(paths) for _, paths, _ in self._room.values()):
+            problems.append(Problem("", "very many VLANs or tunnels: only the first are described"))
+        problems += [Problem("", what) for what in self.asides.missed()]
+        problems += [Problem("", what) for what in self._texts.missed()]
         return problems
+
+    def paths(self) -> dict[int, str]:
+        """What each `PATH` stands for, in words."""
+        return {path: text for _, table, _ in self._room.values() for path, text in described(table).items()}
 
     def _tables(self, compiled: bool) -> tuple[Any, Any]:
         if compiled not in self._outs:
             if compiled:
                 self._tallies[True] = np.zeros(N_TALLIES, np.int64)
+                trail, paths = np.zeros(N_TRAIL, np.int64), np.array(room(), np.int64)
+                self._room[True] = trail, paths, np.empty(BATCH_COMPILED * N_ASIDE, np.int64)
                 self._outs[True] = [np.empty(BATCH_COMPILED * N_COLUMNS, np.int64) for _ in range(RING)]
             else:
                 self._tallies[False] = [0] * N_TALLIES
+                self._room[False] = [0] * N_TRAIL, room(), [0] * (BATCH_INTERPRETED * N_ASIDE)
                 self._outs[False] = [[0] * (BATCH_INTERPRETED * N_COLUMNS) for _ in range(RING)]
         self._turn = (self._turn + 1) % RING
         return self._outs[compiled][self._turn], self._tallies[compiled]
@@ -181,15 +226,6 @@ class Decoder:
         for link in batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]:
             if link not in LINK_NAMES:
                 self._unknown_links[int(link)] = self._unknown_links.get(int(link), 0) + 1
-
-    def _keep_texts(self, batch: Batch, out: Any, rows: int) -> None:
-        """Copy the payloads whose text is evidence out of the window before it is dropped."""
-        for row in range(0, rows * N_COLUMNS, N_COLUMNS):
-            if out[row + MARKS] & M_KEEP and len(self.texts) < KEEP_TEXTS:
-                start = int(out[row + OFFSET]) - batch.base
-                self.texts[int(out[row + NO])] = bytes(
-                    batch.data[start : start + min(int(out[row + CAPTURED]), KEEP_TEXT)]
-                )
 
 
 def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -237,11 +273,13 @@ def _from_thread(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 class Reading:
     """One capture point while it is read: a file, or the files of a ring buffer one after the other.
 
-    Record numbers go on from file to file; `CaptureData.parts` tells which file holds a number.
+    Record numbers go on from file to file; `CaptureData.parts` tells which file holds a number. `checksums` is one of
+    `CHECKSUMS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checksums: str = "sample") -> None:
         self.data = CaptureData()
+        self._checksums = checksums
         self._tracker = Tracker()
         self._kept = _Kept()
         self._current: Decoder | None = None
@@ -250,7 +288,7 @@ class Reading:
         self, stream: BinaryIO, size: int | None = None, member: str = "", progress: Progress | None = None
     ) -> None:
         """Read one file to its end. Damage is a `Problem`, never an exception; `size` is the plain file's where known."""
-        self._current = decoder = Decoder(stream, size)
+        self._current = decoder = Decoder(stream, size, self._checksums)
         base = self.data.records
         chunks = decoder.chunks()
         try:
@@ -262,6 +300,8 @@ class Reading:
                     renumber(chunk, base)
                     uids, kinds = self._tracker.feed(chunk.out, chunk.rows, chunk.compiled)
                     self._kept.take(chunk.out, uids, kinds, chunk.rows)
+                    for row in chunk.kept:
+                        self.data.owners[int(chunk.out[row * N_COLUMNS + NO])] = int(uids[row])
                 if progress:
                     progress(chunk.done, base + chunk.records, size)
         finally:
@@ -285,7 +325,15 @@ class Reading:
     def snapshot(self) -> CaptureData:
         """What was read so far, for a look at a stream that still runs: a copy."""
         data = replace(
-            self.data, texts=dict(self.data.texts), problems=list(self.data.problems), parts=list(self.data.parts)
+            self.data,
+            texts=dict(self.data.texts),
+            problems=list(self.data.problems),
+            parts=list(self.data.parts),
+            icmp=list(self.data.icmp),
+            dns=list(self.data.dns),
+            comments=list(self.data.comments),
+            names=dict(self.data.names),
+            paths=dict(self.data.paths),
         )
         if self._current is not None:
             _account(data, self._current, "")
@@ -305,6 +353,12 @@ def _account(data: CaptureData, decoder: Decoder, member: str) -> None:
     data.first_ns = min((t for t in (data.first_ns, total[C_FIRST]) if t), default=0)
     data.last_ns = max(data.last_ns, total[C_LAST])
     data.texts |= {base + number: text for number, text in decoder.texts.items()}
+    data.paths |= decoder.paths()
+    data.icmp += [replace(error, no=base + error.no) for error in decoder.asides.icmp]
+    data.dns += [(base + number, ns, message) for number, ns, message in decoder.asides.dns]
+    data.names |= decoder.container.names
+    data.comments += [(base + number, text) for number, text in decoder.container.comments]
+    data.has_secrets |= decoder.container.has_secrets
     data.problems += [Problem(f"{member}{p.ref}", p.what) for p in decoder.report()]
 
 
@@ -317,9 +371,11 @@ def renumber(chunk: Chunk, base: int) -> None:
             chunk.out[row] += base
 
 
-def read_capture(stream: BinaryIO, size: int | None = None, progress: Progress | None = None) -> CaptureData:
-    """Read one capture file to its end (see `Reading.read`)."""
-    reading = Reading()
+def read_capture(
+    stream: BinaryIO, size: int | None = None, progress: Progress | None = None, checksums: str = "sample"
+) -> CaptureData:
+    """Read one capture file to its end (see `Reading.read`); `checksums` is one of `CHECKSUMS`."""
+    reading = Reading(checksums)
     reading.read(stream, size, progress=progress)
     return reading.result()
 
@@ -330,9 +386,20 @@ def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) ->
     for column, what in (
         (C_CUT, "packets with headers cut by the snap length, not decoded (capture with -s 128 or more)"),
         (C_MALFORMED, "packets with impossible IP or TCP header lengths, not decoded"),
+        (C_DEEP, f"packets with more than {MAX_STEPS} tags, labels and tunnels around them, not decoded"),
         (C_FRAGMENT, "IP fragments after the first, not counted as segments"),
     ):
         if tally[column]:
             problems.append(Problem("", f"{tally[column]:,} {what}"))
     if tally[C_RECORDS] and not tally[C_TCP]:
         problems.append(Problem("", f"no TCP among {tally[C_RECORDS]:,} packets"))
+
+
+def _checksums(tally: list[int], how: str) -> list[Problem]:
+    wrong, checked = tally[C_WRONG], tally[C_CHECKED]
+    if not wrong:
+        return []
+    if how == "drop":
+        return [Problem("", f"{wrong:,} TCP segments with a bad checksum, left out")]
+    of = f"{wrong:,} of the first {checked:,} TCP segments have" if how == "sample" else f"{wrong:,} TCP segments have"
+    return [Problem("", f"{of} a bad checksum, counted anyway (`--checksums drop` leaves such out)")]

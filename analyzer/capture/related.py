@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_LINK, R_OFFSET
-from analyzer.capture.decode import (
+from analyzer.capture.layers import (
     LINK_DLT_RAW,
     LINK_DLT_RAW_OPENBSD,
     LINK_ETHERNET,

@@ -69,7 +69,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         id str C1 … by first packet
         client str ip:port at the capture point nearest the client
         server str ip:port there
-        seen_as list per source: source, client, server (NAT)
+        seen_as list per source: source, client, server (NAT), path (tags and tunnels around it)
         opened time first packet
         closed time last packet, missing while open
         duration_s float first to last packet, s

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 
-from analyzer.capture import decode as link
+from analyzer.capture import layers as link
 from analyzer.capture.containers import BLOCK_INTERFACE, BLOCK_SECTION, BLOCK_STATS, options
 from analyzer.capture.related import ICMP, ICMPV6, TCP, UDP, is_error
 from analyzer.redact.redactor import Redactor
@@ -85,7 +85,7 @@ class PacketEditor:
             return self._typed(p, 20, _be16(p, 0), 0)
         if link_type in (link.LINK_NULL, link.LINK_LOOP):
             return self._ip(p, 4, 0)
-        if link_type in link.LINK_NAMES:
+        if link_type in link.RAW_LINKS:
             return self._ip(p, 0, 0)
         return None
 

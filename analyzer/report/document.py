@@ -10,6 +10,7 @@ from typing import Any
 from analyzer.model.findings import Finding
 from analyzer.model.times import MS, SECOND, iso
 from analyzer.tcp.connections import PointConnection
+from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
 
 SCHEMA = "analyzer/1"
@@ -136,6 +137,11 @@ def connections(story: Story) -> Iterator[dict[str, Any]]:
         yield connection(story, k, records)
 
 
+def _path(point: Point, seen: PointConnection) -> dict[str, str]:
+    """What a connection's packets were wrapped in, if they were."""
+    return {"path": point.data.paths.get(seen.path, "not described")} if seen.path else {}
+
+
 def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dict[str, Any]:
     """Connection `k` as the contract has it, from its record at each point, nearest the client first."""
     cs = story.connections
@@ -149,7 +155,7 @@ def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dic
     return {
         "id": cs.id(k), "client": near.client, "server": near.server,
         "seen_as": [
-            {"source": cs.points[q].source.id, "client": seen.client, "server": seen.server}
+            {"source": cs.points[q].source.id, "client": seen.client, "server": seen.server, **_path(cs.points[q], seen)}
             for q, seen in records.items()
         ],
         "opened": _iso(r.first_ns + offset), "closed": _iso(closed + offset) if closed else None,

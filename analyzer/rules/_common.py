@@ -136,6 +136,25 @@ def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     return p.data.first_ns + p.shift_ns <= start_ns - error and end_ns + error <= p.data.last_ns + p.shift_ns
 
 
+def heard_at(story: Story, k: int, point: int, side: str) -> bool:
+    """Whether the direction of connection `k` that `side` ("client", "server") sends is in a capture.
+
+    Where it is not, that side's silence proves nothing. It is missing where the other side's segments prove an answer that
+    is not there, or where the capture as a whole lacks the direction.
+    """
+    record = story.connections.record(k, point)
+    if (record.a if side == "client" else record.b).packets:
+        return True
+    whole = (f"silence of the {side} proves nothing", "silence of either side proves nothing")
+    problems = story.connections.points[point].data.problems
+    return record.one_sided != side and not any(problem.what.endswith(whole) for problem in problems)
+
+
+def heard(story: Story, k: int, side: str) -> bool:
+    """Whether some capture has the direction of connection `k` that `side` sends."""
+    return any(heard_at(story, k, p, side) for p in story.connections.seen_at(k))
+
+
 def clock_line(story: Story, evidence: list[Evidence]) -> str:
     """How well the clocks of the sources in evidence agree, empty for a single source."""
     used = sorted({e.source for e in evidence})

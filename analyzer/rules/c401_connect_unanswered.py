@@ -14,7 +14,7 @@ of new environments, reuse connections and ramp up.
 
 ## Known limits
 A capture at the client cannot tell where the SYN was lost. A one-directional capture shows unanswered SYNs on healthy
-connections; the rule keeps silent when the client goes on to send data.
+connections; the rule keeps silent when the client goes on to send data, and in a capture that lacks the server's direction.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def select(story: Story) -> Iterable[int]:
 
 def examine(story: Story, k: int) -> Finding | None:
     """The proof: the SYNs, and nothing back."""
+    if not common.heard(story, k, "server"):
+        return None
     syns = [s for s in story.connections.segments(k) if s.syn]
     first, last = syns[0], syns[-1]
     env = common.environment(story, k)

@@ -48,6 +48,10 @@ QUIET = (
         packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again\n6.75 > ACK\n6.8 > FIN\n6.81 < ACK",
     ),
     Case("acknowledged at once", packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.2 < RST"),
+    Case(
+        "the client's direction was not captured",
+        packets="0.001 < SYN-ACK\n0.012 < 90\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n7.9 < FIN again",
+    ),
 )
 
 
@@ -66,6 +70,8 @@ def select(story: Story) -> Iterable[int]:
 
 def examine(story: Story, k: int) -> Finding | None:
     """The proof: the FINs, the client's silence, what came after."""
+    if not common.heard(story, k, "client"):
+        return None
     segments = story.connections.segments(k)
     fins = [s for s in segments if s.fin and not s.from_client]
     if len(fins) < LEAST_FINS or any(

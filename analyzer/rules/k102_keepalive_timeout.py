@@ -211,4 +211,6 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
     if acked is not None:
         found.append(story.packet(acked, "(TCP only)"))
         return found, "the server's kernel acknowledged the ping, its application never answered it", False
+    if not common.heard(story, int(transport.connection[1:]) - 1, "server"):
+        return found, "the capture lacks the server's direction: whether anything came back is not known", False
     return found, "nothing at all came back for the ping", False

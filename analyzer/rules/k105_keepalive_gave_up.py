@@ -47,6 +47,10 @@ QUIET = (
         "probes that are answered",
         packets=_OPEN + "\n5 > PROBE\n5.001 < ACK\n6 > PROBE\n6.001 < ACK\n7 > PROBE\n7.001 < ACK\n8 > RST-ACK",
     ),
+    Case(
+        "the other direction was not captured",
+        packets="0 > SYN\n0.002 > ACK\n5 > PROBE\n6 > PROBE\n7 > PROBE\n8 > PROBE\n9 > RST-ACK",
+    ),
     Case("the peer comes back", packets=_OPEN + "\n5 > PROBE\n6 > PROBE\n7 > PROBE\n7.5 < 20\n7.51 > ACK"),
 )
 
@@ -67,7 +71,7 @@ def examine(story: Story, k: int) -> Finding | None:
     """The proof: the last answer, the probes after it, the reset."""
     segments = story.connections.segments(k)
     reset = next((s for s in segments if s.rst), None)
-    if reset is None:
+    if reset is None or not common.heard(story, k, "server" if reset.from_client else "client"):
         return None
     heard = max(
         (s.time_ns for s in segments if s.from_client != reset.from_client and s.time_ns < reset.time_ns), default=0

@@ -137,7 +137,11 @@ def examine(story: Story, k: int) -> Finding | None:
     ]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:3]]
     evidence.sort(key=lambda e: e.time_ns)
-    proven = len(points) > 1 and common.covers(story, points[-1], found.first.time_ns, found.last.time_ns)
+    proven = (
+        len(points) > 1
+        and common.covers(story, points[-1], found.first.time_ns, found.last.time_ns)
+        and common.heard_at(story, k, points[-1], "client")
+    )
     near = common.limit_near(found.gap_ns)
     port = story.connections.server(k).rsplit(":", 1)[-1]
     return Finding(

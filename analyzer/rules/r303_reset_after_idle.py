@@ -146,7 +146,9 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
         far = points[-1]
         if reset.at(far) is not None and write.at(far) is not None:
             return "the server, which had lost the connection's state", True
-        if reset.at(far) is None and write.at(far) is None and common.covers(story, far, write.time_ns, reset.time_ns):
+        both = all(common.heard_at(story, k, far, side) for side in ("client", "server"))
+        unseen = reset.at(far) is None and write.at(far) is None and both
+        if unseen and common.covers(story, far, write.time_ns, reset.time_ns):
             return "a middlebox: the server's capture shows neither the write nor the reset", True
     if _ttl_note(segments, reset):
         return "a middlebox, by its TTL", False

@@ -15,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.capture import containers
-from analyzer.capture.columns import N_COLUMNS, N_RECORD, N_TALLIES
+from analyzer.capture.columns import N_ASIDE, N_COLUMNS, N_RECORD, N_TALLIES
 from analyzer.capture.decode import decode
+from analyzer.capture.layers import N_TRAIL
+from analyzer.capture.paths import room
+from analyzer.capture.unwrap import unwrap
 from analyzer.model.problems import Problem
 from analyzer.tcp.tracker import Tracker
 from tests.capture import hostile, packets
@@ -94,7 +97,10 @@ def test_no_kernel_counts_from_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         tracker.rows, tracker.index = Strict(tracker.rows), Strict(tracker.index)
         for batch in container.batches():
             out, tallies = Strict([0] * batch.n * N_COLUMNS), Strict([0] * N_TALLIES)
-            rows = decode.interpreted(batch.data, batch.base, Strict(batch.records), batch.n, out, tallies)
+            scratch = [Strict([0] * size) for size in (N_TRAIL, len(room()), batch.n * N_ASIDE)]
+            records = Strict(batch.records)
+            unwrap.interpreted(batch.data, records, batch.n, *scratch, tallies)
+            rows = decode.interpreted(batch.data, batch.base, records, batch.n, 10**6, 1, out, tallies)
             tracker.feed(out, rows, compiled=False)
 
 

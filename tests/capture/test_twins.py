@@ -40,7 +40,10 @@ def read(content: bytes, monkeypatch: pytest.MonkeyPatch, jit: str) -> CaptureDa
 def assert_equal(a: CaptureData, b: CaptureData) -> None:
     for name in ("rows", "segments", "uids", "kinds"):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
-    for name in ("format", "records", "tcp", "first_ns", "last_ns", "complete", "texts", "problems"):
+    for name in (
+        "format", "records", "tcp", "first_ns", "last_ns", "complete", "texts", "problems", "paths", "icmp", "dns",
+        "names", "comments", "has_secrets",
+    ):  # fmt: skip
         assert getattr(a, name) == getattr(b, name), name
 
 
