@@ -148,6 +148,8 @@ def late_by(ping: Ping) -> int:
 def freezes_known(story: Story, ping: Ping, transport: Transport) -> bool:
     """Whether platform lines account for all the time from the ping to its timeout: both ends lie in invocations whose
     bounds were seen. An export that lacks a START or REPORT in between says nothing of freezes."""
+    if is_mixed(story, transport):
+        return False
     sent = story.invocation_before(transport.environment, ping.sent_ns + SLACK_NS)
     end = story.invocation_before(transport.environment, (ping.timed_out_ns or 0) + SLACK_NS)
     if sent is None or end is None or sent.end_ns is None:
@@ -186,8 +188,16 @@ def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
     return overshoots(ping) and was_silent(story, ping, transport)
 
 
+def is_mixed(story: Story, transport: Transport) -> bool:
+    """Whether lines of several environments may stand under the transport's: inferred ones, where nothing told them apart."""
+    inferred = [e for e in story.environments if e.inferred]
+    return len(inferred) > 1 and transport.pid is None and any(e.id == transport.environment for e in inferred)
+
+
 def was_silent(story: Story, ping: Ping, transport: Transport) -> bool:
     """Whether one silence of the environment is as long as the timer was late: a process that logs on was not frozen."""
+    if is_mixed(story, transport):
+        return True
     end = ping.timed_out_ns or 0
     times = [e.time_ns for e in story.events_between(ping.sent_ns, end, transport.environment)]
     longest = max((b - a for a, b in pairwise([ping.sent_ns, *times, end])), default=0)

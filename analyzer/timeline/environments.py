@@ -56,49 +56,83 @@ def infer_environments(events: list[Event]) -> None:
 
 
 def _by_nesting(events: list[Event], count: int) -> int:
-    """One source's lines, in order: a START while another runs, or a second INIT_START, is another environment."""
-    running: dict[str, str] = {}  # environment → request id
-    idle: list[str] = []
-    of_request: dict[str, str] = {}
-    of_pid: dict[str, str] = {}
-    current: str | None = None
-
-    def fresh() -> str:
-        nonlocal count
-        count += 1
-        return f"inferred-{count}"
-
-    if any(map(_is_managed, events)):  # many at a time in one environment: nesting tells nothing
-        only = fresh()
-        for e in events:
-            e.environment = only
-        return count
-    has_platform = any(e.layer == "lambda" for e in events)
-    if not has_platform and len({e.pid for e in events if e.pid}) <= 1:  # one process, or nothing that tells two apart
-        only = fresh()
-        for e in events:
-            e.environment = only
-        return count
+    """One source's lines, in order, to environments; returns how many there are now."""
+    platform = any(e.layer == "lambda" for e in events)
+    alone = not platform and len({e.pid for e in events if e.pid}) <= 1  # one process, or nothing that tells two apart
+    nesting = _Nesting(events, count, platform)
+    # Managed instances run many invocations at a time in one environment: nesting tells nothing.
+    only = nesting.fresh() if alone or any(map(_is_managed, events)) else None
     for e in events:
+        e.environment = only or nesting.environment(e)
+    return nesting.count
+
+
+class _Nesting:
+    """A START while another invocation runs, a second INIT_START, or another process id, is another environment."""
+
+    def __init__(self, events: list[Event], count: int, platform: bool) -> None:
+        self.count = count
+        self._platform = platform
+        self._running: dict[str, str] = {}  # environment → request id
+        self._idle: list[str] = []
+        self._of_request: dict[str, str] = {}
+        self._of_pid: dict[str, str] = {}
+        self._current: str | None = None
+        #: Process ids tell environments apart only where there are several (in Lambda they are often equal).
+        self._told = len({e.pid for e in events if e.pid}) > 1
+        self._pid_of: dict[str, str] = {}
+        if self._told:
+            for e in events:
+                if e.pid and e.request_id:
+                    self._pid_of.setdefault(e.request_id, e.pid)
+
+    def fresh(self) -> str:
+        """A new environment's name."""
+        self.count += 1
+        return f"inferred-{self.count}"
+
+    def environment(self, e: Event) -> str:
+        """The environment of the next line."""
+        current = self._current = self._next(e)
+        if self._told and e.pid:
+            self._of_pid.setdefault(e.pid, current)
+        return current
+
+    def _next(self, e: Event) -> str:
         if e.kind in ("init-start", "restore-start"):
-            current = fresh()
-            idle.append(current)
-        elif e.kind == "start" and e.request_id:
-            current = idle.pop() if idle else fresh()
-            running[current] = e.request_id
-            of_request[e.request_id] = current
-        elif e.request_id in of_request:
-            current = of_request[e.request_id or ""]
-            if e.kind == "report" and current in running:
-                del running[current]
-                idle.append(current)
-        elif e.pid and not has_platform:
-            current = of_pid.get(e.pid) or of_pid.setdefault(e.pid, fresh())
-        elif current is None:
-            current = fresh()
-            idle.append(current)
-        e.environment = current
-    return count
+            return self._waiting(self.fresh())
+        if e.kind == "start" and e.request_id:
+            return self._start(e.request_id)
+        if self._told and e.pid in self._of_pid:
+            return self._of_pid[e.pid or ""]
+        if e.request_id in self._of_request:
+            current = self._of_request[e.request_id or ""]
+            if e.kind == "report" and current in self._running:
+                del self._running[current]
+                self._waiting(current)
+            return current
+        if e.pid and not self._platform:
+            return self.fresh()
+        return self._current or self._waiting(self.fresh())
+
+    def _waiting(self, environment: str) -> str:
+        self._idle.append(environment)
+        return environment
+
+    def _start(self, request_id: str) -> str:
+        """The environment that takes an invocation: its process's, else one that waits and whose process is no other's."""
+        pid = self._pid_of.get(request_id)
+        found = self._of_pid.get(pid) if pid else None
+        if found is None or found in self._running:
+            others = set(self._of_pid.values()) if pid else ()
+            free = [name for name in self._idle if name not in others]
+            found = free[-1] if free else self.fresh()
+        if found in self._idle:
+            self._idle.remove(found)
+        if pid:
+            self._of_pid.setdefault(pid, found)
+        self._running[found], self._of_request[request_id] = request_id, found
+        return found
 
 
 def stamp_platform_lines(events: list[Event]) -> None:

@@ -280,3 +280,19 @@ def test_exports_hold_the_same_transports_as_bare_traces(name):
     assert all(t.dialect == JS for t in story.transports)
     timed_out = [p for p in story.pings if p.timed_out is not None]
     assert bool(timed_out) == ("c_freeze" in name)
+    assert all(c.transport for c in story.calls)
+    assert [f.rule for f in analyzer.read(ROOT / name).findings] == ["K101", "K102"] * ("c_freeze" in name)
+
+
+@needs_samples
+@pytest.mark.parametrize("name", [name for name in LOGS if "merged" in name])
+def test_streams_merged_without_their_names_give_the_same_findings(name):
+    """Process ids tell the environments apart; before 1.9.6 there are none, and less is claimed."""
+    trace = analyzer.read(ROOT / name)
+    assert [f.rule for f in trace.findings] == ["K101", "K102"] * ("c_freeze" in name)
+    if "1.14.7" in name:
+        assert (
+            len({(t.environment, t.pid) for t in trace.story.transports})
+            == 2
+            == len({t.environment for t in trace.story.transports})
+        )
