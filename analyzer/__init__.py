@@ -11,18 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Finding", "InputError", "Trace", "plot", "read"]
+__all__ = ["Finding", "InputError", "Trace", "load", "plot", "read"]
 
 if TYPE_CHECKING:
     from analyzer import plot
     from analyzer.model.findings import Finding
     from analyzer.model.problems import InputError
+    from analyzer.saved import load
     from analyzer.trace import Trace, read
 
 _PLACES = {
     "Finding": "analyzer.model.findings",
     "InputError": "analyzer.model.problems",
     "Trace": "analyzer.trace",
+    "load": "analyzer.saved",
     "read": "analyzer.trace",
 }
 

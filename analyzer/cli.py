@@ -207,6 +207,8 @@ def _run(
     def work() -> None:
         trace = _read(paths, kinds, quiet, stamps, narrow)
         _deepen(trace, deep)
+        if to.save:
+            trace.save(to.save)
         if to.format_ is Format.JSON:
             from analyzer.report.document import stream
 

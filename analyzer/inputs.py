@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from analyzer.timeline.points import Point
 #: Not looked at in a folder: editors' and version control's own.
 HIDDEN = "."
 STANDARD_INPUT = "-"
+#: What marks a folder as a saved trace (see `saved`).
+MANIFEST, SAVED = "manifest.json", "analyzer-trace"
 #: A running stream is looked at this often, and for at most this share of the time.
 LIVE_EVERY_S = 2.0
 LIVE_SHARE = 0.1
@@ -57,7 +60,12 @@ def expand(paths: list[str]) -> list[tuple[str, bool]]:
         if path == STANDARD_INPUT:
             found[path] = True
         elif Path(path).is_dir():
-            inside = sorted(str(p) for p in Path(path).rglob("*") if p.is_file() and not _hidden(p, Path(path)))
+            saved = {p.parent for p in Path(path).rglob(MANIFEST) if is_saved(p.parent)}  # made of inputs, none itself
+            inside = sorted(
+                str(p)
+                for p in Path(path).rglob("*")
+                if p.is_file() and not _hidden(p, Path(path)) and saved.isdisjoint(p.parents)
+            )
             for name in inside:
                 found.setdefault(name, False)
         elif Path(path).exists():
@@ -71,6 +79,15 @@ def expand(paths: list[str]) -> list[tuple[str, bool]]:
     for name in found:
         seen.setdefault(name if name == STANDARD_INPUT else os.path.realpath(name), name)
     return [(name, found[name]) for name in seen.values()]
+
+
+def is_saved(path: str | Path) -> bool:
+    """Whether a path is a saved trace: a folder with its manifest."""
+    manifest = Path(path) / MANIFEST
+    try:
+        return manifest.is_file() and json.loads(manifest.read_bytes()).get("format") == SAVED
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _hidden(path: Path, root: Path) -> bool:

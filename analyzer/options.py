@@ -45,6 +45,10 @@ class Report(NamedTuple):
     fail_on: Annotated[
         Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
     ] = None
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FOLDER", help="Keep the result: commands read it in place of the inputs."),
+    ] = None
 
 
 class Narrow(NamedTuple):

@@ -173,6 +173,15 @@ class Trace:
                 )
         raise KeyError(f"no packet {ref!r}: refs look like s1#42, in a ring buffer s1!trace.pcap2#42")
 
+    def save(self, path: str | Path) -> None:
+        """Write the trace as a folder of Parquet tables that `analyzer.load` and every command read; see `analyzer.saved`.
+
+        Raises `InputError` where the name is taken by something else, or cannot be written.
+        """
+        from analyzer.saved import save
+
+        save(self, path)
+
     def document(self) -> dict[str, Any]:
         """The JSON document (schema `analyzer/1`)."""
         return doc.document(self.story, self.findings)
@@ -218,17 +227,16 @@ class Trace:
 
 def is_notable(segment: Any) -> bool:
     """Whether a segment is an event of its own: it opens, ends, repeats, probes, wakes, changes a state or carries a marker."""
-    from analyzer.capture.columns import M_H2_GOAWAY, M_H2_PING, M_H2_PING_ACK, M_RESP_ERROR
+    from analyzer.capture.columns import M_NOTABLE
     from analyzer.tcp import fields as f
 
     notable_kinds = f.K_RETX | f.K_KEEPALIVE | f.K_ZERO_PROBE | f.K_WAKE | f.K_STATE | f.K_LOST | f.K_ACKED_UNSEEN
-    marks = M_H2_GOAWAY | M_H2_PING | M_H2_PING_ACK | M_RESP_ERROR
-    return bool(segment.syn or segment.fin or segment.rst or segment.kinds & notable_kinds or segment.marks & marks)
+    return bool(segment.syn or segment.fin or segment.rst or segment.kinds & notable_kinds or segment.marks & M_NOTABLE)
 
 
 def kind_of(segment: Any) -> str:
     """The event kind of a segment, in the field's words."""
-    from analyzer.capture.columns import ACK_FLAG, M_H2_GOAWAY, M_H2_PING, M_H2_PING_ACK
+    from analyzer.capture.columns import ACK_FLAG, M_H2_GOAWAY, M_PING, M_PING_ACK
 
     if segment.rst:
         return "rst"
@@ -236,7 +244,7 @@ def kind_of(segment: Any) -> str:
         return "syn-ack" if segment.flags & ACK_FLAG else "syn"
     if segment.fin:
         return "fin-retransmission" if segment.retransmitted else "fin"
-    for mark, name in ((M_H2_GOAWAY, "goaway"), (M_H2_PING, "ping"), (M_H2_PING_ACK, "ping-ack")):
+    for mark, name in ((M_H2_GOAWAY, "goaway"), (M_PING, "ping"), (M_PING_ACK, "ping-ack")):
         if segment.marks & mark:
             return name
     if segment.retransmitted:
@@ -261,8 +269,8 @@ def read(
     live: Callable[[Trace], None] | None = None,
     since: str | int | None = None,
     until: str | int | None = None,
-    request_id: str | None = None,
     environment: str | None = None,
+    request_id: str | None = None,
     client: Iterable[str] | None = None,
     server: Iterable[str] | None = None,
     port: Iterable[int] | None = None,
@@ -270,7 +278,7 @@ def read(
     year: int | None = None,
     tz: str | None = None,
 ) -> Trace:
-    """Read files, folders and globs, correlate them, run the rules.
+    """Read files, folders and globs, correlate them, run the rules; or load a saved trace.
 
     `progress` is called now and then with (bytes done, packets done, bytes in all or None) of the capture being read;
     `live` with a trace of what there is so far, every few seconds while a capture comes from standard input. Raises `analyzer.InputError` when a named path cannot be opened or nothing is readable; damage inside files is reported
@@ -280,8 +288,9 @@ def read(
     `client` and `server` (addresses or prefixes: `10.0.0.0/16`) and `port` (the server's) narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
     `year` and `tz` (`+02:00`) complete stamps that lack them.
     """
-    from analyzer.inputs import Inputs, read_inputs
+    from analyzer.inputs import Inputs, is_saved, read_inputs
     from analyzer.rules import run
+    from analyzer.saved import load
     from analyzer.timeline.build import build
     from analyzer.timeline.filters import View, narrowed, network
 
@@ -299,6 +308,12 @@ def read(
         findings = run(story)
         return Trace(*narrowed(story, findings, view)) if view else Trace(story, findings)
 
+    saved = [str(p) for p in paths if is_saved(p)]
+    if saved:
+        if len(paths) > 1:
+            raise InputError(f"{saved[0]}: a saved trace stands alone, it cannot be read with other inputs")
+        whole = load(saved[0])
+        return Trace(*narrowed(whole.story, whole.findings, view)) if view else whole
     look = None if live is None else lambda so_far: live(trace(so_far))
     return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz))
 

@@ -18,7 +18,8 @@ from analyzer.capture.columns import (
     DST_LO,
     FIN,
     FLAGS,
-    M_KEEP,
+    M_HELLO,
+    M_WHY,
     MARKS,
     N_COLUMNS,
     NO,
@@ -111,7 +112,7 @@ def _thin(
     ordinary = (
         (table[:, FLAGS] & (SYN | FIN | RST) == 0)
         & (kinds & ~(f.K_SERVER | f.K_NEW_DATA | f.K_DUPLICATE) == 0)
-        & (table[:, MARKS] & M_KEEP == 0)
+        & (table[:, MARKS] & (M_WHY | M_HELLO) == 0)
     )
     _, latest = np.unique(
         np.stack([uids[::-1], kinds[::-1] & f.K_SERVER, table[::-1, TS] // THIN_NS]), axis=1, return_index=True

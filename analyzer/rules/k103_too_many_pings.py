@@ -30,7 +30,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.tcp import fields as f
-from analyzer.tcp.segments import Segment, parse_goaway
+from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
 CODE = "K103"
@@ -100,7 +100,7 @@ def select(story: Story) -> Iterable[Goaway]:
         hits = [
             s
             for s in story.connections.segments(k)
-            if s.text and (parse_goaway(s.text) or (0, ""))[0] == ENHANCE_YOUR_CALM
+            if s.goaway and s.goaway[0] == ENHANCE_YOUR_CALM
         ]
         if hits:
             transports = story.connections.transports.get(k, [None])

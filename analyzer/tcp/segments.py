@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzer.capture import columns as col
+from analyzer.payload import errors, http1, http2, tls
 from analyzer.tcp import fields as f
+from analyzer.tcp.pings import mark_pings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-H2_ERRORS = (
-    "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
-    "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
-    "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -88,13 +84,30 @@ class Segment:
         """The sequence number after this segment, on the 32-bit circle."""
         return (self.seq + self.length + (1 if self.syn else 0) + (1 if self.fin else 0)) & 0xFFFFFFFF
 
+    @property
+    def error(self) -> errors.ServerError | None:
+        """The error reply of a database that it carries, where its text was kept."""
+        for mark, parse in (
+            (col.M_RESP_ERROR, errors.redis),
+            (col.M_MYSQL_ERROR, errors.mysql),
+            (col.M_PG_ERROR, errors.postgresql),
+        ):
+            if self.marks & mark:
+                return parse(self.text)
+        return None
+
+    @property
+    def goaway(self) -> tuple[int, str] | None:
+        """(error code, debug data) of the GOAWAY frame that it carries, where its text was kept."""
+        return http2.goaway(self.text) if self.marks & col.M_H2_GOAWAY else None
+
     def at(self, point: int) -> Place | None:
         """Its sighting at one capture point."""
         return next((p for p in self.places if p.point == point), None)
 
     def describe(self) -> str:
         """What a person reads: `→ PING (17 B)`, `← FIN`, `→ 60 B, retransmitted`."""
-        words = _flags(self) or _frames(self) or _plain(self)
+        words = _flags(self) or _content(self) or _plain(self)
         return f"{'→' if self.from_client else '←'} {words}{', retransmitted' if self.retransmitted else ''}"
 
 
@@ -104,32 +117,65 @@ def _flags(s: Segment) -> str:
     if s.rst:
         return f"RST{'-ACK' if s.flags & col.ACK_FLAG else ''}"
     if s.fin:
-        inner = _frames(s) if s.length else ""
+        inner = _content(s) if s.length else ""
         return f"FIN after {inner or f'{s.length} B'}" if s.length else "FIN"
     return ""
 
 
-def _frames(s: Segment) -> str:
-    names = []
-    if s.marks & col.M_H2_GOAWAY:
-        goaway = parse_goaway(s.text)
-        if goaway is not None:
-            code, data = goaway
-            name = H2_ERRORS[code] if code < len(H2_ERRORS) else str(code)
-            names.append(f"GOAWAY {name}{f' {data}' if data else ''}")
-        else:
-            names.append("GOAWAY")
-    for mark, name in (
-        (col.M_H2_PREFACE, "HTTP/2 preface"),
-        (col.M_H2_PING_ACK, "PING ack"),
-        (col.M_H2_PING, "PING"),
-        (col.M_H2_RST_STREAM, "RST_STREAM"),
-    ):
-        if s.marks & mark:
-            names.append(name)
-    if s.marks & col.M_RESP_ERROR and s.text:
-        names.append(s.text.split(b"\r\n")[0].decode("ascii", "replace")[:80])
-    return f"{' + '.join(names)} ({s.length} B)" if names else ""
+#: Markers of frames that need no text to be named.
+_FRAME_NAMES = (
+    (col.M_H2_GOAWAY, "GOAWAY"), (col.M_H2_PREFACE, "HTTP/2 preface"), (col.M_H2_PING_ACK, "PING ack"), (col.M_H2_PING, "PING"),
+    (col.M_H2_SETTINGS, "SETTINGS"), (col.M_H2_SETTINGS_ACK, "SETTINGS ack"), (col.M_H2_RST_STREAM, "RST_STREAM"),
+    (col.M_H2_HEADERS, "HEADERS"), (col.M_H2_WINDOW_UPDATE, "WINDOW_UPDATE"),
+)  # fmt: skip
+
+
+def _content(s: Segment) -> str:
+    """What is inside, as far as markers and kept text tell, with its size; empty where they tell nothing."""
+    words = _http2(s) or _tls(s) or _error(s) or _http1(s)
+    return f"{' + '.join(words)} ({s.length} B)" if words else ""
+
+
+def _http2(s: Segment) -> list[str]:
+    if not s.marks & col.M_H2:
+        return []
+    said = http2.describe(s.text) if s.text else []
+    return said or [name for mark, name in _FRAME_NAMES if s.marks & mark]
+
+
+def _tls(s: Segment) -> list[str]:
+    """In TLS, plain messages by name, likely ones with a question mark and the size that makes them likely."""
+    if s.marks & (col.M_TLS_PING | col.M_TLS_PING_ACK):
+        return [f"{'PING' if s.marks & col.M_TLS_PING else 'PING ack'}?"]
+    if s.marks & col.M_TLS_ALERT_SIZED:
+        return ["TLS alert?"]
+    words = []
+    if s.marks & col.M_TLS_CLIENT_HELLO:
+        words.append(_client_hello(s.text))
+    if s.marks & col.M_TLS_SERVER_HELLO:
+        hello = tls.server_hello(s.text)
+        words.append(f"ServerHello {tls.VERSIONS.get(hello.version, '')}".rstrip() if hello else "ServerHello")
+    if s.marks & col.M_TLS_ALERT:
+        words += [f"TLS alert: {alert}" for alert in tls.alerts(s.text)] or ["TLS alert"]
+    return words
+
+
+def _client_hello(text: bytes) -> str:
+    hello = tls.client_hello(text)
+    name = f" {hello.name}" if hello and hello.name else ""
+    alpn = f" ({', '.join(hello.alpn)})" if hello and hello.alpn else ""
+    return f"ClientHello{name}{alpn}"
+
+
+def _error(s: Segment) -> list[str]:
+    error = s.error
+    return [str(error)] if error else []
+
+
+def _http1(s: Segment) -> list[str]:
+    if s.marks & col.M_HTTP1 and s.text:
+        return [http1.first_line(s.text)]
+    return ["HTTP/1 request"] if s.marks & col.M_HTTP1_REQUEST else ["HTTP/1 response"] if s.marks & col.M_HTTP1 else []
 
 
 def _plain(s: Segment) -> str:
@@ -138,17 +184,6 @@ def _plain(s: Segment) -> str:
     if s.length:
         return f"{s.length} B{', zero-window probe' if s.kinds & f.K_ZERO_PROBE else ''}"
     return "ACK, window 0" if s.kinds & f.K_ZERO_WINDOW else "ACK"
-
-
-def parse_goaway(data: bytes) -> tuple[int, str] | None:
-    """(error code, debug data) of the first GOAWAY frame in a payload (RFC 9113 §6.8), None without one."""
-    i = 0
-    while i + 17 <= len(data):
-        size, kind = int.from_bytes(data[i : i + 3]), data[i + 3]
-        if kind == 7 and size >= 8:
-            return int.from_bytes(data[i + 13 : i + 17]), data[i + 17 : i + 9 + size].decode("utf-8", "replace")
-        i += 9 + size
-    return None
 
 
 def merge(
@@ -181,4 +216,6 @@ def merge(
                 ttl=row[col.TTL], tsval=row[col.TSVAL], marks=row[col.MARKS], kinds=kind, places=[place],
                 text=texts.get(row[col.NO], b""), has_options=row[col.TSVAL] >= 0,
             )  # fmt: skip
-    return sorted(joined.values(), key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
+    segments = sorted(joined.values(), key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
+    mark_pings(segments)
+    return segments

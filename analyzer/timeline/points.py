@@ -167,6 +167,20 @@ class Connections:
         if group:
             yield group
 
+    def kept(self, p: int, ks: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(uids, kinds, segments) of these connections at point `p`, loaded group by group."""
+        uids, kinds, segments = [], [], [self.points[p].data.segments[:0]]
+        for group in self.batches(k for k in ks if self.members[k, p] >= 0):
+            self.load(group)
+            for k in group:
+                uid = int(self.points[p].rows[self.members[k, p], f.UID])
+                found, classified = self._of(p, uid)
+                uids.append(np.full(len(found), uid, np.int64))
+                kinds.append(classified)
+                segments.append(found)
+        empty = [np.empty(0, np.int64)]
+        return np.concatenate(empty + uids), np.concatenate(empty + kinds), np.concatenate(segments)
+
     def _packets(self, p: int, rows: list[int]) -> int:
         return int(self.points[p].rows[rows][:, [CLIENT + f.PKTS, SERVER + f.PKTS]].sum())
 
