@@ -43,6 +43,8 @@ class Segment:
     places: list[Place]
     text: bytes = b""
     has_options: bool = False
+    tsecr: int = -1
+    ip_id: int = -1
 
     @property
     def time_ns(self) -> int:
@@ -215,6 +217,7 @@ def merge(
                 flags=row[col.FLAGS], seq=row[col.SEQ], ack=row[col.ACK], length=row[col.LEN], window=row[col.WIN],
                 ttl=row[col.TTL], tsval=row[col.TSVAL], marks=row[col.MARKS], kinds=kind, places=[place],
                 text=texts.get(row[col.NO], b""), has_options=row[col.TSVAL] >= 0,
+                tsecr=row[col.TSECR], ip_id=row[col.IPID],
             )  # fmt: skip
     segments = sorted(joined.values(), key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
     mark_pings(segments)
