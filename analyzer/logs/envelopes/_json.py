@@ -51,9 +51,9 @@ class Elements:
             return
         token = re.sub(rb"(?:\\[ \t\r\n])+", rb"\\s*", re.escape(first[1]))
         border = re.compile(rb"[}\]]\s*(?:,\s*)?(?=" + token + b")")
-        buffer, done, before = head[opened.end() :], 0, head[: opened.end()]
+        buffer, done, before, wanted = head[opened.end() :], 0, head[: opened.end()], 0
         while True:
-            more = self.stream.read(BLOCK)
+            more = self.stream.read(max(BLOCK, wanted))
             if not more:
                 break
             end = _last_border(border, buffer)
@@ -61,7 +61,9 @@ class Elements:
                 if len(buffer) > LONGEST:
                     raise ValueError(f"[{self._number + 1}] an element longer than {LONGEST >> 20} MB")
                 buffer += more
+                wanted = len(buffer)  # twice as much each time: an element of many blocks is not looked at for every block
                 continue
+            wanted = 0
             yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
             done += end
             buffer = buffer[end:] + more

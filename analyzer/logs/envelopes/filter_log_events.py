@@ -21,7 +21,7 @@ EXPECTS = '`{"events": [{"timestamp": …, "message": …}]}`, or such events as
 LOST: tuple[str, ...] = ()
 
 _HEAD = re.compile(r'\s*\{\s*"(?:events|searchedLogStreams|nextToken|nextForwardToken|nextBackwardToken)"\s*:')
-_EVENT = re.compile(r'\s*\[?\s*\{\s*"(?:logStreamName|timestamp|message|ingestionTime|eventId)"\s*:')
+_EVENT = re.compile(r'\s*(?:\[\s*)?\{\s*"(?:logStreamName|timestamp|message|ingestionTime|eventId)"\s*:')
 _EMPTY = re.compile(r'"events"\s*:\s*\[\s*\]')
 _OPENING = re.compile(rb'\s*(?:\{.{0,60000}?"events"\s*:\s*\[|\[|(?=\{))', re.DOTALL)
 #: get-log-events pages at 1 MB or so many events.

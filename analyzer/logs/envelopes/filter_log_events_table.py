@@ -17,7 +17,7 @@ EXPECTS = "`||  EVENT-ID |  INGESTION |  STREAM |  MESSAGE |  TIMESTAMP ||`"
 LOST: tuple[str, ...] = ()
 
 _HEAD = re.compile(rf"\|\| +(\d{{40,80}}) *\| +(\d{{10,16}}) *\| +({STREAM}) *\| {{1,2}}", re.ASCII)
-_END = re.compile(r" *\| +(\d{10,16}) *\|\|$", re.ASCII)
+_END = re.compile(r"\| +(\d{10,16}) *\|\|$", re.ASCII)
 #: Rules between rows, and the tables of other kinds.
 _RULE = re.compile(r"[|+]{1,3}[-=]{3,}|\|{1,3} {2,}[A-Za-z]|\|{2,3} *\|{2,3}$")
 
@@ -37,7 +37,7 @@ def read(stream: LogStream) -> Iterator[LogRecord]:
     for record in _lines.records(stream, _split):
         lines = [line.rstrip(" ") for line in record.message.split("\n")]
         for k, line in enumerate(lines):
-            if line.endswith("||") and (m := _END.search(line[-4096:])):
+            if line.endswith("||") and (m := _END.search(line[-64:])):
                 record.event_ns = int(m[1]) * MS
                 lines = [*lines[:k], line[: len(line) - len(m[0])].rstrip(" ")]
                 break

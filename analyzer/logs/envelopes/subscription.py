@@ -25,7 +25,7 @@ SHAPE = "subscription"
 EXPECTS = '`{"messageType": "DATA_MESSAGE", …, "logEvents": […]}`, or gzip of it in base64 inside a Lambda, Kinesis or Firehose event'
 LOST: tuple[str, ...] = ()
 
-_DOCUMENT = re.compile(r'\s*\[?\s*\{[^\[{]{0,4000}?"(?:messageType|logEvents)"\s*:')
+_DOCUMENT = re.compile(r'\s*(?:\[\s*)?\{[^\[{]{0,4000}?"(?:messageType|logEvents)"\s*:')
 _WRAPPED = re.compile(r'\s*\{.{0,4000}?"[dD]ata"\s*:\s*"H4sI', re.DOTALL)
 _OPENING = re.compile(rb"\s*(?:\[|(?=\{))")
 #: gzip, in base64.
