@@ -47,10 +47,39 @@ M_RESP_ERROR = 128  # "-ERR …": a Redis error reply
 M_TLS = 256  # a TLS record
 M_TLS_HANDSHAKE = 512
 M_TLS_ALERT = 1024
+M_TLS_CLIENT_HELLO = 1 << 11
+M_TLS_SERVER_HELLO = 1 << 12
+M_TLS_DATA = 1 << 13  # application data, whatever is inside
+M_TLS_PING_SIZED = 1 << 14  # one record, alone, in which an HTTP/2 PING would just fit
+M_TLS_ALERT_SIZED = 1 << 15  # one record of application data, alone, in which an alert of TLS 1.3 would just fit
+M_H2_SETTINGS_ACK = 1 << 16
+M_H2_WINDOW_UPDATE = 1 << 17
+M_HTTP1_REQUEST = 1 << 18
+M_HTTP1_RESPONSE = 1 << 19
+M_MYSQL_ERROR = 1 << 20
+M_PG_ERROR = 1 << 21
+# Of a segment among those of its connection, likely but not certain: PING and its ACK inside TLS, by size and timing.
+M_TLS_PING = 1 << 22
+M_TLS_PING_ACK = 1 << 23
 #: An HTTP/2 frame of any kind.
-M_H2 = M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | M_H2_HEADERS | M_H2_RST_STREAM
+M_H2 = (
+    M_H2_PREFACE | M_H2_SETTINGS | M_H2_PING | M_H2_PING_ACK | M_H2_GOAWAY | M_H2_HEADERS | M_H2_RST_STREAM
+    | M_H2_SETTINGS_ACK | M_H2_WINDOW_UPDATE
+)  # fmt: skip
+#: A PING or its ACK, seen or likely.
+M_PING = M_H2_PING | M_TLS_PING
+M_PING_ACK = M_H2_PING_ACK | M_TLS_PING_ACK
+#: An error reply of a database.
+M_ERROR = M_RESP_ERROR | M_MYSQL_ERROR | M_PG_ERROR
+M_HTTP1 = M_HTTP1_REQUEST | M_HTTP1_RESPONSE
+#: Names the server.
+M_HELLO = M_TLS_CLIENT_HELLO | M_TLS_SERVER_HELLO
+#: Says why something ends.
+M_WHY = M_H2_GOAWAY | M_H2_RST_STREAM | M_TLS_ALERT | M_ERROR
+#: An event of its own.
+M_NOTABLE = M_WHY | M_PING | M_PING_ACK | M_TLS_ALERT_SIZED
 #: Payloads whose text is evidence and is kept while reading.
-M_KEEP = M_H2_GOAWAY | M_RESP_ERROR
+M_KEEP = M_WHY | M_HELLO | M_HTTP1
 
 # Columns of one record as the container gives it.
 R_OFFSET, R_CAPLEN, R_LEN, R_TS, R_NO, R_LINK, R_IFACE = range(7)
@@ -68,7 +97,7 @@ N_RECORD = 10
     C_CUT,  # headers cut by the snap length
     C_MALFORMED,  # header lengths that cannot be
     C_LINK,  # link type not decoded
-    C_KEEP,  # segments with a marker of M_KEEP
+    C_MARKS,  # markers of the segments of the latest run, or-ed
     C_FIRST,  # earliest known time of any record, 0 if none
     C_LAST,  # latest
     C_DEEP,  # more tags, labels and tunnels than are followed

@@ -11,9 +11,9 @@ from analyzer.capture.columns import (
     C_CUT,
     C_FIRST,
     C_FRAGMENT,
-    C_KEEP,
     C_LAST,
     C_MALFORMED,
+    C_MARKS,
     C_RECORDS,
     C_TCP,
     C_WRONG,
@@ -25,7 +25,6 @@ from analyzer.capture.columns import (
     IFACE,
     IPID,
     LEN,
-    M_KEEP,
     MARKS,
     N_COLUMNS,
     N_RECORD,
@@ -59,11 +58,11 @@ from analyzer.capture.layers import (
     IPV4,
     extensions,
 )
-from analyzer.capture.markers import h2_marks, payload_marks
+from analyzer.capture.markers import MARKERS, payload_marks
 from analyzer.kernel import Bytes, Column, kernel
 
 
-@kernel(u8, be16, be32, be64, extensions, *CHECKSUMS, h2_marks, payload_marks)
+@kernel(u8, be16, be32, be64, extensions, *CHECKSUMS, *MARKERS)
 def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: int, out: Column, tallies: Column) -> int:
     """Decode `n` unwrapped records into rows of `out` (see `columns`; both laid end to end); returns the rows written.
 
@@ -71,6 +70,7 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
     `check` segments are looked at; with `drop` those that are wrong are left out.
     """
     rows = 0
+    seen = 0
     first = tallies[C_FIRST]
     last = tallies[C_LAST]
     for r in range(n):
@@ -191,13 +191,13 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
         out[row + OFFSET] = base + payload
         out[row + CAPTURED] = max(min(end - payload, length), 0)
         marks = payload_marks(data, payload, min(end, payload + length), length) if length > 0 else 0
-        if marks & M_KEEP:
-            tallies[C_KEEP] += 1
+        seen |= marks
         out[row + MARKS] = marks
         out[row + IFACE] = records[record + R_IFACE]
         rows += 1
     tallies[C_RECORDS] += n
     tallies[C_TCP] += rows
+    tallies[C_MARKS] = seen
     tallies[C_FIRST] = first
     tallies[C_LAST] = last
     return rows

@@ -19,28 +19,25 @@ from analyzer.capture.columns import (
     C_DEEP,
     C_FIRST,
     C_FRAGMENT,
-    C_KEEP,
     C_LAST,
     C_LINK,
     C_MALFORMED,
+    C_MARKS,
     C_RECORDS,
     C_TCP,
     C_WRONG,
-    CAPTURED,
-    M_KEEP,
-    MARKS,
     N_ASIDE,
     N_COLUMNS,
     N_RECORD,
     N_TALLIES,
     NO,
-    OFFSET,
     R_LINK,
 )
 from analyzer.capture.containers import BATCH_COMPILED, BATCH_INTERPRETED, Batch, Container
 from analyzer.capture.decode import decode
 from analyzer.capture.layers import LINK_NAMES, MAX_STEPS, N_TRAIL
 from analyzer.capture.paths import described, is_full, room
+from analyzer.capture.texts import Texts
 from analyzer.capture.unwrap import unwrap
 from analyzer.model.problems import Problem
 from analyzer.tcp.tracker import Tracker
@@ -51,9 +48,6 @@ if TYPE_CHECKING:
 #: Segments kept in memory from the first reading (192 bytes each). Captures with more are read a second time for the
 #: few connections that a rule examines, so memory does not follow the file's size.
 KEEP_SEGMENTS = 250_000
-#: Payload kept where a marker says that its text is evidence (GOAWAY debug data, error replies).
-KEEP_TEXT = 256
-KEEP_TEXTS = 10_000
 #: Tables of decoded segments: one looked at, one written, the others waiting between them.
 RING = 4
 
@@ -71,7 +65,7 @@ class CaptureData:
 
     `rows` are connections (n × `tcp.fields.N_FIELDS`); `segments` (m × `columns.N_COLUMNS`), `uids` and `kinds` belong
     together, one a kept segment; `complete` tells whether every segment was kept. `texts` maps a record number to the
-    start of its payload where that is evidence. `parts` are the files:
+    start of its payload where that is evidence, `owners` the same number to its connection's `UID`. `parts` are the files:
     (records before it, its name in a ring buffer). `paths` describes what a segment's `PATH` stands for. `icmp` are errors
     about TCP segments, `dns` answers as (record number, time in ns, message), `names` hosts that the capture itself names,
     `comments` what people wrote into it, with the number of the record before (0: the file's own); `has_secrets`: it
@@ -89,6 +83,7 @@ class CaptureData:
     kinds: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     complete: bool = True
     texts: dict[int, bytes] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     parts: list[tuple[int, str]] = field(default_factory=list)
     paths: dict[int, str] = field(default_factory=dict)
@@ -138,13 +133,17 @@ class _Kept:
 
 @dataclass(slots=True)
 class Chunk:
-    """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far."""
+    """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far.
+
+    `kept` are the rows whose text was kept.
+    """
 
     out: Any
     rows: int
     compiled: bool
     done: int
     records: int
+    kept: list[int]
 
 
 class Decoder:
@@ -158,7 +157,8 @@ class Decoder:
         self.asides = Asides()
         self._checksums = checksums
         self._room: dict[bool, tuple[Any, Any, Any]] = {}
-        self.texts: dict[int, bytes] = {}
+        self._texts = Texts()
+        self.texts = self._texts.kept
         self._tallies: dict[bool, Any] = {}
         self._outs: dict[bool, list[Any]] = {}
         self._turn = 0
@@ -169,7 +169,7 @@ class Decoder:
         for batch in self.container.batches():
             out, tally = self._tables(batch.compiled)
             trail, paths, asides = self._room[batch.compiled]
-            links, keep = int(tally[C_LINK]), int(tally[C_KEEP])
+            links = int(tally[C_LINK])
             step = unwrap.compiled if batch.compiled else unwrap.interpreted
             self.asides.take(batch.data, asides, step(batch.data, batch.records, batch.n, trail, paths, asides, tally))
             check = CHECKSUMS[self._checksums] - sum(int(one[C_CHECKED]) for one in self._tallies.values())
@@ -178,9 +178,9 @@ class Decoder:
             rows = int(run(batch.data, batch.base, batch.records, batch.n, check, drop, out, tally))
             if tally[C_LINK] > links:
                 self._count_links(batch)
-            if tally[C_KEEP] > keep:
-                self._keep_texts(batch, out, rows)
-            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number)
+            worth = self._texts.wanted & int(tally[C_MARKS])
+            kept = self._texts.take(batch.data, batch.base, out, rows) if worth else []
+            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number, kept)
 
     def totals(self) -> list[int]:
         """The tallies of both forms together."""
@@ -201,6 +201,7 @@ class Decoder:
         if any(is_full(paths) for _, paths, _ in self._room.values()):
             problems.append(Problem("", "very many VLANs or tunnels: only the first are described"))
         problems += [Problem("", what) for what in self.asides.missed()]
+        problems += [Problem("", what) for what in self._texts.missed()]
         return problems
 
     def paths(self) -> dict[int, str]:
@@ -225,15 +226,6 @@ class Decoder:
         for link in batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]:
             if link not in LINK_NAMES:
                 self._unknown_links[int(link)] = self._unknown_links.get(int(link), 0) + 1
-
-    def _keep_texts(self, batch: Batch, out: Any, rows: int) -> None:
-        """Copy the payloads whose text is evidence out of the window before it is dropped."""
-        for row in range(0, rows * N_COLUMNS, N_COLUMNS):
-            if out[row + MARKS] & M_KEEP and len(self.texts) < KEEP_TEXTS:
-                start = int(out[row + OFFSET]) - batch.base
-                self.texts[int(out[row + NO])] = bytes(
-                    batch.data[start : start + min(int(out[row + CAPTURED]), KEEP_TEXT)]
-                )
 
 
 def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -308,6 +300,8 @@ class Reading:
                     renumber(chunk, base)
                     uids, kinds = self._tracker.feed(chunk.out, chunk.rows, chunk.compiled)
                     self._kept.take(chunk.out, uids, kinds, chunk.rows)
+                    for row in chunk.kept:
+                        self.data.owners[int(chunk.out[row * N_COLUMNS + NO])] = int(uids[row])
                 if progress:
                     progress(chunk.done, base + chunk.records, size)
         finally:
