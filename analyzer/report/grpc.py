@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from analyzer.model.events import Event
@@ -28,7 +29,13 @@ def section(story: Story, style: Style, everything: bool = False) -> str:
     """Every process that printed trace lines, with what is in them."""
     processes = processes_of(story.events)
     shown = processes if everything else processes[:PROCESSES]
-    blocks = [_Section(story, process, style, everything).text() for process in shown]
+    pings: dict[str, list[Ping]] = defaultdict(list)
+    for p in story.pings:
+        pings[p.transport].append(p)
+    calls: dict[tuple[str | None, str | None], list[Call]] = defaultdict(list)
+    for c in story.calls:
+        calls[c.environment, c.pid].append(c)
+    blocks = [_Section(story, x, pings, calls[x.environment, x.pid], style, everything).text() for x in shown]
     if len(processes) > len(shown):
         blocks.append(f"… {len(processes) - len(shown)} more processes (`--all` shows them)")
     return "\n\n".join(blocks)
@@ -37,23 +44,26 @@ def section(story: Story, style: Style, everything: bool = False) -> str:
 class _Section:
     """One process."""
 
-    def __init__(self, story: Story, process: Process, style: Style, everything: bool) -> None:
+    def __init__(
+        self, story: Story, process: Process, pings: dict[str, list[Ping]], calls: list[Call], style: Style, everything: bool
+    ) -> None:  # fmt: skip
         self._process = process
         self._style = style
         self._limit = None if everything else SHOWN
         self._events = [story.events[k] for k in process.lines]
-        mine = {e.transport for e in self._events if e.transport}
-        self._transports = [t for t in story.transports if t.id in mine]
-        self._pings: dict[str, list[Ping]] = defaultdict(list)
-        for p in story.pings:
-            if p.transport in mine:
-                self._pings[p.transport].append(p)
+        self._transports = [story.transport(x) for x in dict.fromkeys(e.transport for e in self._events) if x]
+        self._pings = pings
+        self._kinds: dict[str, list[Event]] = defaultdict(list)
+        self._said: dict[str | None, list[Event]] = defaultdict(list)
+        for e in self._events:
+            self._kinds[e.kind].append(e)
+            if e.kind in ("goaway-received", "goaway-sent", "socket-error"):
+                self._said[e.transport].append(e)
         span = (self._events[0].time_ns, self._events[-1].time_ns)
-        self._calls = [
-            c
-            for c in story.calls
-            if (c.environment, c.pid) == (process.environment, process.pid) and span[0] <= (c.start_ns or 0) <= span[1]
-        ]
+        self._calls = [c for c in calls if span[0] <= (c.start_ns or 0) <= span[1]]
+        self._carried: dict[str | None, list[Call]] = defaultdict(list)
+        for c in self._calls:
+            self._carried[c.transport].append(c)
 
     def text(self) -> str:
         """The whole section."""
@@ -80,10 +90,10 @@ class _Section:
         parts += [f"{iso(self._events[0].time_ns)[11:23]} to {iso(self._events[-1].time_ns)[11:23]}"]
         return terminal(" · ".join(parts))
 
-    def _listed(self, name: str, rows: list[list[str]]) -> list[str]:
-        """Rows under a name; each row is a line and what stands below it."""
+    def _listed(self, name: str, rows: Sequence[Callable[[], list[str]] | list[str]]) -> list[str]:
+        """Rows under a name; each is a line and what stands below it, made when it is shown."""
         out = []
-        shown = rows[: self._limit]
+        shown = [row() if callable(row) else row for row in rows[: self._limit]]
         for at, (first, *rest) in enumerate(shown):
             out += self._wrapped(f"  {name if at == 0 else '':<12}", first)
             for below in rest:
@@ -99,7 +109,7 @@ class _Section:
         )  # fmt: skip
 
     def _of(self, *kinds: str) -> list[Event]:
-        return [e for e in self._events if e.kind in kinds]
+        return self._kinds[kinds[0]] if len(kinds) == 1 else [e for e in self._events if e.kind in kinds]
 
     def _names(self) -> list[list[str]]:
         resolved, failed, delayed = (self._of(kind) for kind in ("resolved", "resolve-failed", "resolve-delayed"))
@@ -148,12 +158,15 @@ class _Section:
             rows.append([_numbered(key[0], key[1]) + "; ".join(parts)])
         return rows
 
-    def _transport_rows(self) -> list[list[str]]:
+    def _transport_rows(self) -> list[Callable[[], list[str]]]:
         """One row a transport; those that something happened to come first where not all are shown."""
         order = self._transports
         if self._limit is not None and len(order) > self._limit:
             order = sorted(order, key=lambda t: (t.closed_by in (None, "close"), t.opened_ns or 0))
-        return [[self._transport(t), *self._of_transport(t)] for t in order]
+        return [partial(self._transport_row, t) for t in order]
+
+    def _transport_row(self, t: Transport) -> list[str]:
+        return [self._transport(t), *self._of_transport(t)]
 
     def _transport(self, t: Transport) -> str:
         name = _numbered(t.number, t.remote)
@@ -170,9 +183,7 @@ class _Section:
     def _of_transport(self, t: Transport) -> Iterator[str]:
         yield from self._ping_rows(t, self._pings[t.id])
         said = []
-        for e in self._events:
-            if e.transport != t.id:
-                continue
+        for e in self._said[t.id]:
             if e.kind == "goaway-received" or (e.kind == "goaway-sent" and e.attrs.get("data")):
                 said.append(f"GOAWAY {e.kind.removeprefix('goaway-')}: {_goaway(e)}")
             elif e.kind == "socket-error":
@@ -180,7 +191,7 @@ class _Section:
         if t.closed_by == "goaway" and not any(text.startswith("GOAWAY received") for text in said):
             said.append("GOAWAY received: its code is not logged")
         yield from dict.fromkeys(said)
-        calls = _by_status(c for c in self._calls if c.transport == t.id)
+        calls = _by_status(self._carried[t.id])
         if calls:
             yield f"calls: {calls}"
 
