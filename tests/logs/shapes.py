@@ -189,7 +189,7 @@ START_MS = int((datetime(2026, 11, 21, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo
 
 
 def request(number: int) -> str:
-    return f"6f0d0001-0000-4000-8000-{number:012d}"
+    return f"{0x6F0D0000 + number:08x}-0000-4000-8000-{number:012d}"
 
 
 def session(stream: str, number: int, ms: int, chatter: int = 1) -> list[Line]:
