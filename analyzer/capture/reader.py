@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -223,9 +224,10 @@ class Decoder:
         return self._outs[compiled][self._turn], self._tallies[compiled]
 
     def _count_links(self, batch: Batch) -> None:
-        for link in batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]:
+        links = batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]
+        for link, count in Counter(links.tolist() if batch.compiled else links).items():
             if link not in LINK_NAMES:
-                self._unknown_links[int(link)] = self._unknown_links.get(int(link), 0) + 1
+                self._unknown_links[link] = self._unknown_links.get(link, 0) + count
 
 
 def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

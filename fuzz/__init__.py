@@ -1,0 +1,1 @@
+"""Long runs of damaged input; the tests have the short ones."""
