@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from analyzer.logs.recognisers._grpc import Forms, address, options, stamp
 from analyzer.logs.records import Recognised
@@ -117,11 +118,23 @@ def recognise(body: str) -> Recognised | None:
         return None
     if pid is not None and not (pid.isdecimal() and pid.isascii() and len(pid) < 13):
         return None
-    found = Recognised("grpc", "trace", ns, "", JS, pid, version, tracer)
+    said = _said(tracer, text) if len(text) <= REMEMBERED else _read(tracer, text)
+    attrs = said.attrs.copy() if said.attrs else {}
+    return Recognised("grpc", said.kind, ns, "", JS, pid, version, tracer, said.number, said.remote, attrs)
+
+
+def _read(tracer: str, text: str) -> Recognised:
+    """What stands behind a line's head, which says when, who and whose."""
+    found = Recognised("grpc", "trace")
     read = _READERS.get(tracer)
     if read is not None:
         read(found, text)
     return found
+
+
+#: A transport says the same of itself with every ping: what such a line says is read once. Longer texts are never the same.
+REMEMBERED = 200
+_said = lru_cache(maxsize=4096)(_read)
 
 
 def _excess(body: str) -> Recognised | None:
