@@ -80,7 +80,11 @@ DIFFERENT: dict[str, tuple[set[str], str]] = {
         {"packets", "streams"},
         "an IPv6 payload length of 0 in front of a jumbogram: tshark 4.0 stops, we take the length on the wire",
     ),
-    "zeek__zeek/testing/btest/Traces/cisco-fabric-path.pcap": ({"packets"}, "Cisco FabricPath headers are not decoded"),
+    "zeek__zeek/testing/btest/Traces/cisco-fabric-path.pcap": (
+        {"retransmission"},
+        "each SYN twice, the copy in a FabricPath header: tshark calls the copies malformed and does not analyse them; those "
+        "of IPv4 are duplicates here, those of IPv6 have no identification that would tell",
+    ),
 }
 
 LINKS = {"EN10MB", "LINUX_SLL", "LINUX_SLL2", "RAW", "RAW(12)", "NULL", "IPV4", "IPV6", "EN10MB,NULL"}
@@ -170,6 +174,12 @@ def compare(paths: dict[str, Path]) -> dict[str, dict[str, tuple[list[int], list
     return {name: difference for name, difference in found.items() if difference}
 
 
+def has_analysis(path: Path) -> bool:
+    """Whether we find anything to analyse in a capture. Of the others a sample will do: each costs a start of tshark."""
+    kinds = packets.read(path).kinds
+    return any((kinds & bit).any() for bit in ANALYSIS.values())
+
+
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.parent.name)
 def test_shipped_captures_agree_with_tshark(path: Path) -> None:
     need_tshark()
@@ -189,7 +199,10 @@ def test_public_captures_agree_with_tshark_but_where_a_reason_is_given(shared: P
     need_tshark()
     paths = {name: shared / "corpus" / name for name in corpus_files(shared / "corpus")}
     assert len(paths) >= 150
-    found = {name: set(difference) for name, difference in compare(paths).items()}
+    chosen = {name: path for name, path in paths.items() if name in DIFFERENT or has_analysis(path)}
+    assert len(chosen) >= 50
+    rest = [name for name in paths if name not in chosen][::8]
+    found = {name: set(difference) for name, difference in compare(chosen | {n: paths[n] for n in rest}).items()}
     assert found == {name: what for name, (what, _) in DIFFERENT.items()}
 
 
