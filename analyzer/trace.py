@@ -256,8 +256,8 @@ def kind_of(segment: Any) -> str:
 
 def _log_row(e: Any) -> dict[str, Any]:
     return {
-        "time_ns": e.time_ns, "time": e.time_ns, "source_time": e.source_ns, "source": e.source, "ref": e.ref, "layer": e.layer,
-        "kind": e.kind, "text": event_text(e), "connection": e.connection, "environment": e.environment, "transport": e.transport,
+        "time_ns": e.time_ns, "time": e.time_ns, "source_time": e.source_ns, "ingested": e.ingestion_ns,
+        "source": e.source, "ref": e.ref, "layer": e.layer, "kind": e.kind, "text": event_text(e), "connection": e.connection, "environment": e.environment, "transport": e.transport,
         "request_id": e.request_id, "level": e.level, "order": e.order, "also": [f"{s}{r}" for s, r in e.also],
     }  # fmt: skip
 

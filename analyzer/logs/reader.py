@@ -143,7 +143,9 @@ def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
             seen.add(record.event_id)
         if record.stream is None:
             record.stream = stream
-        events.append(to_event(record, path, len(events) + 1, options))
+        event = to_event(record, path, len(events) + 1, options)
+        event.ingestion_ns = record.ingestion_ns
+        events.append(event)
     data.records += len(events) + log.folded
     if again:
         data.problems.append(Problem("", f"{again:,} events delivered more than once (same id) are read once"))

@@ -44,6 +44,7 @@ class Event:
     transport: str | None = None
     connection: str | None = None
     invocation: int | None = None
+    ingestion_ns: int | None = None  # when the log service took it in: later by ms to tens of seconds, no order
 
     @property
     def dialect_key(self) -> tuple[str | None, str | None]:

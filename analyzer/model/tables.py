@@ -126,6 +126,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "events": _columns("""
         time time aligned time
         source_time time raw stamp in the source's own clock
+        ingested time when the log service took the line in, where the export tells; no order inside a stream
         source str source id
         ref str place in the source: #packet, :line or [n]
         layer str lambda, app, grpc, tcp, or http2 (deep mode)

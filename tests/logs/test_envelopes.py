@@ -123,6 +123,13 @@ def test_members_of_a_gzip_file_are_one_stream(tmp_path):
     assert signature(read(data)[1].events) == WANTED
 
 
+@pytest.mark.parametrize(
+    "writer", [shapes.filter_pretty, shapes.sam_json, shapes.get_log_events, shapes.filter_text, shapes.awslogs]
+)
+def test_ingestion_times_are_kept(writer):
+    assert [e.ingestion_ns for e in read(writer(LINES))[1].events] == [(e.ms + 4000) * 1_000_000 for e in LINES]
+
+
 def test_the_path_of_an_s3_export_names_the_stream():
     path = f"logs/6f5d0e1c/{STREAMS[0].replace('/', '-')}/000000.gz"
     mine = [line for line in LINES if line.stream == STREAMS[0]]
