@@ -140,3 +140,18 @@ def test_a_small_capture_never_loads_the_compiler() -> None:
         "assert not {'numba', 'llvmlite', 'pandas'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], input=io.BytesIO(content).read(), check=True, timeout=30)
+
+
+def hot_loops() -> dict[str, Kernel]:
+    import analyzer.capture.reader  # noqa: F401 - registers them
+
+    mine = [one for one in kernel._kernels if one.interpreted.__module__.startswith("analyzer.")]
+    return {one.interpreted.__name__: one for one in mine}
+
+
+def test_every_hot_loop_is_machine_code_of_its_own() -> None:
+    """A set display or a list in a helper would bring numba's runtime in, and with it importing and compiling every time."""
+    loops = hot_loops()
+    assert {"scan_pcap", "scan_enhanced", "unwrap", "decode", "track", "reindex"} <= set(loops)
+    for one in loops.values():
+        assert native.load(one.interpreted, one.helpers)

@@ -267,7 +267,7 @@ def label(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
     if end - i < 1:
         return -C_CUT, i
     version = u8(data, i) >> 4
-    if (version in {4, 6}) and not is_ethernet(data, i, end):
+    if version in (4, 6) and not is_ethernet(data, i, end):
         return KIND_VERSION, i
     if version == 0 and is_ethernet(data, i + 4, end):  # a control word (RFC 4448 §4.6)
         return ETHERNET, i + 4
@@ -292,7 +292,7 @@ def ppp(data: Any, i: int, end: int) -> tuple[int, int]:
     if end - i < 4:
         return -C_CUT, i
     first = be16(data, i)
-    if first in {3840, 36608}:
+    if first in (0x0F00, 0x8F00):
         return be16(data, i + 2), i + 4
     if first == 0xFF03:
         i += 2
@@ -302,9 +302,9 @@ def ppp(data: Any, i: int, end: int) -> tuple[int, int]:
     else:
         protocol = be16(data, i)
         i += 2
-    if protocol in {33, 87}:
+    if protocol in (0x0021, 0x0057):
         return KIND_VERSION, i
-    if protocol in {641, 643}:
+    if protocol in (0x0281, 0x0283):
         return MPLS, i
     return -C_NOT_IP, i
 
