@@ -1,0 +1,209 @@
+"""Tunnels against scapy: the inner connection is the connection, whatever is around it, and its path says what that was."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from analyzer.capture import columns as col
+from analyzer.capture.reader import read_capture
+from analyzer.model.addresses import endpoint
+from tests.capture import packets
+
+pytest.importorskip("scapy")
+from scapy.contrib.erspan import ERSPAN_II
+from scapy.contrib.geneve import GENEVE
+from scapy.contrib.gtp import GTP_U_Header
+from scapy.contrib.mpls import MPLS
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+from scapy.layers.ipsec import AH
+from scapy.layers.l2 import GRE, Dot1Q, Ether
+from scapy.layers.ppp import PPP, PPPoE
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet, Raw
+
+MAC = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
+OUTER, OUTER6 = IP(src="192.0.2.1", dst="192.0.2.2"), IPv6(src="2001:db8::1", dst="2001:db8::2")
+SEGMENT = TCP(sport=40_000, dport=443, seq=1_000, ack=2_000, flags="PA") / Raw(b"0123456789")
+INNER, INNER6 = IP(src="10.0.0.1", dst="10.0.0.2") / SEGMENT, IPv6(src="fd00::1", dst="fd00::2") / SEGMENT
+TUNNELS: dict[str, tuple[Packet, str]] = {
+    "VXLAN": (OUTER / UDP(sport=50_000, dport=4789) / VXLAN(vni=7, flags=8) / Ether(**MAC) / INNER, "VXLAN VNI 7 {o}"),
+    "flannel": (OUTER / UDP(sport=5, dport=8472) / VXLAN(vni=1, flags=8) / Ether(**MAC) / INNER, "VXLAN VNI 1 {o}"),
+    "VXLAN in IPv6": (OUTER6 / UDP(dport=4789) / VXLAN(vni=9, flags=8) / Ether(**MAC) / INNER6, "VXLAN VNI 9 {o6}"),
+    "Geneve": (OUTER / UDP(dport=6081) / GENEVE(vni=5, proto=0x6558) / Ether(**MAC) / INNER, "Geneve VNI 5 {o}"),
+    "Geneve of IP": (OUTER / UDP(dport=6081) / GENEVE(vni=5, proto=0x0800) / INNER, "Geneve VNI 5 {o}"),
+    "GRE": (OUTER / GRE() / INNER, "GRE {o}"),
+    "GRE with all": (OUTER / GRE(chksum_present=1, key_present=1, seqnum_present=1, key=77) / INNER6, "GRE key 77 {o}"),
+    "GRE of Ethernet": (OUTER / GRE(proto=0x6558) / Ether(**MAC) / INNER, "GRE {o}"),
+    "ERSPAN": (
+        OUTER / GRE(proto=0x88BE, seqnum_present=1) / ERSPAN_II(session_id=3) / Ether(**MAC) / INNER,
+        "ERSPAN session 3 {o}",
+    ),
+    "IP in IP": (OUTER / INNER, "IP-in-IP {o}"),
+    "6in4": (OUTER / INNER6, "6in4 {o}"),
+    "4in6": (OUTER6 / INNER, "4in6 {o6}"),
+    "GTP-U": (OUTER / UDP(sport=2152, dport=2152) / GTP_U_Header(teid=11) / INNER, "GTP-U TEID 11 {o}"),
+    "AH": (OUTER / AH(spi=1, seq=1, icv=b"x" * 12, nh=4, payloadlen=4) / INNER, "IP-in-IP {o}"),
+    "Teredo": (OUTER / UDP(sport=3544, dport=50_000) / Raw(bytes(INNER6)), "Teredo {o}"),
+    "tunnel in a tunnel": (OUTER / OUTER6 / INNER, "6in4 {o} · 4in6 {o6}"),
+}
+FRAMES: dict[str, tuple[Packet, str]] = {
+    "MPLS": (
+        Ether(**MAC, type=0x8847) / MPLS(label=16, s=0) / MPLS(label=17, s=1) / INNER,
+        "MPLS label 16 · MPLS label 17",
+    ),
+    "MPLS of Ethernet": (
+        Ether(**MAC, type=0x8847) / MPLS(label=18, s=1) / Raw(bytes(4)) / Ether(**MAC) / INNER,
+        "MPLS label 18",
+    ),
+    "PPPoE": (Ether(**MAC) / PPPoE(sessionid=6) / PPP() / INNER, "PPPoE session 6"),
+    "PPPoE of IPv6": (Ether(**MAC) / PPPoE(sessionid=6) / PPP(proto=0x57) / INNER6, "PPPoE session 6"),
+    "backbone bridge": (
+        Ether(**MAC, type=0x88E7) / Raw(struct.pack(">I", 99)) / Ether(**MAC) / Dot1Q(vlan=4) / INNER,
+        "PBB I-SID 99 · VLAN 4",
+    ),
+    "SNAP": (Ether(**MAC, type=60) / Raw(b"\xaa\xaa\x03\0\0\0\x08\0") / INNER, ""),
+}
+LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "PPP": (9, lambda ip: b"\xff\x03\x00\x21" + ip),
+    "PPP, protocol in a byte": (9, lambda ip: b"\x21" + ip),
+    "Cisco HDLC": (104, lambda ip: b"\x0f\x00\x08\x00" + ip),
+    "Frame Relay": (107, lambda ip: b"\x18\x41\x03\xcc" + ip),
+    "NFLOG": (239, lambda ip: b"\2\0\0\0" + b"\x05\0\x0a\0x\0\0\0" + struct.pack("<HH", 4 + len(ip), 9) + ip),
+    "pktap": (258, lambda ip: struct.pack("<III", 16, 1, 12) + bytes(4) + ip),
+    "IP over InfiniBand": (242, lambda ip: bytes(40) + b"\x08\0\0\0" + ip),
+}
+
+
+def expect(frame: bytes, path: str, link: int = 1, six: bool = False) -> None:
+    data = packets.read(packets.pcap([(10**18, frame)], link))
+    assert len(data.segments) == 1, data.problems
+    row = [int(value) for value in data.segments[0]]
+    client, server = ("[fd00::1]:40000", "[fd00::2]:443") if six else ("10.0.0.1:40000", "10.0.0.2:443")
+    assert endpoint(row[col.SRC_HI], row[col.SRC_LO], row[col.SPORT]) == client
+    assert endpoint(row[col.DST_HI], row[col.DST_LO], row[col.DPORT]) == server
+    assert (row[col.SEQ], row[col.ACK], row[col.LEN], row[col.CAPTURED]) == (1_000, 2_000, 10, 10)
+    assert data.paths.get(row[col.PATH], "") == path
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_the_inner_connection_of_a_tunnel(name: str) -> None:
+    packet, path = TUNNELS[name]
+    path = path.format(o="192.0.2.1 → 192.0.2.2", o6="2001:db8::1 → 2001:db8::2")
+    six = packet.lastlayer().underlayer.underlayer.version == 6 if name != "Teredo" else True
+    expect(bytes(Ether(**MAC) / packet), path, six=six)
+    expect(bytes(Ether(**MAC) / Dot1Q(vlan=12) / packet), f"VLAN 12 · {path}", six=six)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_connection_behind_tags_and_labels(name: str) -> None:
+    packet, path = FRAMES[name]
+    expect(bytes(packet), path, six=name.endswith("IPv6"))
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_link_layers_that_scapy_does_not_build(name: str) -> None:
+    link, wrap = LINKS[name]
+    expect(wrap(bytes(INNER)), "", link)
+
+
+def test_paths_differ_where_anything_of_them_does() -> None:
+    frames = [
+        bytes(Ether(**MAC) / IP(src=f"192.0.2.{n}", dst="192.0.2.9") / UDP(sport=port, dport=4789)
+              / VXLAN(vni=vni, flags=8) / Ether(**MAC) / INNER)
+        for n in (1, 2) for vni in (1, 2) for port in (1, 2)
+    ]  # fmt: skip
+    data = packets.read(packets.pcap([(10**18 + n, frame) for n, frame in enumerate(frames)]))
+    assert len({int(path) for path in data.segments[:, col.PATH]}) == len(data.paths) == 4
+
+
+def test_too_many_layers_are_counted() -> None:
+    packet: Packet = INNER
+    for _ in range(12):
+        packet = OUTER / packet
+    data = packets.read(packets.pcap([(10**18, bytes(Ether(**MAC) / packet))]))
+    assert data.tcp == 0
+    assert any("tags, labels and tunnels" in problem.what for problem in data.problems)
+
+
+# ---- beside the connections
+
+
+def test_icmp_errors_quote_a_segment() -> None:
+    error = (
+        Ether(**MAC)
+        / IP(src="192.0.2.99", dst="10.0.0.1")
+        / ICMP(type=3, code=4, nexthopmtu=1400)
+        / Raw(bytes(INNER)[:28])
+    )
+    error6 = Ether(**MAC) / IPv6(src="fd00::99", dst="fd00::1") / ICMPv6PacketTooBig(mtu=1280) / Raw(bytes(INNER6))
+    other = Ether(**MAC) / IP() / ICMP(type=3, code=3) / IP() / UDP()
+    data = packets.read(packets.pcap([(10**18, bytes(frame)) for frame in (error, error6, other)]))
+    assert [(e.no, e.what, e.sender, e.source, e.target, e.seq) for e in data.icmp] == [
+        (1, "ICMP fragmentation needed, MTU 1400", "192.0.2.99", "10.0.0.1:40000", "10.0.0.2:443", 1_000),
+        (2, "ICMPv6 packet too big, MTU 1280", "fd00::99", "[fd00::1]:40000", "[fd00::2]:443", 1_000),
+    ]
+
+
+def test_dns_answers_are_kept_questions_are_not() -> None:
+    message = b"\0\1\x81\x80" + bytes(8) + b"answer"
+    answer = Ether(**MAC) / IP() / UDP(sport=53, dport=40_000) / Raw(message)
+    question = Ether(**MAC) / IP() / UDP(sport=40_000, dport=53) / Raw(message)
+    data = packets.read(packets.pcap([(10**18, bytes(question)), (10**18 + 1, bytes(answer))]))
+    assert data.dns == [(2, 10**18 + 1, message)]
+
+
+# ---- checksums
+
+
+def damaged(frame: bytes, at: int) -> bytes:
+    return frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :]
+
+
+@pytest.mark.parametrize("packet", [INNER, INNER6], ids=["IPv4", "IPv6"])
+def test_damaged_segments_are_counted_and_said_or_left_out(packet: Packet) -> None:
+    frame = bytes(Ether(**MAC) / packet)
+    content = packets.pcap([(10**18, frame), (10**18 + 1, damaged(frame, len(frame) - 1))])
+    data = packets.read(content)
+    assert data.tcp == 2
+    assert any("1 of the first 2 TCP segments have a bad checksum" in problem.what for problem in data.problems)
+    assert read_capture(io.BytesIO(content), checksums="drop").tcp == 1
+
+
+def test_checksums_left_to_the_network_card_are_not_bad() -> None:
+    pseudo = sum(struct.unpack(">6H", b"\x0a\0\0\1\x0a\0\0\2\0\6" + struct.pack(">H", 30)))
+    partial = (pseudo & 0xFFFF) + (pseudo >> 16)
+    for checksum in (0, partial):
+        segment = TCP(sport=1, dport=2, seq=3, flags="A", chksum=checksum) / Raw(b"0123456789")
+        frame = bytes(Ether(**MAC) / IP(src="10.0.0.1", dst="10.0.0.2") / segment)
+        assert packets.read(packets.pcap([(10**18, frame)])).problems == []
+
+
+# ---- containers
+
+
+def test_names_comments_and_secrets_of_a_pcapng() -> None:
+    frame = bytes(Ether(**MAC) / INNER)
+    name = packets.option("<", 1, b"\x0a\0\0\2server.example\0other\0") + packets.option("<", 0, b"")
+    head = struct.pack("<IIIII", 0, 0, 1, len(frame), len(frame))
+    comment = packets.option("<", 1, "slow ☹".encode()) + packets.option("<", 0, b"")
+    commented = packets.block("<", 6, head + frame + bytes(-len(frame) % 4) + comment)
+    content = packets.section() + packets.interface() + packets.block("<", 4, name) + packets.block("<", 10, bytes(8))
+    data = packets.read(content + packets.enhanced("<", 0, 1, frame) + commented + packets.enhanced("<", 0, 3, frame))
+    assert (data.names, data.comments, data.has_secrets) == ({"10.0.0.2": "server.example"}, [(2, "slow ☹")], True)
+    assert data.records == data.tcp == 3
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_kuznetzov_s_longer_record_headers(order: str) -> None:
+    frame = bytes(Ether(**MAC) / INNER)
+    content = struct.pack(order + "IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 65_535, 1)
+    for face in (3, 4):
+        content += struct.pack(order + "IIIIIHBB", 1, face, len(frame), len(frame), face, 0x800, 0, 0) + frame
+    data = packets.read(content)
+    assert data.segments[:, col.TS].tolist() == [10**9 + 3_000, 10**9 + 4_000]
+    assert len(set(data.segments[:, col.IFACE].tolist())) == 2
