@@ -28,7 +28,6 @@ ODDITIES = {
     f.ODD_SIMULTANEOUS: "simultaneous open",
     f.ODD_SPLIT_HANDSHAKE: "split handshake",
     f.ODD_FAST_OPEN: "TCP Fast Open",
-    f.ODD_MPTCP: "Multipath TCP",
     f.ODD_BACKWARDS: "time stamps go backwards",
     f.ODD_ACKED_UNSEEN: "data acknowledged that was not captured",
 }

@@ -79,8 +79,7 @@ ODD_SIMULTANEOUS = 2  # both sides sent a SYN
 ODD_BACKWARDS = 4  # time stamps went backwards
 ODD_ACKED_UNSEEN = 8  # data acknowledged that the capture never saw
 ODD_SPLIT_HANDSHAKE = 16  # the server acknowledged the SYN and sent its own apart from that
-ODD_FAST_OPEN = 32  # a SYN with data or a Fast Open cookie (RFC 7413)
-ODD_MPTCP = 64  # a SYN with the Multipath TCP option (RFC 8684)
+ODD_FAST_OPEN = 32  # a SYN with data (RFC 7413)
 
 #: A client silent for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000

@@ -145,3 +145,17 @@ def test_random_conversations_doubled_give_the_same_rows() -> None:
     plain = read(packets.pcap(records, nano=False))
     twice = read(doubled(packets.pcap(records, nano=False), 4))
     assert np.array_equal(without_numbers(plain), without_numbers(twice))
+
+
+def test_a_bridge_seen_by_i_any_and_by_one_of_its_ports_gives_the_same_connections() -> None:
+    """Three downloads between two network namespaces, captured by `tcpdump -i any` and `-i` a port at the same time."""
+    folder = Path(__file__).parent / "data"
+    every, one = packets.read(folder / "bridge-any.pcap"), packets.read(folder / "bridge-one.pcap")
+    assert (every.kinds & f.K_DUPLICATE > 0).sum() == len(one.kinds) == every.tcp - one.tcp
+    counted = [
+        [(c.client, c.a.packets, c.b.packets, c.a.payload, c.b.payload, c.a.retransmits, c.b.retransmits, c.history, c.sides[1].fins)
+         for c in connections_of(data.rows)]
+        for data in (every, one)
+    ]  # fmt: skip
+    assert counted[0] == counted[1]
+    assert len(counted[0]) == 3
