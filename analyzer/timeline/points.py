@@ -14,6 +14,7 @@ from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
 from analyzer.tcp.segments import Segment, merge
+from analyzer.timeline.names import Names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +64,7 @@ class Connections:
     _indices: dict[int, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
     _loaded: dict[int, dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
     _records: dict[tuple[int, int], PointConnection] = field(default_factory=dict)
+    _names: Names | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -116,6 +118,15 @@ class Connections:
     def server(self, k: int) -> str:
         """The server's address at the point nearest the client."""
         return self.record(k, self.seen_at(k)[0]).server
+
+    def names(self, k: int) -> list[str]:
+        """Names of the server of connection `k`: asked for in TLS, answered by DNS before it opened, noted in the file."""
+        if self._names is None:
+            self._names = Names(self.points)
+        members = [(p, int(self.points[p].rows[self.members[k, p], f.UID])) for p in self.seen_at(k)]
+        first = self.record(k, self.seen_at(k)[0])
+        opened = first.first_ns + self.points[self.seen_at(k)[0]].shift_ns
+        return self._names.of(members, first.server.rpartition(":")[0].strip("[]"), opened)
 
     def ends(self, name: str) -> str:
         """`10.0.0.1:40000 → 10.0.0.2:443` of a connection id."""

@@ -1,0 +1,43 @@
+"""Names of servers: what a client asked for in its ClientHello, what DNS answered, what the capture itself notes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from analyzer.payload import dns, tls
+
+if TYPE_CHECKING:
+    from analyzer.timeline.points import Point
+
+
+class Names:
+    """Names by capture point and connection, and by address and time."""
+
+    def __init__(self, points: list[Point]) -> None:
+        self._asked: dict[tuple[int, int], list[str]] = defaultdict(list)
+        self._answers: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._noted: dict[str, str] = {}
+        for p, point in enumerate(points):
+            for number, uid in sorted(point.data.owners.items()):
+                hello = tls.client_hello(point.data.texts.get(number, b""))
+                if hello is not None and hello.name and hello.name not in self._asked[p, uid]:
+                    self._asked[p, uid].append(hello.name)
+            for _, ns, message in point.data.dns:
+                for name, address in dns.parse_answers(message):
+                    self._answers[address].append((ns + point.shift_ns, name))
+            self._noted |= point.data.names
+        for answers in self._answers.values():
+            answers.sort()
+
+    def of(self, members: list[tuple[int, int]], address: str, opened_ns: int) -> list[str]:
+        """Names of one connection, seen as these (point, `UID`), to a server's address; the latest answer before it opened."""
+        found = [name for member in members for name in self._asked.get(member, ())]
+        answers = self._answers.get(address, [])
+        at = bisect_right(answers, opened_ns, key=lambda answer: answer[0])
+        if at:
+            found.append(answers[at - 1][1])
+        if address in self._noted:
+            found.append(self._noted[address])
+        return list(dict.fromkeys(found))
