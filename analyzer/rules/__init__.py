@@ -34,9 +34,10 @@ class Rule(Protocol):
 REPLACES = {
     "R301": ("R302", "R303", "F203"),
     "F203": ("R303",),
+    "L501": ("F204",),
 }
 #: Which finding on a connection is the cause of which other.
-CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301")}
+CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",)}
 
 
 def rules() -> list[Rule]:
@@ -75,8 +76,8 @@ def _settle(found: list[Finding]) -> list[Finding]:
     """Drop what a better explanation of the same connection replaces."""
     by_connection: dict[str, set[str]] = {}
     for finding in found:
-        if finding.connection:
-            by_connection.setdefault(finding.connection, set()).add(finding.rule)
+        for connection in finding.connections:
+            by_connection.setdefault(connection, set()).add(finding.rule)
     return [
         finding
         for finding in found

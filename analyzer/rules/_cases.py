@@ -1,9 +1,11 @@
 """Cases of rules: a few lines of log and of packets, run through the same path as real input.
 
 Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SYN, SYN-ACK, ACK, FIN, RST, PING, PING-ACK,
-`GOAWAY code data`, `TEXT words_joined_so`, PROBE (a keepalive probe), or a number of payload bytes. `again` repeats the sender's last segment; `lost` means that the other
-side never got it (its acknowledgements do not move); `ttl=N` sets the TTL. Log: `HH:MM:SS.mmm` and then `INIT -`, `START n`,
-`REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or `app n TEXT`.
+HEADERS (a gRPC call's, or an answer's), `GOAWAY code data`, `TEXT words_joined_so`, PROBE (a keepalive probe), or a number of
+payload bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
+do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL. Log:
+`HH:MM:SS.mmm` and then `INIT -`, `START n`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
+`app n TEXT`.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ class _End:
     def __init__(self, isn: int) -> None:
         self.next = isn
         self.acked = 0
+        self.acked_before = 0  # as its last segment said
         self.last: tuple[int, int, bytes] = (0, 0, b"")
 
 
@@ -134,7 +137,9 @@ def _point(script: str, name: str) -> Point:
             seq = me.next - 1
         if flags & col.RST and not flags & col.ACK_FLAG:
             seq = peer.acked
-        ack = me.acked if flags & col.ACK_FLAG else 0
+        if "crossing" not in options:
+            me.acked_before = me.acked
+        ack = me.acked_before if flags & col.ACK_FLAG else 0
         if "lost" not in options:
             peer.acked = max(peer.acked, seq + size + bool(flags & (col.SYN | col.FIN)))
         row = [0] * col.N_COLUMNS
@@ -169,6 +174,8 @@ def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:
         return _FLAGS[what], b"", 0
     if what == "TEXT":
         payload = options[0].replace("_", " ").encode() + b"\r\n"
+    elif what == "HEADERS":
+        payload = b"\x00\x00\x01\x01\x04" + (1).to_bytes(4) + b"\x88"
     elif what in ("PING", "PING-ACK"):
         payload = b"\x00\x00\x08\x06" + (b"\x01" if what == "PING-ACK" else b"\x00") + bytes(4) + b"keepaliv"
     elif what == "GOAWAY":

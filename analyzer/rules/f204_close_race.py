@@ -1,0 +1,186 @@
+"""close-race
+
+## What it does
+Flags a request that crossed the server's close on the way: the client had not seen the FIN when it wrote, the server had not
+seen the request when it closed, and both happened within a round trip. The server answers the request with a reset.
+
+## Why it matters
+The request fails with ECONNRESET or `socket hang up` although the connection was alive a moment before. It happens when the
+client's pool keeps connections about as long as the server does: Node's HTTP server closes after 5 s (6 s with its buffer),
+load balancers after 60 s, nginx after 75 s. No check before reuse can see it, only a margin avoids it.
+
+## What to do
+Let the client give up its idle connections before the server does, by a margin above the round trip (undici
+`keepAliveTimeout`, Node `agentKeepAliveTimeoutBuffer`, a maximum idle time checked by wall clock), or raise the server's
+limit above the client's. Retry an idempotent request once on ECONNRESET.
+
+## Known limits
+A client that was closing too (its own FIN or a TLS close_notify goes out with the data) lost nothing. A connection that was
+busy when the server closed is another matter (an upload cut short, a server that stops): only a request after a second or
+more of rest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.capture import columns as col
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.rules.f203_zombie_connection_reused import RACE_RTOS
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.points import SERVER
+from analyzer.timeline.story import Story
+
+CODE = "F204"
+NAME = "close-race"
+SUMMARY = "a request and the server's close crossed within a round trip"
+
+#: `select` compares two rows' times before it knows the round trip: three time-outs of a slow path at most.
+NEAR_NS = 4 * SECOND
+ERROR_WITHIN_NS = 2 * SECOND
+#: HTTP/2 frames that a client sends by itself or as it leaves: no request.
+NO_REQUEST = col.M_TLS_ALERT | col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK
+#: A TLS 1.3 alert passes as application data: header, two bytes, content type, tag (RFC 8446 §5.2, §6).
+TLS13_ALERT_BYTES = 5 + 2 + 1 + 16
+
+_ERROR = """
+        00:00:00.000 START 1
+        00:00:06.499 app 1 request sent
+        00:00:06.503 app 1 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:00:06.600 REPORT 1
+"""
+FIRES = (
+    Case(
+        "the server's idle limit runs out as the next request is on its way",
+        log=_ERROR,
+        packets=_OPEN + "\n6.500 > 60\n6.5005 < FIN crossing\n6.501 < RST",
+    ),
+    Case(
+        "seen from the server's side: the FIN left first",
+        packets=_OPEN + "\n6.500 < FIN\n6.501 > 60 crossing\n6.5012 < RST",
+    ),
+)
+QUIET = (
+    Case(
+        "the client had acknowledged the FIN before it wrote: F203",
+        packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n8.5 > 60\n8.501 < RST",
+    ),
+    Case(
+        "the client was closing too", packets=_OPEN + "\n6.500 > 31\n6.5001 > FIN\n6.5005 < FIN crossing\n6.501 < RST"
+    ),
+    Case(
+        "the server answered before it closed",
+        packets=_OPEN + "\n6.50 > 60\n6.51 < 90\n6.511 < FIN\n6.512 > 60 crossing\n6.513 < RST",
+    ),
+    Case("the FIN came long before, and never arrived", packets=_OPEN + "\n6.5 < FIN lost\n16.1 > 60\n16.101 < RST"),
+)
+
+
+def select(story: Story) -> Iterable[int]:
+    """Connections whose client woke about when the server closed, and that the server then reset."""
+    if not len(story.connections):
+        return []
+
+    def crossed(rows: common.Rows) -> common.Mask:
+        near: common.Mask = abs(rows[:, f.WAKE_TS] - rows[:, SERVER + f.FIN_TS]) <= NEAR_NS
+        return near & (rows[:, SERVER + f.FIN_TS] > 0) & (rows[:, f.WAKE_TS] > 0) & (rows[:, SERVER + f.RSTS] > 0)
+
+    return sorted(story.connections.by_point(crossed))
+
+
+def examine(story: Story, k: int) -> Finding | None:
+    """The proof: rest, a request that knows nothing of the FIN, a FIN that knows nothing of the request, the reset."""
+    segments = story.connections.segments(k)
+    fin = next((s for s in segments if s.fin and not s.from_client), None)
+    if fin is None:
+        return None
+    request = _request(segments, fin)
+    if request is None:
+        return None
+    reset = next(
+        (s for s in segments if s.rst and not s.from_client and s.time_ns >= max(request.time_ns, fin.time_ns)), None
+    )
+    answered = any(s.payload and not s.from_client and s.time_ns >= request.time_ns for s in segments)
+    if reset is None or answered or _client_closing(segments, fin, reset):
+        return None
+    rest = request.time_ns - max(
+        (s.time_ns for s in segments if s.payload and s.time_ns < min(request.time_ns, fin.time_ns)),
+        default=segments[0].time_ns,
+    )
+    if rest < common.LEAST_STALL_NS:
+        return None
+    return _finding(story, k, segments, request, fin, reset, rest)
+
+
+def _request(segments: list[Segment], fin: Segment) -> Segment | None:
+    """The client's first payload around the FIN that neither side knew of when the other was sent."""
+    window = RACE_RTOS * common.rto_ns(segments)
+    for s in segments:
+        if not s.from_client or not s.payload or s.retransmitted or abs(s.time_ns - fin.time_ns) > window:
+            continue
+        unknown_to_client = (s.ack - fin.end_seq) & 0xFFFFFFFF >= 1 << 31
+        unknown_to_server = (fin.ack - s.end_seq) & 0xFFFFFFFF >= 1 << 31
+        if unknown_to_client and unknown_to_server and not _says_goodbye(s):
+            return s
+    return None
+
+
+def _says_goodbye(s: Segment) -> bool:
+    """Whether a payload may be a close_notify or a frame that asks for nothing."""
+    return bool(s.marks & NO_REQUEST) or bool(s.marks & col.M_TLS and s.length <= TLS13_ALERT_BYTES)
+
+
+def _client_closing(segments: list[Segment], fin: Segment, reset: Segment) -> bool:
+    """Whether the client's own FIN or reset left before it knew of the server's FIN."""
+    return any(
+        s.from_client
+        and (s.rst or (s.fin and (s.ack - fin.end_seq) & 0xFFFFFFFF >= 1 << 31))
+        and s.time_ns <= reset.time_ns
+        for s in segments
+    )
+
+
+def _finding(
+    story: Story, k: int, segments: list[Segment], request: Segment, fin: Segment, reset: Segment, rest: int
+) -> Finding:
+    env = common.environment(story, k)
+    errors = (
+        common.errors_after(
+            story,
+            env,
+            request.time_ns - 5 * MS,
+            reset.time_ns + ERROR_WITHIN_NS,
+            ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE"),
+        )
+        if env and story.aligned
+        else []
+    )
+    evidence = [story.packet(request, "had not heard of the close"), story.packet(fin, "had not heard of the request")]
+    evidence += [story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
+    evidence.sort(key=lambda e: e.time_ns)
+    rtt = common.rtt_ns(segments)
+    near = common.limit_near(rest)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"request and the server's close crossed, {seconds(abs(request.time_ns - fin.time_ns))} apart, after {seconds(rest)} of rest",
+        reset.time_ns, evidence,
+        f"the server closed the connection after about {seconds(rest)} without a request{f' (near a known limit: {near})' if near else ''} just as the next one "
+        "was on its way: neither acknowledges the other; the request was answered with a reset and got no reply",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        request_ids=common.failed_requests(story, errors),
+        silences=common.silence(story, k, request.time_ns - rest, min(request.time_ns, fin.time_ns), None, "neither side sent data"),
+        ruled_out=[
+            "a zombie connection (F203): the close was too fresh to be known"
+            + (f" (round trip {seconds(rtt)})" if rtt is not None else ""),
+            "a middlebox that forgot the flow (R303): the server's own FIN was seen",
+            "a client that was closing itself (it sent no FIN of its own before)",
+        ],
+        help="give up idle connections on the client before the server does, by a margin above the round trip (undici keepAliveTimeout, "
+        "Node agentKeepAliveTimeoutBuffer, a wall-clock check on borrow), or raise the server's limit; retry idempotent requests once on ECONNRESET",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

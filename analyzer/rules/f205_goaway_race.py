@@ -1,0 +1,283 @@
+"""goaway-race
+
+## What it does
+Flags a call that failed because its HTTP/2 connection was being closed by the server: it started at about the time of the
+server's GOAWAY (idle limit, age limit, shutdown), or was running and cut when the server closed. Read from the gRPC trace, from
+cleartext HTTP/2 in a capture, or both.
+
+## Why it matters
+The call ends with UNAVAILABLE (or INTERNAL, when the stream is reset) although the server is well. A frozen function reads
+the GOAWAY only after the thaw, and may begin a call on the connection before it does.
+
+## What to do
+Retry UNAVAILABLE (a service config with a retry policy). A call above the GOAWAY's last stream id was not processed, so that
+repeating it is safe; one at or below it may have been. On the server: MAX_CONNECTION_IDLE and MAX_CONNECTION_AGE above what
+clients need, MAX_CONNECTION_AGE_GRACE and the shutdown's grace above the longest call.
+
+## Known limits
+A GOAWAY that cost no call is the graceful end that it is meant to be and is not reported. In TLS without keys the frames are
+not seen. grpc-js servers send no debug data, so that their idle limit, age limit and shutdown look alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.capture import columns as col
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity
+from analyzer.model.grpc import HTTP2_ERRORS, status_name
+from analyzer.model.records import Call, Transport
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.story import Story
+
+CODE = "F205"
+NAME = "goaway-race"
+SUMMARY = "a call began after the server's GOAWAY, or was cut by it"
+
+#: What a cut call ends with: UNAVAILABLE, INTERNAL (stream reset), RESOURCE_EXHAUSTED (grpc-js for ENHANCE_YOUR_CALM).
+CUT = frozenset((14, 13, 8))
+#: A call that the GOAWAY or the close took ends with it (measured: within 6 ms); some dialects stamp whole seconds.
+WITH_NS = SECOND
+#: Lines of one moment are not always in order.
+JITTER_NS = 20 * MS
+#: Frames of the server that are no answer to a call.
+NO_ANSWER = col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK | col.M_H2_SETTINGS
+
+_OPEN = "0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n"
+FIRES = (
+    Case(
+        "the server shuts down while a call runs",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 channel | (1) dns:svc:443 createResolvingCall [0] method="/a.B/C", deadline=Infinity
+        00:00:00.011 grpc 1 resolving_call | [0] Created
+        00:00:00.015 grpc 1 load_balancing_call | [0] Pick result: COMPLETE subchannel: (1) 10.0.0.9:443 status: undefined undefined
+        00:00:00.020 grpc 1 transport | (1) 10.0.0.9:443 local settings acknowledged by remote: {}
+        00:00:02.000 grpc 1 transport | (1) 10.0.0.9:443 connection closed by GOAWAY with code 0 and data max_age
+        00:00:02.004 grpc 1 transport | (1) 10.0.0.9:443 session closed
+        00:00:02.006 grpc 1 resolving_call | [0] ended with status: code=14 details="Connection dropped"
+        00:00:02.100 REPORT 1
+        """,
+    ),
+    Case(
+        "in cleartext frames: the request crossed the GOAWAY",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.012 < HEADERS\n30.000 > HEADERS\n30.0005 < GOAWAY 0 max_idle crossing\n30.0006 < FIN\n30.002 > FIN\n30.003 < ACK",
+    ),
+)
+QUIET = (
+    Case(
+        "the running call was answered, then the connection closed",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.020 < GOAWAY 0 max_age\n0.030 < HEADERS\n0.031 < FIN\n0.032 > FIN\n0.033 < ACK",
+    ),
+    Case(
+        "GOAWAY on an idle connection",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.012 < HEADERS\n9.0 < GOAWAY 0 max_idle\n9.001 < FIN\n9.002 > FIN\n9.003 < ACK",
+    ),
+    Case(
+        "GOAWAY between calls, read before reuse",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 channel | (1) dns:svc:443 createResolvingCall [0] method="/a.B/C", deadline=Infinity
+        00:00:00.020 grpc 1 transport | (1) 10.0.0.9:443 local settings acknowledged by remote: {}
+        00:00:00.030 grpc 1 resolving_call | [0] ended with status: code=0 details="OK"
+        00:00:00.040 REPORT 1
+        00:00:40.000 START 2
+        00:00:40.004 grpc 2 transport | (1) 10.0.0.9:443 connection closed by GOAWAY with code 0 and data undefined
+        00:00:40.005 grpc 2 transport | (1) 10.0.0.9:443 session closed
+        00:00:40.020 grpc 2 channel | (1) dns:svc:443 createResolvingCall [1] method="/a.B/C", deadline=Infinity
+        00:00:40.050 grpc 2 resolving_call | [1] ended with status: code=0 details="OK"
+        00:00:40.060 REPORT 2
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Race:
+    """One connection that a GOAWAY ended: what the log says of it, what the capture does."""
+
+    connection: int | None
+    transport: Transport | None = None
+    goaway: Event | None = None
+    calls: list[Call] = field(default_factory=list)
+    wire: Wire | None = None
+
+
+@dataclass(slots=True)
+class Wire:
+    """GOAWAY, the unanswered request, and the server's close, as captured."""
+
+    goaway: Segment
+    request: Segment
+    close: Segment | None
+
+
+def select(story: Story) -> Iterable[Race]:
+    """Connections with a GOAWAY from the server and a call that it took."""
+    found: dict[str, Race] = {}
+    for e in story.events:
+        if e.kind == "goaway-received" and e.transport and e.transport not in found:
+            transport = story.transport(e.transport)
+            owner = int(transport.connection[1:]) - 1 if transport.connection else None
+            found[e.transport] = Race(owner, transport, e, _cut_calls(story, transport, e))
+    by_connection = {race.connection: race for race in found.values() if race.connection is not None}
+    marked = (
+        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0)
+        if len(story.connections)
+        else set()
+    )
+    for group in story.connections.batches(marked):
+        story.connections.load(group)
+        for k in group:
+            wire = _on_the_wire(story.connections.segments(k))
+            if wire is not None and k in by_connection:
+                by_connection[k].wire = wire
+            elif wire is not None:
+                found[story.connections.id(k)] = Race(k, wire=wire)
+    return [race for race in found.values() if race.calls or race.wire]
+
+
+def _cut_calls(story: Story, transport: Transport, goaway: Event) -> list[Call]:
+    """Calls on a transport that failed with its GOAWAY, or with the close that followed."""
+    closed = max(
+        (e.time_ns for e in story.events_between(goaway.time_ns, goaway.time_ns + 60 * SECOND, transport.environment)
+         if e.transport == transport.id and e.kind in ("transport-closed", "socket-error")),
+        default=goaway.time_ns,
+    )  # fmt: skip
+    return [
+        c for c in story.calls
+        if c.transport == transport.id and c.status in CUT and c.end_ns is not None
+        and goaway.time_ns - JITTER_NS <= c.end_ns
+        and (c.end_ns <= goaway.time_ns + WITH_NS or abs(c.end_ns - closed) <= WITH_NS)
+    ]  # fmt: skip
+
+
+def _on_the_wire(segments: list[Segment]) -> Wire | None:
+    """A request without an answer on a connection that the server ended with GOAWAY."""
+    goaway = next((s for s in segments if s.marks & col.M_H2_GOAWAY and not s.from_client), None)
+    if goaway is None or any(s.kinds & f.K_LOST for s in segments):
+        return None
+    request = next(
+        (s for s in reversed(segments) if s.from_client and s.marks & col.M_H2_HEADERS and not s.retransmitted), None
+    )
+    if request is None or any(_answers(s) and s.time_ns >= request.time_ns for s in segments):
+        return None
+    ends = [s for s in segments if (s.fin or s.rst) and s.time_ns >= goaway.time_ns]
+    if request.time_ns <= goaway.time_ns and not (ends and not ends[0].from_client):
+        return None  # running, and not the server but nobody or the client ended it
+    return Wire(goaway, request, next((s for s in ends if not s.from_client), None))
+
+
+def _answers(s: Segment) -> bool:
+    return (
+        not s.from_client
+        and s.payload
+        and (not s.marks & NO_ANSWER or bool(s.marks & (col.M_H2_HEADERS | col.M_H2_RST_STREAM)))
+    )
+
+
+def examine(story: Story, race: Race) -> Finding | None:
+    """The proof: the GOAWAY, the call, how it ended."""
+    evidence = _evidence(story, race)
+    primary = next(e for e in evidence if e.primary)
+    goaway_ns, began_ns = _times(race)
+    env = race.transport.environment if race.transport else _environment(story, race)
+    freeze = story.freeze_covering(env, goaway_ns - 2 * SECOND, goaway_ns) if env else None
+    errors = (
+        common.errors_after(story, env, goaway_ns - JITTER_NS, primary.time_ns + WITH_NS, ("UNAVAILABLE",))
+        if env and story.aligned
+        else []
+    )
+    count = max(len(race.calls), 1)
+    when = (
+        f"started {seconds(began_ns - goaway_ns)} after" if began_ns > goaway_ns
+        else f"sent {seconds(goaway_ns - began_ns)} before, cut by"
+    )  # fmt: skip
+    said = _said(race)
+    endings = sorted({status_name(c.status) for c in race.calls})
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if race.calls and race.wire else Confidence.LIKELY,
+        f"{count} call{'s' if count > 1 else ''} lost to the server's GOAWAY: {when} it",
+        primary.time_ns, evidence,
+        f"the server ended the connection ({said}); "
+        + (f"the call ended with {', '.join(endings)}" if endings else "the request got no answer before the server closed")
+        + ("; the client may have been frozen when the GOAWAY came" if freeze else ""),
+        connection=story.connections.id(race.connection) if race.connection is not None else None,
+        connections=[story.connections.id(race.connection)] if race.connection is not None else [],
+        transport=race.transport.id if race.transport else None, environment=env,
+        request_ids=sorted({c.request_id for c in race.calls if c.request_id} | set(common.failed_requests(story, errors))),
+        ruled_out=["a graceful end (a call failed by it)", "a failing server or path: the connection was ended by an orderly GOAWAY"],
+        help="retry UNAVAILABLE (service config with a retryPolicy; above the GOAWAY's last stream id it is safe by RFC 9113 §6.8); on the server raise "
+        "MAX_CONNECTION_IDLE / MAX_CONNECTION_AGE, and the grace above the longest call",
+        upgrade=_upgrade(race, story),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _times(race: Race) -> tuple[int, int]:
+    """When the GOAWAY came and when the last lost call began, by one clock: the captures' where they have both."""
+    if race.wire is not None:
+        return race.wire.goaway.time_ns, race.wire.request.time_ns
+    goaway_ns = race.goaway.time_ns if race.goaway else 0
+    return goaway_ns, max((c.start_ns for c in race.calls if c.start_ns is not None), default=goaway_ns)
+
+
+def _environment(story: Story, race: Race) -> str | None:
+    return common.environment(story, race.connection) if race.connection is not None else None
+
+
+def _said(race: Race) -> str:
+    """What the GOAWAY says, in words."""
+    if race.goaway is not None:
+        code, data = race.goaway.attrs.get("code"), race.goaway.attrs.get("data")
+    else:
+        told = race.wire.goaway.goaway if race.wire else None
+        code, data = told if told else (None, "")
+    name = (
+        HTTP2_ERRORS[int(code)]
+        if code is not None and str(code).isdecimal() and int(code) < len(HTTP2_ERRORS)
+        else "GOAWAY"
+    )
+    return f"{name}, debug data {data!r}" if data and data != "undefined" else f"{name}, no debug data"
+
+
+def _evidence(story: Story, race: Race) -> list[Evidence]:
+    evidence: list[Evidence] = []
+    if race.wire is not None:
+        evidence += [
+            story.packet(race.wire.request, "never answered", primary=not race.calls),
+            story.packet(race.wire.goaway),
+        ]
+        evidence += [story.packet(race.wire.close)] if race.wire.close else []
+    if race.goaway is not None:
+        evidence.append(story.evidence(race.goaway))
+    for number, call in enumerate(race.calls[:3]):
+        evidence += [story.evidence(e, primary=number == 0 and e.kind == "call-end") for e in _lines(story, call)]
+    evidence.sort(key=lambda e: e.time_ns)
+    return evidence
+
+
+def _lines(story: Story, call: Call) -> list[Event]:
+    """The line that ended a call."""
+    end = call.end_ns or 0
+    return [
+        e for e in story.events_between(end, end, call.environment) if e.kind == "call-end" and e.attrs.get("code") == str(call.status)
+    ][:1]  # fmt: skip
+
+
+def _upgrade(race: Race, story: Story) -> str:
+    if race.calls and race.wire:
+        return ""
+    if race.calls:
+        port = ((race.transport.remote if race.transport else None) or ":443").rsplit(":", 1)[1]
+        return f"a capture (`tcpdump -i any -s 0 -w server.pcap 'tcp port {port}'`) of cleartext HTTP/2 would show the GOAWAY's last stream id"
+    return "the client's trace: GRPC_VERBOSITY=DEBUG GRPC_TRACE=transport,subchannel,subchannel_call,resolving_call names the call and its status"

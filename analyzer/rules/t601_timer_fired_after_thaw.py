@@ -1,0 +1,285 @@
+"""timer-fired-after-thaw
+
+## What it does
+Flags an operation that timed out because the function was frozen while it was under way: it was begun before the freeze, its
+timer ran out in the freeze and fired right after the thaw, before the answer that may lie in the socket was read.
+
+## Why it matters
+The server is blamed for the freeze. The error is logged in the next invocation, often under the old request id, and names a
+time that nobody configured: "Deadline exceeded after 5.151s" of a call whose deadline was 1.1 s.
+
+## What to do
+Leave nothing in flight when the handler returns: await every call, query and close before responding. In Node, a library's
+timer of the previous request (mysql `Quit inactivity timeout`, pg `connection timeout`) belongs to work that was not awaited.
+
+## Known limits
+Certain where the configured time is known, from the call's own lines or its siblings', and shorter than what passed. Without
+it, likely: an operation whose time happens to end within a quarter of a second of the thaw looks the same. Where the log has
+no platform lines, freezes are not known; a long silence that ends just before the time-out is then a possible one. gRPC
+keepalive pings are K101's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
+from analyzer.model.records import Call, Freeze
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.timeline.story import Story
+
+CODE = "T601"
+NAME = "timer-fired-after-thaw"
+SUMMARY = "an operation begun before a freeze timed out right after it"
+
+#: Expired timers run first thing after a thaw (measured: 5 ms); START is stamped up to 91 ms before the guest runs.
+AFTER_THAW_NS = 250 * MS
+#: gRPC's status.
+DEADLINE_EXCEEDED = 4
+#: The lines of one end stand this close; deadlines of one setting differ by no more.
+SAME_NS = 20 * MS
+#: A deadline that fires later than this beyond its time did not fire on time (K101's bound).
+LATE_NS, LATE_SHARE = 250 * MS, 0.05
+#: A freeze shorter than this is no reason for a time-out.
+LEAST_FROZEN_NS = common.LEAST_STALL_NS
+#: Without platform lines: the share of the operation's time that was silent, and how soon after the silence it ended.
+SILENT_SHARE, SOON_NS = 0.8, 50 * MS
+
+#: Timers of libraries: their messages, with the time where they print it.
+TIMER = re.compile(
+    r"inactivity timeout|due to connection timeout|timeout exceeded when trying to connect|Query read timeout|Command timed out|"
+    r"Socket timeout\. Expecting data|Connection timeout|MongoNetworkTimeoutError|ConnectTimeoutError|UND_ERR_CONNECT_TIMEOUT|"
+    r"UND_ERR_HEADERS_TIMEOUT|UND_ERR_BODY_TIMEOUT|PROTOCOL_SEQUENCE_TIMEOUT"
+)
+#: Levels of lines that tell of a failure.
+FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
+
+FIRES = (
+    Case(
+        "a call is not awaited: its deadline of 1 s runs out in the freeze",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 channel | (1) dns:svc:443 createResolvingCall [0] method="/a.B/C", deadline=2026-11-21T00:00:01.010Z
+        00:00:00.011 grpc 1 resolving_call | [0] Created
+        00:00:00.100 REPORT 1
+        00:00:05.100 START 2
+        00:00:05.150 grpc 1 resolving_call | [0] ended with status: code=4 details="Deadline exceeded after 5.140s,LB pick: 0.001s,remote_addr=10.0.0.9:443"
+        00:00:05.151 app 1 Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 5.140s,LB pick: 0.001s,remote_addr=10.0.0.9:443
+        00:00:05.300 REPORT 2
+        """,
+    ),
+    Case(
+        "a library's timer of the invocation before",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:01:00.100 START 2
+        00:01:00.130 app 1 Error: Quit inactivity timeout { code: 'PROTOCOL_SEQUENCE_TIMEOUT' }
+        00:01:00.300 REPORT 2
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "a deadline that ran out on time, in the invocation that set it",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:05.100 START 2
+        00:00:05.110 app 2 calling
+        00:00:05.212 app 2 Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 0.100s,LB pick: 0.001s,remote_addr=10.0.0.9:443
+        00:00:05.300 REPORT 2
+        """,
+    ),
+    Case(
+        "a slow server, no freeze",
+        log="""
+        00:00:00.000 START 1
+        00:00:05.150 app 1 Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 5.001s,LB pick: 0.001s,remote_addr=10.0.0.9:443
+        00:00:05.300 REPORT 1
+        """,
+    ),
+    Case(
+        "an error right after the thaw that is no timer's",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:01:00.100 START 2
+        00:01:00.130 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:01:00.300 REPORT 2
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Expiry:
+    """A time-out: its line, when the operation began as far as known, its configured time, the call behind it."""
+
+    event: Event
+    began_ns: int | None
+    limit_ns: int | None
+    call: Call | None
+    freeze: Freeze | None
+    silence: tuple[int, int] | None = None
+
+
+def select(story: Story) -> Iterable[Expiry]:
+    """Time-outs that a freeze, or where freezes are unknown a silence, lies across; a traced call once, whatever prints it."""
+    told: set[str] = set()
+    expired = [c for c in story.calls if c.status == DEADLINE_EXCEEDED and c.end_ns is not None]
+    for call in expired:
+        lines = story.events_between(call.end_ns or 0, (call.end_ns or 0) + SAME_NS, call.environment)
+        mine = [e for e in lines if _ends(e) and (not call.details or call.details[:24] in e.text)]
+        told |= {f"{e.source}{e.ref}" for e in mine}
+        found = _expiry(story, mine[-1], call) if mine else None
+        if found is not None:
+            yield found
+    for e in _timeouts(story):
+        place = f"{e.source}{e.ref}"
+        found = _expiry(story, e, None) if place not in told else None
+        if found is not None:
+            told.add(place)
+            yield found
+
+
+def _ends(e: Event) -> bool:
+    return e.kind == "call-end" or (e.kind == "error" and e.attrs.get("code") == "DEADLINE_EXCEEDED")
+
+
+def _timeouts(story: Story) -> Iterator[Event]:
+    """Deadlines and expired timers of libraries: among the errors, and among all lines that follow a thaw."""
+    for e in story.events:
+        if e.kind == "error" and (e.attrs.get("code") == "DEADLINE_EXCEEDED" or _timer(e)):
+            yield e
+    for z in story.freezes:
+        for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + AFTER_THAW_NS, z.environment):
+            if e.layer == "app" and e.kind == "line" and e.level in FAILED and _timer(e):
+                yield e
+
+
+def _timer(e: Event) -> bool:
+    by_library = e.attrs.get("kernel") is False or e.attrs.get("raised_by") == "library"
+    return by_library or (not e.attrs.get("kernel") and bool(TIMER.search(e.text[:2000])))
+
+
+def _expiry(story: Story, e: Event, call: Call | None) -> Expiry | None:
+    after = e.attrs.get("after_s")
+    began = call.start_ns if call is not None else e.time_ns - round(after * SECOND) if after is not None else None
+    limit = _limit(story, call, e)
+    thaw = next(
+        (z for z in story.freezes_between(e.environment, e.time_ns - AFTER_THAW_NS - SECOND, e.time_ns + AFTER_THAW_NS)
+         if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + AFTER_THAW_NS and z.length_ns >= LEAST_FROZEN_NS),
+        None,
+    )  # fmt: skip
+    if thaw is not None:
+        before = began is None or began <= thaw.start_ns + thaw.error_ns
+        return Expiry(e, began, limit, call, thaw) if before else None
+    frozen = (
+        sum(z.overlap(began, e.time_ns) for z in story.freezes_between(e.environment, began, e.time_ns)) if began else 0
+    )
+    if began is not None and limit is not None and frozen >= LEAST_FROZEN_NS and _late(e.time_ns - began, limit):
+        return Expiry(e, began, limit, call, story.freeze_covering(e.environment, began, e.time_ns))
+    if began is not None and not any(i.environment == e.environment for i in story.invocations):
+        quiet = _silence(story, e, began)
+        return Expiry(e, began, limit, call, None, quiet) if quiet else None
+    return None
+
+
+def _late(took_ns: int, limit_ns: int) -> bool:
+    return took_ns - limit_ns > max(LATE_NS, LATE_SHARE * limit_ns)
+
+
+def _limit(story: Story, call: Call | None, e: Event) -> int | None:
+    """The deadline as it was configured: the call's own, else that of every other call of this environment, if they agree."""
+    if call is None and e.attrs.get("code") != "DEADLINE_EXCEEDED":
+        return None
+    siblings = [call] if call is not None else [c for c in story.calls if c.environment == e.environment]
+    limits = [c.deadline_ns - c.start_ns for c in siblings if c.deadline_ns is not None and c.start_ns is not None]
+    return max(limits) if limits and max(limits) - min(limits) <= SAME_NS else None
+
+
+def _silence(story: Story, e: Event, began_ns: int) -> tuple[int, int] | None:
+    """A stretch without a line that fills most of the operation and ended, by another line than an error, just before it."""
+    lines = [x for x in story.events_between(began_ns, e.time_ns, e.environment) if x is not e]
+    if not lines or lines[-1].kind != "line" or e.time_ns - lines[-1].time_ns > SOON_NS:
+        return None
+    woke = lines[-1].time_ns
+    before = max((x.time_ns for x in lines if woke - x.time_ns > SOON_NS), default=began_ns)
+    if woke - before < max(LEAST_FROZEN_NS, SILENT_SHARE * (e.time_ns - began_ns)):
+        return None
+    return before, woke
+
+
+def examine(story: Story, found: Expiry) -> Finding | None:
+    """The proof: begun before the freeze, the freeze, the time-out right after it."""
+    e, freeze = found.event, found.freeze
+    took = e.time_ns - found.began_ns if found.began_ns is not None else None
+    known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns)
+    evidence = (
+        _begin(story, found)
+        + common.freeze_evidence(story, freeze)
+        + [story.evidence(e, _stale(freeze, e), primary=True)]
+    )
+    evidence.sort(key=lambda x: x.time_ns)
+    length = freeze.length_ns if freeze else found.silence[1] - found.silence[0] if found.silence else 0
+    limit = f", its limit was {seconds(found.limit_ns)}" if known and found.limit_ns else ""
+    span = f" {seconds(took)} after it began{limit}" if took is not None else ""
+    state = "frozen" if freeze else "silent, perhaps frozen"
+    silences = [Silence(*found.silence, f"{seconds(length)}: nothing from this process")] if found.silence else []
+    if freeze is not None:
+        silences = common.silence(story, None, freeze.start_ns, freeze.end_ns, freeze, "no timer fires")
+    return Finding(
+        CODE, NAME, Severity.ERROR,
+        Confidence.CERTAIN if known and freeze else Confidence.LIKELY if freeze else Confidence.POSSIBLE,
+        f"an operation timed out{span}, right after {seconds(length)} {'frozen' if freeze else 'of silence'}",
+        e.time_ns, evidence,
+        f"the process was {state} for {seconds(length)} while the operation was under way: its timer ran out meanwhile and fired at once when the process "
+        "ran again, before an answer waiting in the socket could be read",
+        environment=e.environment, request_ids=_requests(found),
+        silences=silences,
+        ruled_out=["a slow server: " + (f"the process ran for {seconds(max((took or 0) - length, 0))} of the time only" if took is not None else "the timer fired within "
+                   f"{seconds(AFTER_THAW_NS)} of the thaw, too soon for one set after it")],
+        help="await every call before the handler returns, so that nothing is in flight at the freeze; judge idle connections by wall clock on borrow, not by timers",
+        upgrade=_upgrade(known, freeze),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _requests(found: Expiry) -> list[str]:
+    """Whose operation it was: its own request id, the invocation before the freeze."""
+    told = found.call.request_id if found.call is not None else None
+    return [x for x in (told or found.event.request_id,) if x]
+
+
+def _stale(freeze: Freeze | None, e: Event) -> str:
+    return (
+        "under the request id of the invocation before"
+        if freeze and e.request_id and e.request_id == freeze.before
+        else ""
+    )
+
+
+def _begin(story: Story, found: Expiry) -> list[Evidence]:
+    """The line that began the traced call."""
+    if found.call is None or found.call.start_ns is None:
+        return []
+    start = found.call.start_ns
+    lines = [x for x in story.events_between(start, start, found.event.environment) if x.kind == "call-start"]
+    return [story.evidence(lines[0])] if lines else []
+
+
+def _upgrade(known: bool, freeze: Freeze | None) -> str:
+    if known and freeze:
+        return ""
+    if freeze is None:
+        return (
+            "the platform's lines (START, REPORT) of this function: aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION --start-time MS --end-time MS; "
+            "or the configured deadline: if it is clearly shorter, the process did not run"
+        )
+    return "the configured time of this operation; for gRPC, GRPC_VERBOSITY=DEBUG GRPC_TRACE=channel,resolving_call prints each call's deadline"
