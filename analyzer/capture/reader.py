@@ -404,4 +404,4 @@ def _checksums(tally: list[int], how: str) -> list[Problem]:
     if how == "drop":
         return [Problem("", f"{wrong:,} TCP segments with a bad checksum, left out")]
     of = f"{wrong:,} of the first {checked:,} TCP segments have" if how == "sample" else f"{wrong:,} TCP segments have"
-    return [Problem("", f"{of} a bad checksum, counted anyway (`--checksums drop` leaves such out)")]
+    return [Problem("", f"{of} a bad checksum, counted anyway")]
