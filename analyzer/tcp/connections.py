@@ -126,8 +126,11 @@ def oddities_of(row: list[int]) -> tuple[str, ...]:
 
 
 def payload_bytes(row: list[int], side: int) -> int:
-    """Payload by sequence space: up to the highest position sent or acknowledged, without SYN and FIN."""
-    if not row[side + f.SEEN]:
+    """Payload by sequence space: up to the highest position sent or acknowledged, without SYN and FIN.
+
+    0 for a side of which no packet was seen, as Zeek counts: what the other acknowledged has no known beginning.
+    """
+    if row[side + f.SEEN] != 2:
         return 0
     end = max(row[side + f.NXT], row[side + f.UNA])
     return max(0, end - row[side + f.START] - (1 if row[side + f.FINS] else 0))
