@@ -56,19 +56,16 @@ def ends() -> tuple[str, ...]:
     return _words("ENDS")
 
 
-def _parsed(message: str) -> RuntimeLine | None:
+def parse(message: str) -> RuntimeLine:
+    """The message through the first runtime that knows its prefix; bare application text otherwise."""
     first = message[:1]
     for read in _beginning(first if first.isascii() else "~"):
         if (line := read(message)) is not None:
             return line
-    return None
-
-
-def parse(message: str) -> RuntimeLine:
-    """The message through the first runtime that knows its prefix; bare application text otherwise."""
-    return _parsed(message) or RuntimeLine("app", message)
+    return RuntimeLine("app", message)
 
 
 def prefixed(message: str) -> bool:
     """Whether any runtime knows the prefix of this line."""
-    return _parsed(message) is not None
+    first = message[:1]
+    return any(read(message) is not None for read in _beginning(first if first.isascii() else "~"))

@@ -1,4 +1,4 @@
-"""The platform's own lines in text form: INIT_START, START, END, REPORT, time-outs, crashes, extensions of AWS Lambda.
+"""The platform's own lines in text form: INIT_START, START, END, REPORT, crashes, extensions of AWS Lambda.
 
 REPORT is a bag of `Key: value` pairs: what it holds has grown over the years (Init Duration, Restore Duration, Status,
 Error Type), X-Ray adds a second line to it, and copy and paste turns its tabs into spaces.
@@ -12,15 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 from analyzer.logs.records import RuntimeLine
-from analyzer.model.times import MS, parse_iso
+from analyzer.model.times import MS
 
 RANK = 0
 #: First letters of every form: most lines are refused by one look.
-FIRST = frozenset("SERITLUX0123456789")
+FIRST = frozenset("SERITLUX")
 BEGINS = ("START RequestId: ", "INIT_START Runtime", "RESTORE_START Runtime")
 ENDS = ("REPORT RequestId: ",)
 NEEDLES = (
-    "END RequestId: ", "Task timed out after ", " Error: Runtime exited", " Error: fork/exec", "Process exited before",
+    "END RequestId: ", " Error: Runtime exited", " Error: fork/exec", "Process exited before",
     "INIT_REPORT Init", "RESTORE_REPORT Restore", "Unknown application error",
 )  # fmt: skip
 
@@ -29,9 +29,6 @@ _START = re.compile(rf"START RequestId: {_ID}(?:\s+Version: (?P<version>\S+))?\s
 _END = re.compile(rf"END RequestId: {_ID}\s*$")
 _REPORT = re.compile(
     rf"REPORT RequestId: {_ID}\s+(?P<bag>(?:Init )?Duration: [^\n]*)(?:\n(?P<xray>XRAY TraceId: [^\n]*))?"
-)
-_TIMEOUT = re.compile(
-    rf"(?P<ts>\d{{4}}-\d\d-\d\dT[\d:.]+Z) {_ID} Task timed out after (?P<s>[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) seconds"
 )
 _DIED = re.compile(
     rf"RequestId: {_ID} (?:Error: (?P<why>Runtime exited[^\n]*|fork/exec [^\n]*)|Process exited before completing request)"
@@ -110,22 +107,12 @@ def _unknown(text: str) -> RuntimeLine | None:
     return RuntimeLine("crash", text, attrs={"why": "unknown", "error_type": m["error_type"]}) if m else None
 
 
-def _timeout(message: str) -> RuntimeLine | None:
-    m = _TIMEOUT.match(message) if "Task timed out" in message[:128] else None
-    return (
-        RuntimeLine("timeout", message.rstrip(), parse_iso(m["ts"]), m["id"], attrs={"timeout_s": float(m["s"])})
-        if m
-        else None
-    )
-
-
 def _xray(text: str) -> RuntimeLine | None:
     return RuntimeLine("xray", text) if text.startswith("XRAY TraceId: ") else None
 
 
 _FORMS: dict[str, Callable[[str], RuntimeLine | None]] = {
     "S": _start, "E": _end, "T": _end, "L": _end, "R": _r, "I": _init, "U": _unknown, "X": _xray,
-    **dict.fromkeys("0123456789", _timeout),
 }  # fmt: skip
 
 
