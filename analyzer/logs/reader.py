@@ -43,12 +43,6 @@ class LogData:
     problems: list[Problem] = field(default_factory=list)
 
 
-def sniff(head: bytes) -> tuple[float, Envelope | None]:
-    """The envelope that fits these first bytes, and how well (0 … 1)."""
-    choice = pick(head)
-    return choice.fit, choice.envelope
-
-
 def pick(head: bytes, shape: str | None = None) -> Choice:
     """The envelope that fits these first bytes, how well (0 … 1), and its rivals. `shape` names it instead of a guess.
 

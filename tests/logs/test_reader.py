@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.logs.reader import read_log, sniff
+from analyzer.logs.reader import pick, read_log
 from analyzer.logs.runtimes import parse
 from analyzer.model.problems import InputError
 
@@ -26,9 +26,9 @@ MESSAGES = [
 
 
 def read(data: bytes):
-    fit, envelope = sniff(data[:65536])
-    assert envelope is not None and fit > 0
-    return read_log(io.BytesIO(data), "s1", envelope)
+    choice = pick(data[:65536])
+    assert choice.envelope is not None
+    return read_log(io.BytesIO(data), "s1", choice)
 
 
 def export() -> bytes:
@@ -93,10 +93,10 @@ def test_refs_count_from_one():
     ],
 )
 def test_other_files_are_refused(text):
-    fit, envelope = sniff(text.encode())
-    if envelope is not None and fit > 0:
+    choice = pick(text.encode())
+    if choice.envelope is not None:
         with pytest.raises(InputError):
-            read_log(io.BytesIO(text.encode()), "s1", envelope)
+            read_log(io.BytesIO(text.encode()), "s1", choice)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_the_id_before_the_first_invocation_is_none():
 @given(st.binary(max_size=2000))
 @settings(max_examples=200)
 def test_any_bytes_give_a_result_or_a_refusal(data):
-    fit, envelope = sniff(data)
-    if envelope is not None and fit > 0:
+    choice = pick(data)
+    if choice.envelope is not None:
         with contextlib.suppress(InputError):
-            read_log(io.BytesIO(data), "s1", envelope)
+            read_log(io.BytesIO(data), "s1", choice)
 
 
 def test_cost_is_linear_in_hostile_lines():
@@ -176,7 +176,7 @@ def test_byte_order_marks(encoding):
 
 
 def test_an_empty_export_is_an_export():
-    assert sniff(b'{"events": [], "searchedLogStreams": []}')[0] > 0
+    assert pick(b'{"events": [], "searchedLogStreams": []}').fit > 0
 
 
 @pytest.mark.parametrize(
