@@ -61,7 +61,8 @@ class Elements:
                 if len(buffer) > LONGEST:
                     raise ValueError(f"[{self._number + 1}] an element longer than {LONGEST >> 20} MB")
                 buffer += more
-                wanted = len(buffer)  # twice as much each time: an element of many blocks is not looked at for every block
+                # Twice as much each time: an element of many blocks is not looked at again for every block.
+                wanted = len(buffer)
                 continue
             wanted = 0
             yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
