@@ -37,7 +37,7 @@ REPLACES = {
     "L501": ("F204",),
 }
 #: Which finding on a connection is the cause of which other.
-CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",)}
+CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "R302": ("T605",)}
 
 
 def rules() -> list[Rule]:

@@ -4,7 +4,7 @@ Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SY
 HEADERS (a gRPC call's, or an answer's), `GOAWAY code data`, `TEXT words_joined_so`, PROBE (a keepalive probe), or a number of
 payload bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
 do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL. Log:
-`HH:MM:SS.mmm` and then `INIT -`, `START n`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
+`HH:MM:SS.mmm` and then `INIT -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
 `app n TEXT`.
 """
 
@@ -91,6 +91,10 @@ def _log(script: str) -> str:
         iso = f"{DAY}T{stamp}Z"
         if kind == "INIT":
             out.append("INIT_START Runtime Version: nodejs:22.v1")
+            continue
+        if kind == "TIMEOUT":
+            number, limit = rest.split(" ")
+            out.append(f"{iso} {_request(number)} Task timed out after {limit} seconds")
             continue
         if kind in ("START", "REPORT"):
             request = _request(rest)

@@ -1,0 +1,128 @@
+"""name-resolution-failed
+
+## What it does
+Flags a name that could not be resolved: ENOTFOUND and EAI_AGAIN in the application's log, resolver errors in a gRPC trace.
+
+## Why it matters
+No connection was attempted, so nothing on the server or on the path to it is to blame. ENOTFOUND means that a resolver
+answered and knows no such name; EAI_AGAIN that none answered in time, or that it failed for the moment.
+
+## What to do
+ENOTFOUND: check the name, and in a VPC the private hosted zone and its association. EAI_AGAIN: check that the function reaches
+its resolver (VPC DNS support, security groups, UDP and TCP port 53); retry after a pause.
+
+## Known limits
+Some runtimes put EAI_AGAIN and ENOTFOUND on the same failure, so that the line's word is taken and not more. Silence of a
+resolver that no line reports is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.timeline.story import Story
+
+CODE = "C404"
+NAME = "name-resolution-failed"
+SUMMARY = "the name was not resolved: no connection was attempted"
+
+CODES = frozenset(("ENOTFOUND", "EAI_AGAIN"))
+#: Where the name stands: Node, grpc-js (`target`), C-core, grpc-go, Java.
+_NAME = re.compile(
+    r"getaddrinfo E\w{4,10} (?P<a>[\w.-]{1,255})|resolution failed for (?P<b>[\w.-]{1,255})|lookup (?!error)(?P<c>[\w.-]{1,255})|"
+    r"resolve host (?P<d>[\w.-]{1,255})"
+)
+#: Words for a resolver that did not answer, against one that said no.
+_UNANSWERED = re.compile(r"EAI_AGAIN|Temporary failure|i/o timeout|[Tt]imeout|Could not contact")
+#: A call that waited for the name ends this long after the failure at most.
+CALL_WITHIN_NS = 5 * SECOND
+UNAVAILABLE = 14
+
+FIRES = (
+    Case(
+        "no such name",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 app 1 Error: getaddrinfo ENOTFOUND cache.internal { errno: -3008, code: 'ENOTFOUND', syscall: 'getaddrinfo' }
+        00:00:00.100 REPORT 1
+        """,
+    ),
+    Case(
+        "a gRPC target whose resolver does not answer",
+        log="""
+        00:00:00.000 START 1
+        00:00:05.020 grpc 1 dns_resolver | Resolution error for target dns:cache.internal:443: getaddrinfo EAI_AGAIN cache.internal
+        00:00:10.040 grpc 1 dns_resolver | Resolution error for target dns:cache.internal:443: getaddrinfo EAI_AGAIN cache.internal
+        00:00:10.100 REPORT 1
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "a refusal comes after the name",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 app 1 Error: connect ECONNREFUSED 10.0.0.9:6379 { errno: -111, code: 'ECONNREFUSED', syscall: 'connect' }
+        00:00:00.100 REPORT 1
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Unresolved:
+    """One name that one environment could not resolve."""
+
+    name: str
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[Unresolved]:
+    """Names with a failure, by environment."""
+    found: dict[tuple[str, str], Unresolved] = {}
+    for e in story.events:
+        if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("code") in CODES):
+            name = _name(e)
+            if name is not None:
+                found.setdefault((e.environment or "", name), Unresolved(name)).events.append(e)
+    return list(found.values())
+
+
+def _name(e: Event) -> str | None:
+    """The name that a line says; None where it only repeats that there are no addresses."""
+    m = _NAME.search(f"{e.attrs.get('error', '')} {e.text[:2000]}")
+    return next((x for x in m.groups() if x), None) if m else None
+
+
+def examine(story: Story, unresolved: Unresolved) -> Finding | None:
+    """The proof: the resolver's word, how often, and what failed by it."""
+    events = unresolved.events
+    first, last = events[0], events[-1]
+    ended = [
+        c for c in story.calls if c.environment == first.environment and c.status == UNAVAILABLE and c.end_ns is not None
+        and first.time_ns <= c.end_ns <= last.time_ns + CALL_WITHIN_NS and unresolved.name in (c.details or "")
+    ]  # fmt: skip
+    said_no = not _UNANSWERED.search(f"{first.attrs.get('error', '')} {first.text[:2000]}")
+    errors = [e for e in events if e.kind == "error"]
+    evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
+    times = f", {len(events)} times" if len(events) > 1 else ""
+    requests = sorted({*common.failed_requests(story, errors), *(c.request_id for c in ended if c.request_id)})
+    return Finding(
+        CODE, NAME, Severity.ERROR if errors or ended else Severity.WARNING, Confidence.CERTAIN,
+        f"{unresolved.name} was not resolved{times}: " + ("no such name" if said_no else "no answer from the resolver"),
+        first.time_ns, evidence,
+        ("the resolver answered that it knows no such name" if said_no else "the resolver did not answer in time or failed for the moment")
+        + "; no connection was attempted" + (f"; {len(ended)} call{'s' if len(ended) > 1 else ''} failed by it" if ended else ""),
+        environment=first.environment, request_ids=requests,
+        ruled_out=["a dead connection or an unreachable server: it never came to a connection"],
+        help="check the name, and in a VPC its hosted zone and association" if said_no
+        else "check the way to the resolver (VPC DNS support, security groups, port 53 over UDP and TCP) and retry after a pause",
+        upgrade="a capture where the function's DNS passes (`tcpdump -i any -w dns.pcap port 53`) shows whether the query was answered, and with what",
+    )  # fmt: skip

@@ -1,0 +1,277 @@
+"""invocation-timed-out-on-connection
+
+## What it does
+Flags an invocation that Lambda ended with `Task timed out` while a request on a connection had no answer, and names both. From
+the log alone it names the call that was running, or, where nothing is traced, tells that the function waited in silence.
+
+## Why it matters
+`Task timed out` says only that the time was over. A function that waits for a connection that died during the freeze waits
+until then: the kernel would give up after 924.6 s with Linux defaults, later than the longest invocation (900 s). After the
+time-out the process is replaced, and every connection with it.
+
+## What to do
+Give every request a time limit below the function's own that also destroys the socket, so that the error names the
+connection; check connections by wall clock before reuse. If the request was acknowledged, look at the server instead.
+
+## Known limits
+A function that computes without end times out as well. From the log alone, without a traced call, the finding needs a freeze
+before the invocation, earlier invocations that were much shorter, and silence of the function to the end; it stays likely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from statistics import median
+
+from analyzer.capture import columns as col
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
+from analyzer.model.records import Call, Invocation
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.points import CLIENT
+from analyzer.timeline.story import Story
+
+CODE = "T605"
+NAME = "invocation-timed-out-on-connection"
+SUMMARY = "Task timed out while a request on a connection had no answer"
+
+#: A request that waited less than this before the end did not decide it.
+LEAST_WAIT_NS = common.LEAST_STALL_NS
+#: Stamps of START and of the time-out line are the platform's, a few ms beside the guest's.
+SLACK_NS = 100 * MS
+#: From the log alone: others took at most this share of the time, and this share of it was silent.
+OTHERS_SHARE, SILENT_SHARE = 0.2, 0.8
+#: Frames that ask for no answer, or that a library sends by itself.
+NO_REQUEST = col.M_H2_PING | col.M_H2_PING_ACK | col.M_H2_GOAWAY | col.M_TLS_ALERT
+
+_WARM = """
+        00:00:00.000 START 1
+        00:00:00.020 app 1 stored
+        00:00:00.100 REPORT 1
+        00:06:00.000 START 2
+        00:06:00.010 app 2 reading
+        00:06:03.000 TIMEOUT 2 3.00
+        00:06:03.001 REPORT 2
+"""
+FIRES = (
+    Case(
+        "the request goes into the void until the time is over",
+        log=_WARM,
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n"
+        "360.012 > 60 lost\n360.220 > 60 again lost\n360.640 > 60 again lost\n361.480 > 60 again lost\n363.100 > 60 again lost",
+    ),
+    Case("from the log alone: silence to the end after a freeze", log=_WARM),
+)
+QUIET = (
+    Case(
+        "answered; the function computed",
+        log=_WARM,
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n360.012 > 60\n360.014 < 90\n360.050 > ACK",
+    ),
+    Case(
+        "the log speaks until the end",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:06:00.000 START 2
+        00:06:00.900 app 2 step 1
+        00:06:01.900 app 2 step 2
+        00:06:02.900 app 2 step 3
+        00:06:03.000 TIMEOUT 2 3.00
+        00:06:03.001 REPORT 2
+        """,
+    ),
+    Case(
+        "a first invocation: nothing to compare it with",
+        log="00:00:00.000 START 1\n00:00:03.000 TIMEOUT 1 3.00\n00:00:03.001 REPORT 1",
+    ),
+)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request without an answer when the time was over."""
+
+    connection: int
+    request: Segment
+    acknowledged: bool
+
+
+def select(story: Story) -> Iterable[Invocation]:
+    """Invocations that timed out."""
+    return [i for i in story.invocations if i.status == "timeout" and i.end_ns is not None]
+
+
+def examine(story: Story, invocation: Invocation) -> Finding | None:
+    """The proof: the platform's line, and the request that waited, or the call, or the silence."""
+    waiting = _waiting(story, invocation)
+    if waiting:
+        return _on_connection(story, invocation, max(waiting, key=lambda w: w.request.time_ns))
+    mine = [k for k, env in story.connections.environment.items() if env == invocation.environment]
+    if any(_ran(story, k, invocation) for k in mine):
+        return None  # the captures saw its connections, and none was waiting
+    calls = [
+        c for c in story.calls if c.environment == invocation.environment and c.start_ns is not None
+        and invocation.start_ns - SLACK_NS <= c.start_ns <= _end(invocation) - LEAST_WAIT_NS
+        and (c.end_ns is None or c.end_ns > _end(invocation))
+    ]  # fmt: skip
+    if calls:
+        return _on_call(story, invocation, calls[-1])
+    return _in_silence(story, invocation)
+
+
+def _end(invocation: Invocation) -> int:
+    return invocation.end_ns or 0
+
+
+def _ran(story: Story, k: int, invocation: Invocation) -> bool:
+    return any(
+        invocation.start_ns <= row[f.LAST_TS] + shift and row[f.FIRST_TS] + shift <= _end(invocation)
+        for row, shift in _rows(story, k)
+    )
+
+
+def _rows(story: Story, k: int) -> Iterable[tuple[common.Rows, int]]:
+    for p in story.connections.seen_at(k):
+        point = story.connections.points[p]
+        yield point.rows[story.connections.members[k, p]], point.shift_ns
+
+
+def _waiting(story: Story, invocation: Invocation) -> list[Waiting]:
+    """Requests of this environment's connections, sent in the invocation, that had no answer at its end."""
+    if not story.aligned:
+        return []
+    ks = [
+        k for k, env in story.connections.environment.items()
+        if env == invocation.environment and _ran(story, k, invocation)
+        and any(row[CLIENT + f.DATA_LAST_TS] + shift >= invocation.start_ns - SLACK_NS for row, shift in _rows(story, k))
+    ]  # fmt: skip
+    story.connections.load(ks)
+    return [w for w in (_unanswered(story, k, invocation) for k in ks) if w is not None]
+
+
+def _unanswered(story: Story, k: int, invocation: Invocation) -> Waiting | None:
+    end = _end(invocation) + SLACK_NS
+    segments = [s for s in story.connections.segments(k) if s.time_ns <= end]
+    answered = max((s.time_ns for s in segments if not s.from_client and (s.payload or s.fin or s.rst)), default=0)
+    asked = [s for s in segments if s.from_client and s.payload and s.time_ns > answered and not s.marks & NO_REQUEST]
+    if (
+        not asked
+        or not common.heard(story, k, "server")
+        or any(s.from_client and (s.fin or s.rst) and s.time_ns < end - SLACK_NS for s in segments)
+    ):
+        return None
+    first = asked[0]
+    if first.time_ns < invocation.start_ns - SLACK_NS or _end(invocation) - first.time_ns < LEAST_WAIT_NS:
+        return None
+    known = any(
+        not s.from_client and s.time_ns > first.time_ns and (s.ack - first.end_seq) & 0xFFFFFFFF < 1 << 31
+        for s in segments
+    )
+    return Waiting(k, first, known)
+
+
+def _on_connection(story: Story, invocation: Invocation, waiting: Waiting) -> Finding | None:
+    k, request = waiting.connection, waiting.request
+    server = story.connections.server(k)
+    waited = _end(invocation) - request.time_ns
+    idle = max(
+        (s.time_ns for s in story.connections.segments(k) if s.time_ns < request.time_ns), default=request.time_ns
+    )
+    freeze = common.frozen(story, k, idle, request.time_ns)
+    copies = sum(s.from_client and s.seq == request.seq and s.payload for s in story.connections.segments(k))
+    note = (
+        "acknowledged, not answered"
+        if waiting.acknowledged
+        else f"{copies} copies, none acknowledged"
+        if copies > 1
+        else "not answered"
+    )
+    evidence = [*common.freeze_evidence(story, freeze), story.packet(request, note)]
+    why = (
+        f"the request to {server} had been waiting for {seconds(waited)}: "
+        + ("the server's kernel had acknowledged it, its application did not answer" if waiting.acknowledged else "not even an acknowledgement came back")
+    )  # fmt: skip
+    return _finding(
+        story, invocation, evidence, Confidence.CERTAIN, f"invocation timed out waiting {seconds(waited)} for {server}", why, server,
+        ["the function's own work (it had asked and got no answer)"] + (["a dead path (the request was acknowledged)"] if waiting.acknowledged else []),
+        connection=story.connections.id(k),
+        silences=common.silence(story, k, idle, request.time_ns, freeze, "no packet of this connection"),
+    )  # fmt: skip
+
+
+def _on_call(story: Story, invocation: Invocation, call: Call) -> Finding | None:
+    start = call.start_ns or 0
+    lines = [e for e in story.events_between(start, start, invocation.environment) if e.kind == "call-start"]
+    to = f" to {call.remote}" if call.remote else ""
+    return _finding(
+        story, invocation, [story.evidence(lines[0], "never ended")] if lines else [], Confidence.LIKELY,
+        f"invocation timed out while a call{to} ran for {seconds(_end(invocation) - start)}",
+        f"the call {call.method or ''} had no status when the time was over".replace("  ", " "), call.remote or "", ["a call that had ended"],
+    )  # fmt: skip
+
+
+def _in_silence(story: Story, invocation: Invocation) -> Finding | None:
+    """The log alone: warm, others were short, nothing was printed for most of the time."""
+    took = _end(invocation) - invocation.start_ns
+    before = [
+        i.end_ns - i.start_ns for i in story.invocations
+        if i.environment == invocation.environment and i.end_ns is not None and i.end_ns <= invocation.start_ns and i.status == "success"
+    ]  # fmt: skip
+    freeze = next((z for z in story.freezes_of(invocation.environment) if z.after == invocation.request_id), None)
+    if not before or freeze is None or freeze.length_ns < LEAST_WAIT_NS or median(before) > OTHERS_SHARE * took:
+        return None
+    lines = [
+        e for e in story.events_between(invocation.start_ns, _end(invocation), invocation.environment) if e.layer in ("app", "grpc")
+    ]  # fmt: skip
+    last = lines[-1] if lines else None
+    silent = _end(invocation) - (last.time_ns if last else invocation.start_ns)
+    if silent < max(LEAST_WAIT_NS, SILENT_SHARE * took):
+        return None
+    evidence = common.freeze_evidence(story, freeze) + ([story.evidence(last, "its last line")] if last else [])
+    return _finding(
+        story, invocation, evidence, Confidence.LIKELY,
+        f"invocation timed out after {seconds(silent)} of silence, following a freeze of {seconds(freeze.length_ns)}",
+        f"earlier invocations took {seconds(int(median(before)))}; this one, the first after {seconds(freeze.length_ns)} frozen, printed nothing for {seconds(silent)}: "
+        "it most likely waited for an answer on a connection that had died meanwhile",
+        "", ["slow work as usual: earlier invocations were short"],
+    )  # fmt: skip
+
+
+def _finding(
+    story: Story, invocation: Invocation, evidence: list[Evidence], confidence: Confidence, title: str, why: str, server: str,
+    ruled_out: list[str], connection: str | None = None, silences: list[Silence] | None = None,
+) -> Finding | None:  # fmt: skip
+    line = _timeout_line(story, invocation)
+    if line is None:
+        return None
+    last = story.evidence(line, primary=True)
+    if "timeout_s" in line.attrs:
+        last = replace(last, text=f"Task timed out after {line.attrs['timeout_s']:.2f} seconds")
+    evidence = [*(e for e in evidence if (e.source, e.ref) != (line.source, line.ref)), last]
+    evidence.sort(key=lambda e: e.time_ns)
+    port = server.rsplit(":", 1)[-1] if server else "PORT"
+    return Finding(
+        CODE, NAME, Severity.ERROR, confidence, title, _end(invocation), evidence, why,
+        connection=connection, connections=[connection] if connection else [], environment=invocation.environment,
+        request_ids=[invocation.request_id], silences=silences or [], ruled_out=ruled_out,
+        help="give requests a time limit below the function's own that destroys the socket; " + common.idle_help(server),
+        upgrade="" if confidence is Confidence.CERTAIN else
+        f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) shows whether a request waits there; "
+        "aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION --filter-pattern '\"Task timed out\"' shows how often",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _timeout_line(story: Story, invocation: Invocation) -> Event | None:
+    """The platform's own line: `Task timed out`, else the REPORT that says so."""
+    near = [
+        e for e in story.events_between(_end(invocation) - SECOND, _end(invocation) + SECOND, invocation.environment)
+        if e.request_id == invocation.request_id
+    ]  # fmt: skip
+    return next((e for kind in ("timeout", "report", "runtime-done") for e in near if e.kind == kind), None)
