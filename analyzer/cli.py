@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analyzer.model.problems import InputError
-from analyzer.options import Deep, Format, Narrow, Output, Paths, Quiet, Redaction, Report, Stamps, with_groups
+from analyzer.options import Deep, Format, Narrow, Output, Packets, Paths, Quiet, Redaction, Report, Stamps, with_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 #: Text that goes to a file or a pipe is laid out for this many columns.
 PIPED_WIDTH = 120
 LEAST_WIDTH = 60
-WHOLE = Narrow()
+WHOLE, AS_IS = Narrow(), Packets()
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,24 +49,26 @@ def start(
 
 @app.command()
 @with_groups
-def diagnose(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, deep: Deep, quiet: Quiet = False) -> None:
+def diagnose(
+    paths: Paths, to: Report, narrow: Narrow, packets: Packets, stamps: Stamps, deep: Deep, quiet: Quiet = False
+) -> None:
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    _run(paths, ("pcap", "log"), to, narrow, stamps, deep, quiet)
+    _run(paths, ("pcap", "log"), to, narrow, stamps, deep, quiet, packets=packets)
 
 
 @app.command()
 @with_groups
-def pcap(paths: Paths, to: Report, narrow: Narrow, deep: Deep, quiet: Quiet = False) -> None:
+def pcap(paths: Paths, to: Report, narrow: Narrow, packets: Packets, deep: Deep, quiet: Quiet = False) -> None:
     """Packets to connections, endpoint states, and what packets alone can prove.
 
     `-` reads standard input: findings appear while it runs, Ctrl-C ends it with the report.
 
     Example: tcpdump -U -w - port 443 | analyze pcap -
     """
-    _run(paths, ("pcap",), to, narrow, Stamps(), deep, quiet)
+    _run(paths, ("pcap",), to, narrow, Stamps(), deep, quiet, packets=packets)
 
 
 @app.command("grpc-log")
@@ -203,9 +205,10 @@ def _run(
     deep: Deep,
     quiet: bool,
     view: str = "",
+    packets: Packets = AS_IS,
 ) -> None:
     def work() -> None:
-        trace = _read(paths, kinds, quiet, stamps, narrow)
+        trace = _read(paths, kinds, quiet, stamps, narrow, packets)
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
@@ -229,11 +232,19 @@ def _run(
     _guarded(work)
 
 
-def _read(paths: list[str], kinds: tuple[str, ...], quiet: bool, stamps: Stamps, narrow: Narrow = WHOLE) -> Trace:
+def _read(
+    paths: list[str],
+    kinds: tuple[str, ...],
+    quiet: bool,
+    stamps: Stamps,
+    narrow: Narrow = WHOLE,
+    packets: Packets = AS_IS,
+) -> Trace:
     from analyzer.trace import read
 
     progress, live = (None, None) if quiet else (_progress(), _live())
-    return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, **narrow._asdict(), **stamps._asdict())
+    asked = narrow._asdict() | stamps._asdict() | packets._asdict()
+    return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, **asked)
 
 
 def _live() -> Callable[[Trace], None]:

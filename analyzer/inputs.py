@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
-from analyzer.capture.reader import CaptureData, Progress, Reading
+from analyzer.capture.reader import AS_IS, CaptureData, How, Progress, Reading
 from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
 from analyzer.logs.envelopes import Choice
 from analyzer.logs.reader import describe, pick, read_log
@@ -47,6 +47,7 @@ class Inputs:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     interrupted: bool = False
     options: Options = DEFAULTS
+    how: How = AS_IS
 
 
 #: Called with what a running stream, and all that was read before it, hold so far.
@@ -107,13 +108,15 @@ def read_inputs(
     shape: str | None = None,
     year: int | None = None,
     zone: str | None = None,
+    how: How = AS_IS,
 ) -> Inputs:
     """Read every input of the wanted kinds (`pcap`, `log`).
 
     Raises `InputError` when a path given by name cannot be opened, or when nothing is readable at all. A file that is no
-    input is skipped and said so; one that was named and is not of the `shape` insisted on is an error. Standard input is read last; while it is a capture, `live` is called now and then.
+    input is skipped and said so; one that was named and is not of the `shape` insisted on is an error.
+    Standard input is read last; while it is a capture, `live` is called now and then.
     """
-    inputs = Inputs(options=options(shape, year, zone))
+    inputs = Inputs(options=options(shape, year, zone), how=how)
     captures: list[First] = []
     files = expand(paths)
     for path, named in files:
@@ -192,11 +195,11 @@ def _want_captures(kinds: frozenset[str]) -> None:
 
 def _read_ring(group: list[First], inputs: Inputs, progress: Progress | None) -> None:
     """Captures whose names belong together: one capture point as long as their times follow, else several."""
-    reading, paths = Reading(), list[str]()
+    reading, paths = Reading(inputs.how), list[str]()
     for first in group:
         if paths and first.time_ns < reading.data.last_ns - OVERLAP_NS:
             _add_point(paths, paths, reading.result(), inputs)
-            reading, paths = Reading(), []
+            reading, paths = Reading(inputs.how), []
         with open_stream(first.path) as stream:
             member = Path(first.path).name if len(group) > 1 else ""
             reading.read(stream, plain_size(first.path), member, progress)
@@ -208,17 +211,17 @@ def _add_point(paths: list[str], files: list[str], data: CaptureData, inputs: In
     """A capture point of what was read from `paths`; `files` is where to read it again."""
     if not data.records:
         raise InputError(data.problems[0].what if data.problems else "no packets")
-    inputs.points.append(_point(paths, files, data))
+    inputs.points.append(_point(paths, files, data, inputs.how))
 
 
-def _point(paths: list[str], files: list[str], data: CaptureData) -> Point:
+def _point(paths: list[str], files: list[str], data: CaptureData, how: How) -> Point:
     path = pattern(paths[0]) if len(paths) > 1 else paths[0]
     source = Source(
         "", path, "pcap", data.format, data.records, data.first_ns, data.last_ns, [Clock("packet")], data.problems,
         parts=data.parts if len(paths) > 1 else [],
     )  # fmt: skip
     again: list[Part] = [(partial(open_stream, file), plain_size(file)) for file in files]
-    return Point(source, data, again)
+    return Point(source, data, again, how)
 
 
 # ---- standard input
@@ -230,7 +233,7 @@ def _read_standard_input(kinds: frozenset[str], inputs: Inputs, progress: Progre
     with stream, stream.interruptible():
         if is_capture(stream.head(4)):
             _want_captures(kinds)
-            reading = Reading()
+            reading = Reading(inputs.how)
             if live is not None:
                 stream.on_wait = look = _looking(reading, stream.copy, inputs, live)
                 progress = lambda *_: look()  # noqa: E731
@@ -241,7 +244,7 @@ def _read_standard_input(kinds: frozenset[str], inputs: Inputs, progress: Progre
             captures: list[First] = []
             _read_file(STANDARD_INPUT, stream.copy, kinds, inputs, captures)
             if captures:  # a compressed one
-                reading = Reading()
+                reading = Reading(inputs.how)
                 with open_stream(stream.copy) as plain:
                     reading.read(plain, progress=progress)
                 _add_point([STANDARD_INPUT], [stream.copy], reading.result(), inputs)
@@ -259,8 +262,8 @@ def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callabl
             return
         seen = reading.records
         # Correlation writes into sources and events: it gets its own.
-        points = [Point(deepcopy(p.source), p.data, p.parts) for p in inputs.points]
-        points.append(_point([STANDARD_INPUT], [copy], reading.snapshot()))
+        points = [Point(deepcopy(p.source), p.data, p.parts, p.how) for p in inputs.points]
+        points.append(_point([STANDARD_INPUT], [copy], reading.snapshot(), inputs.how))
         so_far = Inputs(points, deepcopy(inputs.logs))
         _number(so_far)
         live(so_far)

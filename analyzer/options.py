@@ -64,7 +64,8 @@ class Narrow(NamedTuple):
     ] = None
     request_id: Annotated[str | None, typer.Option(metavar="ID", help="Only requests whose id begins so.")] = None
     client: Annotated[
-        list[str] | None, typer.Option(metavar="CIDR", help="Only connections of these clients: 10.0.0.0/16.")
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="Only connections of these clients: 10.0.0.0/16. Also tells directions."),
     ] = None
     server: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Only connections to these servers.")] = None
     port: Annotated[
@@ -83,6 +84,25 @@ class Stamps(NamedTuple):
     tz: Annotated[
         str | None, typer.Option(metavar="±HH:MM", help="Zone of log stamps that have none (UTC otherwise).")
     ] = None
+
+
+class Checksums(StrEnum):
+    """What is done about packets whose checksum is wrong."""
+
+    SAMPLE = "sample"
+    CHECK = "check"
+    DROP = "drop"
+
+
+class Packets(NamedTuple):
+    """How packets are read."""
+
+    checksums: Annotated[
+        Checksums,
+        typer.Option(
+            help="Look at the checksums of the first packets, check all, or drop packets whose checksum is bad."
+        ),
+    ] = Checksums.SAMPLE
 
 
 class Deep(NamedTuple):

@@ -274,6 +274,7 @@ def read(
     client: Iterable[str] | None = None,
     server: Iterable[str] | None = None,
     port: Iterable[int] | None = None,
+    checksums: str = "sample",
     shape: str | None = None,
     year: int | None = None,
     tz: str | None = None,
@@ -286,20 +287,28 @@ def read(
 
     `since` and `until` (ISO 8601, or ns since the epoch), `environment` (a part of its id) and `request_id` (its beginning),
     `client` and `server` (addresses or prefixes: `10.0.0.0/16`) and `port` (the server's) narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
-    `year` and `tz` (`+02:00`) complete stamps that lack them.
+    `year` and `tz` (`+02:00`) complete stamps that lack them. `client` and `server` also tell the direction of connections
+    that begin in mid-stream. `checksums="drop"` leaves packets with a bad checksum out, `"check"` counts all of them (by
+    default those among the first packets are counted, and said).
     """
+    from analyzer.capture.reader import CHECKSUMS, How
     from analyzer.inputs import Inputs, is_saved, read_inputs
     from analyzer.rules import run
     from analyzer.saved import load
+    from analyzer.tcp.tracker import sides_of
     from analyzer.timeline.build import build
     from analyzer.timeline.filters import View, narrowed, network
 
     if not paths:
         raise InputError("no input: give files, folders or globs")
+    if checksums not in CHECKSUMS:
+        raise InputError(f"checksums {checksums!r}: one of {', '.join(CHECKSUMS)}")
+    clients = tuple(network(c, "--client") for c in client or ())
+    servers = tuple(network(s, "--server") for s in server or ())
+    how = How(checksums, sides_of(clients, servers))
     view = View(
         _time("since", since), _time("until", until), environment, request_id,
-        tuple(network(c, "--client") for c in client or ()), tuple(network(s, "--server") for s in server or ()),
-        tuple(port or ()),
+        clients, servers, tuple(port or ()),
     )  # fmt: skip
 
     def trace(inputs: Inputs) -> Trace:
@@ -315,7 +324,7 @@ def read(
         whole = load(saved[0])
         return Trace(*narrowed(whole.story, whole.findings, view)) if view else whole
     look = None if live is None else lambda so_far: live(trace(so_far))
-    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz))
+    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how))
 
 
 def _time(name: str, value: str | int | None) -> int | None:

@@ -30,7 +30,7 @@ from analyzer.capture.columns import (
     SYN,
     TS,
 )  # fmt: skip
-from analyzer.capture.reader import KEEP_SEGMENTS, Decoder, read_ahead, renumber
+from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, Decoder, How, read_ahead, renumber
 from analyzer.tcp import fields as f
 from analyzer.tcp.tracker import Tracker
 
@@ -50,20 +50,22 @@ Part = tuple[Callable[[], AbstractContextManager[BinaryIO]], int | None]
 
 
 def segments_of(
-    parts: Iterable[Part], rows: NDArray[np.int64]
+    parts: Iterable[Part], rows: NDArray[np.int64], how: How = AS_IS
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(segments, their `UID`, their classification) of the connections in `rows` (n × `tcp.fields.N_FIELDS`), in order."""
     thinned = _thinned(rows)
-    tracker = Tracker()
+    tracker = Tracker(how.sides)
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-    for mine, compiled in candidates(parts, rows):
+    for mine, compiled in candidates(parts, rows, how):
         flat = mine.ravel() if compiled else mine.ravel().tolist()
         uids, kinds = tracker.feed(flat, len(mine), compiled)
         kept.append(_thin(mine, np.array(uids), np.array(kinds), thinned))
     return _named(kept, tracker.finish(), rows)
 
 
-def candidates(parts: Iterable[Part], rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], bool]]:
+def candidates(
+    parts: Iterable[Part], rows: NDArray[np.int64], how: How = AS_IS
+) -> Iterator[tuple[NDArray[np.int64], bool]]:
     """(segments, whether compiled) by chunk: all those of the 4-tuples of `rows`, and few others, up to the last one's."""
     keys = np.unique(_key(rows, (f.C_HI, f.C_LO, f.C_PORT), (f.S_HI, f.S_LO, f.S_PORT)))
     last = int(rows[:, f.LAST_NO].max(initial=0))
@@ -72,7 +74,7 @@ def candidates(parts: Iterable[Part], rows: NDArray[np.int64]) -> Iterator[tuple
         if base >= last:
             break
         with open_part() as stream:
-            decoder = Decoder(stream, size)
+            decoder = Decoder(stream, size, how.checksums)
             for chunk in read_ahead(decoder.chunks()):
                 renumber(chunk, base)
                 table = np.asarray(chunk.out[: chunk.rows * N_COLUMNS], np.int64).reshape(-1, N_COLUMNS)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -147,6 +147,17 @@ class Chunk:
     kept: list[int]
 
 
+class How(NamedTuple):
+    """How captures are read: `checksums` is one of `CHECKSUMS`, `sides` tells clients' and servers' networks (`tracker.sides_of`)."""
+
+    checksums: str = "sample"
+    sides: tuple[int, ...] = (0,)
+
+
+#: As it is without a word of the user.
+AS_IS = How()
+
+
 class Decoder:
     """A capture file as chunks of decoded segments, with what was counted on the way.
 
@@ -275,14 +286,13 @@ def _from_thread(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 class Reading:
     """One capture point while it is read: a file, or the files of a ring buffer one after the other.
 
-    Record numbers go on from file to file; `CaptureData.parts` tells which file holds a number. `checksums` is one of
-    `CHECKSUMS`.
+    Record numbers go on from file to file; `CaptureData.parts` tells which file holds a number.
     """
 
-    def __init__(self, checksums: str = "sample") -> None:
+    def __init__(self, how: How = AS_IS) -> None:
         self.data = CaptureData()
-        self._checksums = checksums
-        self._tracker = Tracker()
+        self._how = how
+        self._tracker = Tracker(how.sides)
         self._kept = _Kept()
         self._current: Decoder | None = None
 
@@ -290,7 +300,7 @@ class Reading:
         self, stream: BinaryIO, size: int | None = None, member: str = "", progress: Progress | None = None
     ) -> None:
         """Read one file to its end. Damage is a `Problem`, never an exception; `size` is the plain file's where known."""
-        self._current = decoder = Decoder(stream, size, self._checksums)
+        self._current = decoder = Decoder(stream, size, self._how.checksums)
         base = self.data.records
         chunks = decoder.chunks()
         try:
@@ -351,7 +361,7 @@ def _account(data: CaptureData, decoder: Decoder, member: str) -> None:
     base, total = data.records, decoder.totals()
     data.parts.append((base, member))
     data.format = data.format or decoder.container.format
-    data.records, data.tcp = base + total[C_RECORDS], data.tcp + total[C_TCP]
+    data.records, data.tcp = base + decoder.container.number, data.tcp + total[C_TCP]
     data.first_ns = min((t for t in (data.first_ns, total[C_FIRST]) if t), default=0)
     data.last_ns = max(data.last_ns, total[C_LAST])
     data.texts |= {base + number: text for number, text in decoder.texts.items()}
@@ -377,7 +387,7 @@ def read_capture(
     stream: BinaryIO, size: int | None = None, progress: Progress | None = None, checksums: str = "sample"
 ) -> CaptureData:
     """Read one capture file to its end (see `Reading.read`); `checksums` is one of `CHECKSUMS`."""
-    reading = Reading(checksums)
+    reading = Reading(How(checksums))
     reading.read(stream, size, progress=progress)
     return reading.result()
 

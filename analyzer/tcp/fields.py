@@ -71,7 +71,7 @@ B_PROBED = 256  # its last byte sent was a zero-window probe, which NXT does not
 B_KEEPALIVE = 512  # its latest segment was a keepalive probe
 
 # ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender)
-BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST = range(4)
+BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST, BY_NETWORK = range(5)
 
 # ---- oddities
 ODD_MIDSTREAM = 1  # first segment is neither SYN nor SYN-ACK

@@ -54,6 +54,7 @@ from analyzer.tcp.fields import (
     B_SYN_ACK,
     BITS,
     BY_FIRST,
+    BY_NETWORK,
     BY_PORT,
     BY_SYN,
     BY_SYN_ACK,
@@ -180,6 +181,8 @@ from analyzer.tcp.states import (
     Z_SYN_SENT,
 )
 
+#: Numbers of one network in `sides`: 1 client or 2 server, both halves of the prefix, both halves of its mask.
+N_NETWORK = 5
 #: tshark takes a segment for out of order rather than retransmitted when it follows the highest one by less than the
 #: handshake's round trip, or by 3 ms where no handshake was seen (packet-tcp.c, ooo_thres).
 OUT_OF_ORDER_DEFAULT_NS = 3_000_000
@@ -293,15 +296,28 @@ def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bo
     return not (rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0)
 
 
-def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any) -> bool:
+def side_of(sides: Any, hi: int, lo: int) -> int:
+    """1 for an address that the user calls a client's, 2 for a server's, 0 for neither (see `tracker.sides_of`)."""
+    for k in range(0, sides[0] * N_NETWORK, N_NETWORK):
+        if hi & sides[k + 4] == sides[k + 2] and lo & sides[k + 5] == sides[k + 3]:
+            return int(sides[k + 1])
+    return 0
+
+
+def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any, sides: Any) -> bool:
     """Fill a row of zeros from its first segment; returns whether that segment is the client's."""
     flags = packets[q + FLAGS]
+    source = side_of(sides, packets[q + SRC_HI], packets[q + SRC_LO])
+    destination = side_of(sides, packets[q + DST_HI], packets[q + DST_LO])
     if flags & SYN and flags & ACK_FLAG:
         from_client = False
         rows[c + ORIENTED] = BY_SYN_ACK
     elif flags & SYN:
         from_client = True
         rows[c + ORIENTED] = BY_SYN
+    elif source != destination:
+        from_client = source == 1 or destination == 2
+        rows[c + ORIENTED] = BY_NETWORK
     elif service[packets[q + SPORT]] != service[packets[q + DPORT]]:
         from_client = not service[packets[q + SPORT]]
         rows[c + ORIENTED] = BY_PORT
@@ -397,6 +413,7 @@ def vantage(packets: Any, q: int) -> int:
     enter,
     zeek_step,
     opens_anew,
+    side_of,
     open_row,
     classify,
 )
@@ -408,6 +425,7 @@ def track(
     mask: int,
     counters: Column,
     service: Column,
+    sides: Column,
     transitions: Column,
     recent: Column,
     uids: Column,
@@ -481,7 +499,7 @@ def track(
             counters[T_ROWS] = row + 1
             index[slot] = row + 1
             c = row * N_FIELDS
-            from_client = open_row(rows, c, packets, q, row, service)
+            from_client = open_row(rows, c, packets, q, row, service, sides)
         s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
         p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
         upper = 1 if from_client else 0

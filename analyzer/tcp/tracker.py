@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Iterable, Sequence
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.capture.columns import N_COLUMNS
+from analyzer.capture.columns import N_COLUMNS, V4_MAPPED
 from analyzer.model.problems import Problem
 from analyzer.tcp.connections import CLIENT, SERVER, one_sided
 from analyzer.tcp.fields import N_FIELDS, N_RECENT, N_TRACKER, PKTS, RECENT, T_DUPLICATES, T_ROWS
@@ -18,6 +20,8 @@ from analyzer.tcp.track import reindex, track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Network = IPv4Network | IPv6Network
 
 #: Ports that a server listens on, for captures that begin in the middle of a connection: the system ports
 #: (RFC 6335 §6) and the registered ports of the databases, caches, brokers and proxies that functions talk to.
@@ -55,6 +59,22 @@ def _one_directional(rows: NDArray[np.int64]) -> list[Problem]:
     side = "either side" if no_client and no_server else "the client" if no_client else "the server"
     what = f"one-directional: of {no_client + no_server:,} of {longer:,} longer connections only one side was captured"
     return [Problem("", f"{what}; silence of {side} proves nothing")]
+
+
+def sides_of(clients: Iterable[Network], servers: Iterable[Network]) -> tuple[int, ...]:
+    """Whose addresses the user says these are, for the direction of connections that begin in mid-stream.
+
+    How many networks, then each as `track.N_NETWORK` numbers; longer prefixes first, they know better.
+    """
+    named = [(1, network) for network in clients] + [(2, network) for network in servers]
+    rows = []
+    for side, network in named:
+        first, mask = int(network.network_address), int(network.netmask)
+        if network.version == 4:
+            first, mask = V4_MAPPED | first, ((1 << 96) - 1) << 32 | mask
+        halves = (first >> 64, first & (1 << 64) - 1, mask >> 64, mask & (1 << 64) - 1)
+        rows.append((-mask.bit_count(), side, *(half - (half >> 63 << 64) for half in halves)))
+    return len(rows), *(value for row in sorted(rows) for value in row[1:])
 
 
 #: A table of this size is worth huge pages; a small capture's should not take 2 MB for a few rows.
@@ -99,13 +119,14 @@ class Tracker:
     State lives in lists while chunks are interpreted and moves to arrays with the first compiled chunk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sides: Sequence[int] = (0,)) -> None:
         self.compiled = False
         self.counters: Any = [0] * N_TRACKER
         self.rows: Any = []
         self.index: Any = [0] * 1024
         self._table = Table()
         self._service: Any = service_ports()
+        self._sides: Any = list(sides)
         self._recent: Any = [0] * (RECENT * N_RECENT)
         self._transitions: Any = [state for states in TRANSITIONS for state in states]
 
@@ -121,7 +142,7 @@ class Tracker:
         run = track.compiled if compiled else track.interpreted
         run(
             segments, n, self.rows, self.index, len(self.index) - 1, self.counters,
-            self._service, self._transitions, self._recent, uids, kinds,
+            self._service, self._sides, self._transitions, self._recent, uids, kinds,
         )  # fmt: skip
         return uids, kinds
 
@@ -145,6 +166,7 @@ class Tracker:
         self.index = np.array(self.index, np.int32)
         self.counters = np.array(self.counters, np.int64)
         self._service = np.array(self._service, np.int64)
+        self._sides = np.array(self._sides, np.int64)
         self._transitions = np.array(self._transitions, np.int64)
         self._recent = np.array(self._recent, np.int64)
         self.compiled = True

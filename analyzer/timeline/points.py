@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture.again import Part, segments_of
-from analyzer.capture.reader import KEEP_SEGMENTS, CaptureData
+from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, CaptureData, How
 from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
@@ -32,6 +32,7 @@ class Point:
     data: CaptureData
     #: The files behind it, for a second reading of chosen connections where not all segments were kept.
     parts: list[Part] = field(default_factory=list)
+    how: How = AS_IS
     #: Added to its stamps where segments of several captures are merged: the clock's offset, or for a group of captures
     #: that nothing aligns with the reference, the offset inside that group.
     shift_ns: int = 0
@@ -161,7 +162,7 @@ class Connections:
                 loaded.clear()
                 self._segments = {k: segments for k, segments in self._segments.items() if k in ks}
                 missing = rows[rows >= 0].tolist()
-            segments, uids, kinds = segments_of(point.parts, point.rows[missing])
+            segments, uids, kinds = segments_of(point.parts, point.rows[missing], point.how)
             loaded.update((uid, (segments[at], kinds[at])) for uid, at in _by_uid(uids).items())
 
     def batches(self, ks: Iterable[int]) -> Iterator[list[int]]:
