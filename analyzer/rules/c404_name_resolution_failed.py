@@ -33,7 +33,6 @@ CODE = "C404"
 NAME = "name-resolution-failed"
 SUMMARY = "the name was not resolved: no connection was attempted"
 
-CODES = frozenset(("ENOTFOUND", "EAI_AGAIN"))
 #: Where the name stands: Node, grpc-js (`target`), C-core, grpc-go, Java.
 _NAME = re.compile(
     r"getaddrinfo E\w{4,10} (?P<a>[\w.-]{1,255})|resolution failed for (?P<b>[\w.-]{1,255})|lookup (?!error)(?P<c>[\w.-]{1,255})|"
@@ -88,7 +87,7 @@ def select(story: Story) -> Iterable[Unresolved]:
     """Names with a failure, by environment."""
     found: dict[tuple[str, str], Unresolved] = {}
     for e in story.events:
-        if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("code") in CODES):
+        if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("stage") == "resolve"):
             name = _name(e)
             if name is not None:
                 found.setdefault((e.environment or "", name), Unresolved(name)).events.append(e)
@@ -97,6 +96,8 @@ def select(story: Story) -> Iterable[Unresolved]:
 
 def _name(e: Event) -> str | None:
     """The name that a line says; None where it only repeats that there are no addresses."""
+    if e.attrs.get("peer"):
+        return str(e.attrs["peer"])
     m = _NAME.search(f"{e.attrs.get('error', '')} {e.text[:2000]}")
     return next((x for x in m.groups() if x), None) if m else None
 

@@ -97,11 +97,7 @@ def select(story: Story) -> Iterable[Goaway]:
         else set()
     )
     for k in sorted(marked):
-        hits = [
-            s
-            for s in story.connections.segments(k)
-            if s.goaway and s.goaway[0] == ENHANCE_YOUR_CALM
-        ]
+        hits = [s for s in story.connections.segments(k) if s.goaway and s.goaway[0] == ENHANCE_YOUR_CALM]
         if hits:
             transports = story.connections.transports.get(k, [None])
             found[story.connections.id(k)] = Goaway(k, transports[0], segments=hits)

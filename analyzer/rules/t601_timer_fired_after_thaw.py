@@ -164,8 +164,7 @@ def _timeouts(story: Story) -> Iterator[Event]:
 
 
 def _timer(e: Event) -> bool:
-    by_library = e.attrs.get("kernel") is False or e.attrs.get("raised_by") == "library"
-    return by_library or (not e.attrs.get("kernel") and bool(TIMER.search(e.text[:2000])))
+    return e.attrs.get("kernel") is False or ("raised_by" not in e.attrs and bool(TIMER.search(e.text[:2000])))
 
 
 def _expiry(story: Story, e: Event, call: Call | None) -> Expiry | None:
@@ -177,7 +176,8 @@ def _expiry(story: Story, e: Event, call: Call | None) -> Expiry | None:
          if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + AFTER_THAW_NS and z.length_ns >= LEAST_FROZEN_NS),
         None,
     )  # fmt: skip
-    if thaw is not None:
+    set_ns = int(e.attrs.get("timeout_ms") or 0) * MS
+    if thaw is not None and not 0 < set_ns <= AFTER_THAW_NS:
         before = began is None or began <= thaw.start_ns + thaw.error_ns
         return Expiry(e, began, limit, call, thaw) if before else None
     frozen = (

@@ -1,0 +1,180 @@
+"""library-timeout
+
+## What it does
+Flags a time-out that no kernel raised: a client library's own timer, or one that the function's code set, gave up. It names
+the library and the setting that made it, with its value where the line prints it and its default otherwise.
+
+## Why it matters
+ETIMEDOUT reads like a verdict on the network, yet here it tells only that a timer of 5 or 10 s was over. The kernel's own is of
+another kind: a connect fails after 127 s (131–134 s from Linux 6.5 on), data without an answer after 924.6 s at the earliest,
+and both carry a numeric errno. Timers of libraries also fire at a thaw, whatever the peer did (see T601).
+
+## What to do
+Look at what the timer was waiting for, not at the timer: connect (is the SYN answered? C401), an answer on an established
+connection (R302, a slow server), a free connection of the pool. Change the setting only when the time is too short for the work.
+
+## Known limits
+That the timer was the library's is certain, what it waited for is not in the line. Where several libraries print the same
+words, all are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import MS, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.timeline.story import Story
+
+CODE = "R304"
+NAME = "library-timeout"
+SUMMARY = "a time-out that no kernel raised: the library and the setting that made it"
+
+#: Codes of expired timers; gRPC's deadline names itself and is not taken for the kernel's.
+TIMERS = frozenset(("ETIMEDOUT", "TIMEOUT"))
+#: Who sets timers above the kernel.
+ABOVE_KERNEL = frozenset(("library", "function"))
+#: What the timer waited for, and what the kernel's own limit would have been (ip-sysctl: tcp_syn_retries, tcp_retries2).
+WAITED = {
+    "connect": ("the connection to be made", "the kernel's own connect time-out comes after 127 s or more, with errno and address"),
+    "tls": ("the TLS handshake to end", "the kernel does not know of handshakes"),
+    "established": ("an answer on an established connection", "the kernel's own time-out comes after 924.6 s at the earliest, as `read ETIMEDOUT` with errno"),
+    "pool": ("a free connection of the pool", "no system call waits for a pool"),
+}  # fmt: skip
+_ANY = ("an answer", "the kernel's own would carry a numeric errno and a system call")
+
+#: Settings with a trap (FACTS: remedies).
+HELP = {
+    ("ioredis", "commandTimeout"): "ioredis' commandTimeout rejects the command and leaves the dead socket in use: set socketTimeout too, which destroys it and reconnects",
+    ("ioredis", "connectTimeout"): "ioredis: keep connectTimeout below the function's time limit, with retryStrategy and maxRetriesPerRequest 1–3",
+    ("ioredis", "socketTimeout"): "ioredis destroyed the socket and reconnects; commands in flight may have been carried out",
+    ("mysql", "timeout"): "mysql: await query and end(): a timer left running by one invocation fires in the next",
+    ("mysql2", "timeout"): "mysql2: await query and end(): a timer left running by one invocation fires in the next",
+    ("pg", "connectionTimeoutMillis"): "pg: await every client's release; connectionTimeoutMillis covers the wait for the pool as well as the connect",
+    ("aws-sdk-js-v3", "connectionTimeout"): "AWS SDK: requestHandler connectionTimeout; the SDK retries it by itself (maxAttempts)",
+    ("mongodb", "serverSelectionTimeoutMS"): "mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error",
+}  # fmt: skip
+
+FIRES = (
+    Case(
+        "ioredis gives up a connect",
+        log="""
+        00:00:00.000 START 1
+        00:00:10.020 app 1 [ioredis] Unhandled error event: Error: connect ETIMEDOUT { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect' }
+        00:00:10.100 REPORT 1
+        """,
+    ),
+    Case(
+        "a database pool without a free connection, twice",
+        log="""
+        00:00:00.000 START 1
+        00:00:02.020 app 1 Error: timeout exceeded when trying to connect
+        00:00:04.020 app 1 Error: timeout exceeded when trying to connect
+        00:00:04.100 REPORT 1
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "the kernel's own",
+        log="""
+        00:00:00.000 START 1
+        00:02:14.020 app 1 Error: connect ETIMEDOUT 10.0.0.9:6379 { errno: -110, code: 'ETIMEDOUT', syscall: 'connect', address: '10.0.0.9', port: 6379 }
+        00:02:14.100 REPORT 1
+        """,
+    ),
+    Case(
+        "a peer that closed is no timer",
+        log="00:00:00.000 START 1\n00:00:01.000 app 1 Error: Socket closed unexpectedly\n00:00:01.100 REPORT 1",
+    ),
+    Case(
+        "a deadline names itself",
+        log="""
+        00:00:00.000 START 1
+        00:00:01.020 app 1 Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 1.001s,LB pick: 0.001s,remote_addr=10.0.0.9:443
+        00:00:01.100 REPORT 1
+        """,
+    ),
+)
+
+
+@dataclass(slots=True)
+class Timer:
+    """One setting of one library whose timer ran out in one environment, towards one peer where it is named."""
+
+    library: str
+    setting: str
+    stage: str
+    peer: str
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[Timer]:
+    """Expired timers of libraries, one for each setting, peer and environment."""
+    found: dict[tuple[str, ...], Timer] = {}
+    for e in story.events:
+        a = e.attrs
+        if e.kind != "error" or a.get("code") not in TIMERS or a.get("raised_by") not in ABOVE_KERNEL:
+            continue
+        if a.get("stage") == "resolve" or e.level == "INFO":
+            continue  # C404's matter; and what a program says in passing
+        library, setting, stage, peer = (str(a.get(x) or "") for x in ("library", "setting", "stage", "peer"))
+        key = (e.environment or "", library, setting, stage, peer)
+        found.setdefault(key, Timer(library, setting, stage, peer)).events.append(e)
+    return list(found.values())
+
+
+def examine(story: Story, timer: Timer) -> Finding | None:
+    """The proof: the line, and what in it shows that no kernel spoke."""
+    first, last = timer.events[0], timer.events[-1]
+    waited, kernel = WAITED.get(timer.stage, _ANY)
+    who = timer.library or "a library"
+    evidence = [story.evidence(first, str(first.attrs.get("told_by", "")), primary=True)]
+    evidence += [story.evidence(last)] if last is not first else []
+    times = f", {len(timer.events)} times" if len(timer.events) > 1 else ""
+    to = f" ({timer.peer})" if timer.peer else ""
+    knob = f"{who}'s {timer.setting}" if timer.setting else f"a timer of {who}"
+    value = _value(first)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"time-out made by {knob}, not by the kernel{times}",
+        first.time_ns, evidence,
+        f"{knob}{value} was over while it waited for {waited}{to}; no system call failed",
+        environment=first.environment, request_ids=common.failed_requests(story, timer.events),
+        ruled_out=[f"a time-out of the kernel: {kernel}"],
+        help=_help(timer),
+        upgrade=_upgrade(timer),
+    )  # fmt: skip
+
+
+def _value(e: Event) -> str:
+    """The timer's time: as printed, else its default."""
+    printed, default = e.attrs.get("timeout_ms"), e.attrs.get("default_ms")
+    if printed:
+        return f" ({seconds(int(printed) * MS)})"
+    return f" (default {seconds(int(default) * MS)}; what was configured is not in the line)" if default else ""
+
+
+def _help(timer: Timer) -> str:
+    told = HELP.get((timer.library, timer.setting))
+    if told:
+        return told
+    if timer.stage == "pool":
+        return "find who keeps the connections: await releases, size the pool for the invocations that run at a time"
+    if timer.stage == "connect":
+        return (
+            "check that the address answers (C401) before raising the setting; keep it below the function's time limit"
+        )
+    return "make sure that the time-out destroys the connection, else it is used again; raise it only if the work needs longer"
+
+
+def _upgrade(timer: Timer) -> str:
+    """What would tell what the timer waited for."""
+    if timer.stage == "pool":
+        return "the server's list of connections at that moment (`ss -tn`, SHOW PROCESSLIST, pg_stat_activity)"
+    port = timer.peer.rsplit(":", 1)[-1] if ":" in timer.peer else "PORT"
+    return f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) shows whether the SYN or the request arrived and was answered"
