@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -109,6 +109,7 @@ def read_inputs(
     year: int | None = None,
     zone: str | None = None,
     how: How = AS_IS,
+    counters: Iterable[str] = (),
 ) -> Inputs:
     """Read every input of the wanted kinds (`pcap`, `log`).
 
@@ -116,7 +117,7 @@ def read_inputs(
     input is skipped and said so; one that was named and is not of the `shape` insisted on is an error.
     Standard input is read last; while it is a capture, `live` is called now and then.
     """
-    inputs = Inputs(options=options(shape, year, zone), how=how)
+    inputs = Inputs(options=options(shape, year, zone, counters), how=how)
     captures: list[First] = []
     files = expand(paths)
     for path, named in files:

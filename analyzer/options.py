@@ -84,6 +84,13 @@ class Stamps(NamedTuple):
     tz: Annotated[
         str | None, typer.Option(metavar="±HH:MM", help="Zone of log stamps that have none (UTC otherwise).")
     ] = None
+    counter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Lines of a background counter: (?P<wall>…) and (?P<counted>…) are the seconds of both sides.",
+        ),
+    ] = None
 
 
 class Checksums(StrEnum):

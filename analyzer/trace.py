@@ -278,6 +278,7 @@ def read(
     shape: str | None = None,
     year: int | None = None,
     tz: str | None = None,
+    counter: Iterable[str] | None = None,
 ) -> Trace:
     """Read files, folders and globs, correlate them, run the rules; or load a saved trace.
 
@@ -287,7 +288,8 @@ def read(
 
     `since` and `until` (ISO 8601, or ns since the epoch), `environment` (a part of its id) and `request_id` (its beginning),
     `client` and `server` (addresses or prefixes: `10.0.0.0/16`) and `port` (the server's) narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
-    `year` and `tz` (`+02:00`) complete stamps that lack them. `client` and `server` also tell the direction of connections
+    `year` and `tz` (`+02:00`) complete stamps that lack them; `counter` are patterns of lines that print a background counter
+    beside the wall clock, with the groups `wall` and `counted` in seconds. `client` and `server` also tell the direction of connections
     that begin in mid-stream. `checksums="drop"` leaves packets with a bad checksum out, `"check"` counts all of them (by
     default those among the first packets are counted, and said).
     """
@@ -324,7 +326,7 @@ def read(
         whole = load(saved[0])
         return Trace(*narrowed(whole.story, whole.findings, view)) if view else whole
     look = None if live is None else lambda so_far: live(trace(so_far))
-    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how))
+    return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how, counter or ()))
 
 
 def _time(name: str, value: str | int | None) -> int | None:

@@ -13,7 +13,7 @@ from analyzer import discovery
 from analyzer.logs import foreign, runtimes
 from analyzer.logs.envelopes import Choice, Envelope, choose, named
 from analyzer.logs.envelopes._streams import stream_in
-from analyzer.logs.recognisers import recognise
+from analyzer.logs.recognisers import counters, recognise
 from analyzer.logs.records import ANSI, LogRecord
 from analyzer.logs.stamps import completed, is_coarser, yearless
 from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
@@ -228,6 +228,8 @@ def to_event(record: LogRecord, source: str, order: int, options: Options = DEFA
     line = runtimes.parse(message)
     event_ns = record.event_ns if record.event_ns is not None else line.service_ns
     found = recognise(line.body) if line.kind == "app" else None
+    if options.counters and line.kind == "app" and (found is None or found.layer == "app"):
+        found = counters.read(options.counters, line.body) or found
     inner_ns, lacks = line.inner_ns, line.lacks
     if found is not None and found.inner_ns is not None:
         inner_ns, lacks = found.inner_ns, found.lacks

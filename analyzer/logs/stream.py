@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
+from analyzer.logs.recognisers.counters import compiled
 from analyzer.logs.records import ANSI
 from analyzer.logs.sieve import Layout, Sieve
 from analyzer.model.problems import InputError, Problem
@@ -31,26 +32,34 @@ READ_WHOLE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user says about logs whose format does not: year, zone (local time less UTC), and the envelope's name."""
+    """What the user says about logs whose format does not: year, zone (local time less UTC), the envelope's name, and
+    patterns of counters (see `recognisers.counters`)."""
 
     year: int | None = None
     zone_ns: int = 0
     shape: str | None = None
+    counters: tuple[re.Pattern[str], ...] = ()
 
 
 DEFAULTS = Options()
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 
 
-def options(shape: str | None = None, year: int | None = None, zone: str | None = None) -> Options:
-    """Options from what a person writes; `zone` is `+02:00`, `-0500` or `UTC`. Raises `InputError` for another zone."""
+def options(
+    shape: str | None = None, year: int | None = None, zone: str | None = None, counters: Iterable[str] = ()
+) -> Options:
+    """Options from what a person writes; `zone` is `+02:00`, `-0500` or `UTC`. Raises `InputError` for what is none."""
+    return Options(year, _offset(zone), shape, tuple(compiled(text) for text in counters))
+
+
+def _offset(zone: str | None) -> int:
     if zone is None or zone.upper() in ("UTC", "Z"):
-        return Options(year, 0, shape)
+        return 0
     m = _ZONE.fullmatch(zone)
     if m is None or int(m[2]) > 14 or int(m[3]) > 59:
         raise InputError(f"--tz {zone!r}: write the difference to UTC, such as +02:00")
     offset = (int(m[2]) * 60 + int(m[3])) * 60 * SECOND
-    return Options(year, offset if m[1] == "+" else -offset, shape)
+    return offset if m[1] == "+" else -offset
 
 
 @dataclass(slots=True)
@@ -103,7 +112,7 @@ class LogStream:
         `layout` describes a line that begins a record, for the sieve; without it every line is given.
         """
         number, done = 1, 0
-        sieve = Sieve(layout) if layout is not None else None
+        sieve = Sieve(layout) if layout is not None and self.may_skip else None
         for block in self._blocks():
             if sieve is not None and done + len(block) > READ_WHOLE and sieve.fits(block):
                 yield from self._sieved(sieve, block, number)
@@ -111,6 +120,11 @@ class LogStream:
                 yield from enumerate(_texts(block), number)
             number += block.count(b"\n")
             done += len(block)
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether records without a known word may be skipped in a big file: a user's own pattern may match any."""
+        return not self.options.counters
 
     def _blocks(self) -> Iterator[bytes]:
         """Whole lines, a megabyte or so at a time. A line of many JSON objects comes in parts; any other long one is cut."""

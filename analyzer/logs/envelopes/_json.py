@@ -65,12 +65,12 @@ class Elements:
                 wanted = len(buffer)
                 continue
             wanted = 0
-            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
+            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE and self.stream.may_skip)
             done += end
             buffer = buffer[end:] + more
         end = _last_border(border, buffer)
         if end is not None:
-            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE)
+            yield from self._elements(buffer[:end], border, done + end > READ_WHOLE and self.stream.may_skip)
             buffer = buffer[end:]
         yield from self._last(before, buffer)
 
