@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ class Trace:
     def events(self) -> pd.DataFrame:
         """Events of all sources in order of time: log lines, and the TCP events of connections (see `tcp_events`)."""
         rows = [_log_row(e) for e in self.story.events] + self._tcp_rows(range(len(self.story.connections)))
-        rows += self._deep_rows(self.deep)
+        rows += self._deep_rows(self.deep) + self._icmp_rows(range(len(self.story.connections)))
         rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
         return frame("events", rows)
 
@@ -106,7 +106,7 @@ class Trace:
         """Everything about one connection (`C7`, or `ip:port` of its client), every segment and every log line of its environment
         that fell into its life, in order. Raises `KeyError` for an unknown one."""
         k = self.index(connection)
-        rows = self._tcp_rows([k], notable=False) + self._deep_rows([k])
+        rows = self._tcp_rows([k], notable=False) + self._deep_rows([k]) + self._icmp_rows([k])
         env = self.story.connections.environment.get(k)
         if rows and env and self.story.aligned:
             first, last = self.span(k)
@@ -190,36 +190,35 @@ class Trace:
         ref = self.story.source(place.source).packet_ref(place.no)
         return f"{place.source}{ref if ref.startswith('#') else '!' + ref}"
 
-    def _tcp_rows(self, ks: Any, notable: bool = True) -> list[dict[str, Any]]:
-        rows = []
-        self.story.connections.load(ks)
-        for k in ks:
-            for s in self.story.connections.segments(k):
-                if notable and not is_notable(s):
-                    continue
-                place = min(s.places, key=lambda p: p.time_ns)
-                rows.append(
-                    {
-                        "time_ns": place.time_ns, "time": place.time_ns, "source_time": place.source_ns, "source": place.source,
-                        "ref": self.story.source(place.source).packet_ref(place.no), "layer": "tcp", "kind": kind_of(s), "text": s.describe(),
-                        "connection": self.story.connections.id(k), "environment": self.story.connections.environment.get(k),
-                        "transport": None, "request_id": None, "level": None, "order": place.no,
-                        "also": [self._full_ref(p) for p in s.places if p is not place],
-                    }
-                )  # fmt: skip
-        return rows
+    def _tcp_rows(self, ks: Collection[int], notable: bool = True) -> list[dict[str, Any]]:
+        connections = self.story.connections
+        connections.load(ks)
+        return [
+            self._row(k, min(s.places, key=lambda p: p.time_ns), "tcp", kind_of(s), s.describe(), s.places)
+            for k in ks for s in connections.segments(k) if is_notable(s) or not notable
+        ]  # fmt: skip
+
+    def _icmp_rows(self, ks: Iterable[int]) -> list[dict[str, Any]]:
+        return [
+            self._row(k, min(e.places, key=lambda p: p.time_ns), "icmp", "icmp-error", e.describe(), e.places)
+            for k in ks for e in self.story.connections.icmp(k)
+        ]  # fmt: skip
 
     def _deep_rows(self, ks: Iterable[int]) -> list[dict[str, Any]]:
+        return [self._row(k, f.place, f.layer, f.kind, f.describe()) for k in ks for f in self.deep.get(k, [])]
+
+    def _row(
+        self, k: int, place: Place, layer: str, kind: str, text: str, places: Iterable[Place] = ()
+    ) -> dict[str, Any]:
+        """Something that captures saw of connection `k`: first at `place`, and at the others of `places`."""
         connections = self.story.connections
-        return [
-            {
-                "time_ns": f.place.time_ns, "time": f.place.time_ns, "source_time": f.place.source_ns, "source": f.place.source,
-                "ref": self._ref(f.place), "layer": f.layer, "kind": f.kind, "text": f.describe(),
-                "connection": connections.id(k), "environment": connections.environment.get(k),
-                "transport": None, "request_id": None, "level": None, "order": f.place.no, "also": [],
-            }
-            for k in ks for f in self.deep.get(k, [])
-        ]  # fmt: skip
+        return {
+            "time_ns": place.time_ns, "time": place.time_ns, "source_time": place.source_ns, "source": place.source,
+            "ref": self._ref(place), "layer": layer, "kind": kind, "text": text,
+            "connection": connections.id(k), "environment": connections.environment.get(k),
+            "transport": None, "request_id": None, "level": None, "order": place.no,
+            "also": [self._full_ref(p) for p in places if p is not place],
+        }  # fmt: skip
 
     def _ref(self, place: Place) -> str:
         return self.story.source(place.source).packet_ref(place.no)

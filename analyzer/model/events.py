@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: What an event speaks of; the column `layer` of the event table.
-LAYERS = ("lambda", "app", "grpc", "tcp", "http2")
+LAYERS = ("lambda", "app", "grpc", "tcp", "icmp", "http2")
 
 
 @dataclass(slots=True)

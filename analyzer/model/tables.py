@@ -87,6 +87,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ended_by str client-fin, server-fin, client-rst or server-rst: the first segment that began the end
         handshake_rtt_ms float SYN to the client's ACK of the SYN-ACK, ms
         longest_idle_s float longest silence between two packets, s
+        oddities list what is unusual about how it opened or was captured
+        one_sided str client or server where the capture saw nothing of that side although it was there
         names list host names of the server
         sources list source ids that saw it
         environment str environment behind the client, where tied
@@ -129,7 +131,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ingested time when the log service took the line in, where the export tells; no order inside a stream
         source str source id
         ref str place in the source: #packet, :line or [n]
-        layer str lambda, app, grpc, tcp, or http2 (deep mode)
+        layer str lambda, app, grpc, tcp, icmp (an error about the connection), or http2 (deep mode)
         kind str what happened
         text str the line, or the segment in words
         environment str environment id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from analyzer.capture import columns as col
 from analyzer.model.grpc import ROUTINE
 from analyzer.model.times import SECOND, iso, seconds
+from analyzer.report.details import detail_lines
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
 from analyzer.tcp.states import (
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 DRAWN_NS = SECOND
 #: Runs of ordinary rows longer than this are folded.
 FOLD = 3
+_UNIT = re.compile(r"(\d) (?=(?:ms|s|min|h|B|copies)\b)")
 
 SHORT = {
     "UNKNOWN": "?", "SYN_SENT": "SYN_SENT", "SYN_RECEIVED": "SYN_RCVD", "ESTABLISHED": "ESTAB", "FIN_WAIT_1": "FIN_WAIT_1",
@@ -90,6 +94,10 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"
         text += f"  {fate}" if fate else ""
         rows.append((s.time_ns, "pcap", where, text, is_notable(s) or bool(fate)))
+    for error in cs.icmp(k):
+        place = min(error.places, key=lambda p: p.time_ns)
+        where = story.source(place.source).at(story.source(place.source).packet_ref(place.no))
+        rows.append((error.time_ns, "icmp", where, error.describe(), True))
     for f in trace.deep.get(k, []):
         where = story.source(f.place.source).at(story.source(f.place.source).packet_ref(f.place.no))
         rows.append((f.place.time_ns, f.layer, where, f.describe(), f.telling))
@@ -107,12 +115,20 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
                 )
             )
     rows.sort(key=lambda r: r[0])
-    lines = [style.paint(clip(head, style.width), "bold"), ""]
-    lines += _body(trace, rows, style, zero, env, everything)
+    lines = [style.paint(clip(head, style.width), "bold")]
+    lines += [style.paint(part, "dim") for line in detail_lines(cs, k) for part in _folded(terminal(line), style.width)]
+    lines += ["", *_body(trace, rows, style, zero, env, everything)]
     related = [f for f in trace.findings if cs.id(k) in f.connections]
     if related:
         lines += [""] + [clip(f"{f.severity.word}[{f.rule}] {terminal(f.title)}", style.width) for f in related]
     return "\n".join(lines) + "\n"
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """A line in the width, numbers beside their units."""
+    tied = _UNIT.sub("\\1\N{NO-BREAK SPACE}", line)
+    parts = wrap(tied, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return [part.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
 
 
 def _body(

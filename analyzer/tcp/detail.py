@@ -6,6 +6,7 @@ ns. Selective acknowledgements are not among the decoded columns, so nothing her
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
@@ -118,27 +119,27 @@ def keepalives(segments: list[Segment]) -> list[Keepalive]:
     """Each run of probes of one side with nothing else of that side between them."""
     found = []
     for from_client in (True, False):
-        own = [s for s in segments if s.from_client == from_client]
-        at = 0
-        for probing, run in groupby(own, key=lambda s: s.keepalive):
-            probes = list(run)
+        heard = [s.time_ns for s in segments if s.from_client != from_client]
+        before: Segment | None = None
+        for probing, run in groupby((s for s in segments if s.from_client == from_client), key=lambda s: s.keepalive):
+            own = list(run)
             if probing:
-                found.append(_run_of_probes(segments, own[at - 1] if at else None, probes))
-            at += len(probes)
+                found.append((own[0].time_ns, _run_of_probes(heard, before, own)))
+            before = own[-1]
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
-def _run_of_probes(segments: list[Segment], before: Segment | None, probes: list[Segment]) -> tuple[int, Keepalive]:
+def _run_of_probes(heard: list[int], before: Segment | None, probes: list[Segment]) -> Keepalive:
+    """`heard`: the times of the other side's segments, in order; `before`: the prober's own last segment."""
     first, last = probes[0], probes[-1]
-    heard = [s.time_ns for s in segments if s.from_client != first.from_client]
-    start = max((t for t in [*heard, before.time_ns if before else 0] if t < first.time_ns), default=first.time_ns)
+    at = bisect_left(heard, first.time_ns)
+    start = max([*heard[max(at - 1, 0) : at], *([before.time_ns] if before else [])], default=first.time_ns)
     waits = [b.time_ns - a.time_ns for a, b in pairwise(probes)]
     until = last.time_ns + (max(waits) if waits else SECOND)
-    answered = any(last.time_ns <= t <= until for t in heard)
-    one = Keepalive(
-        first.from_client, first.time_ns - start, int(median(waits)) if waits else None, len(probes), answered
-    )
-    return first.time_ns, one
+    answer = bisect_left(heard, last.time_ns)
+    answered = answer < len(heard) and heard[answer] <= until
+    interval = int(median(waits)) if waits else None
+    return Keepalive(first.from_client, first.time_ns - start, interval, len(probes), answered)
 
 
 # ---- windows
@@ -286,7 +287,8 @@ def describe_reset(segments: list[Segment], k: int) -> str:
     answered = _answered(reset, peer)
     words.append(_position(reset, own, answered))
     if answered is not None:
-        words.append(f"answers {answered.describe()}, {seconds(reset.time_ns - answered.time_ns)} earlier")
+        verb = "acknowledges" if reset.flags & col.ACK_FLAG and not answered.syn else "answers"
+        words.append(f"{verb} {answered.describe()}, {seconds(reset.time_ns - answered.time_ns)} earlier")
     signs = _foreign(reset, own)
     return "; ".join([*words, *signs, _sender(own, signs)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.model.events import Event
+from analyzer.model.problems import Problem
 from analyzer.model.records import Clock, Invocation, Source
 from analyzer.timeline import clocks as ck
 from analyzer.timeline import environments as env
@@ -51,6 +52,7 @@ def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
         if e.transport:
             e.connection = story.transport(e.transport).connection
     _order_sources(story)
+    _report_icmp(story.connections)
     return story
 
 
@@ -224,6 +226,13 @@ def _set_reference(
     for e in events:
         e.time_ns += shift.value if shift else 0
     return shift is not None
+
+
+def _report_icmp(connections: Connections) -> None:
+    for p, point in enumerate(connections.points):
+        if strangers := connections.icmp_strangers(p):
+            what = f"{strangers:,} ICMP error{'s' if strangers > 1 else ''} about connections that this capture does not hold"
+            point.source.problems.append(Problem("", what))
 
 
 def _order_sources(story: Story) -> None:

@@ -14,6 +14,7 @@ from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
 from analyzer.tcp.segments import Segment, merge
+from analyzer.timeline.icmp import AboutConnection, ties
 from analyzer.timeline.names import Names
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Connections:
     _loaded: dict[int, dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
     _records: dict[tuple[int, int], PointConnection] = field(default_factory=dict)
     _names: Names | None = None
+    _icmp: tuple[dict[int, list[AboutConnection]], list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -128,6 +130,19 @@ class Connections:
         first = self.record(k, self.seen_at(k)[0])
         opened = first.first_ns + self.points[self.seen_at(k)[0]].shift_ns
         return self._names.of(members, first.server.rpartition(":")[0].strip("[]"), opened)
+
+    def icmp(self, k: int) -> list[AboutConnection]:
+        """ICMP errors that quote a segment of connection `k`, in order, each once however many points saw it."""
+        return self._icmp_ties()[0].get(k, [])
+
+    def icmp_strangers(self, p: int) -> int:
+        """How many ICMP errors of a point quote connections that it does not hold."""
+        return self._icmp_ties()[1][p]
+
+    def _icmp_ties(self) -> tuple[dict[int, list[AboutConnection]], list[int]]:
+        if self._icmp is None:
+            self._icmp = ties(self.points, self.members, self.nearness)
+        return self._icmp
 
     def ends(self, name: str) -> str:
         """`10.0.0.1:40000 → 10.0.0.2:443` of a connection id."""
