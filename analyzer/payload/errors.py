@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+#: ER_CON_COUNT_ERROR and ER_TOO_MANY_USER_CONNECTIONS; ER_USER_LIMIT_REACHED is also said of queries, which end nothing.
+MYSQL_LIMITS, MYSQL_USER_LIMIT = frozenset(("1040", "1203")), "1226"
+#: After these too MySQL or MariaDB closes: access denied, shutdown, host blocked, host not allowed, read interrupted, killed
+#: (MariaDB's 1927, MySQL's 3169), idle for too long (4031, ER_CLIENT_INTERACTION_TIMEOUT).
+MYSQL_FINAL = frozenset(("1045", "1053", "1129", "1130", "1159", "1927", "3169", "4031"))
+#: SQLSTATE too_many_connections: `max_connections`, reserved slots, limits of a role or a database.
+POSTGRESQL_LIMIT = "53300"
+#: PgBouncer has no SQLSTATE of its own for it, Redis no code at all.
+PGBOUNCER_LIMIT, REDIS_LIMIT = "max_client_conn", "max number of clients"
 #: Longer texts are cut: they are evidence, not content.
 MAX_SHOWN = 160
 
@@ -18,6 +27,23 @@ class ServerError(NamedTuple):
     protocol: str
     code: str
     message: str
+
+    @property
+    def names_limit(self) -> bool:
+        """Whether it says that there are too many connections, by its code where the protocol has one for that."""
+        if self.protocol == "MySQL":
+            number = self.code[:4]
+            return number in MYSQL_LIMITS or (number == MYSQL_USER_LIMIT and "connections" in self.message)
+        if self.protocol == "PostgreSQL":
+            return self.code.endswith(POSTGRESQL_LIMIT) or PGBOUNCER_LIMIT in self.message
+        return self.code == "ERR" and self.message.startswith(REDIS_LIMIT)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the server closes the connection after it."""
+        if self.protocol == "PostgreSQL":
+            return self.code.startswith(("FATAL", "PANIC"))
+        return self.names_limit or (self.protocol == "MySQL" and self.code[:4] in MYSQL_FINAL)
 
     def __str__(self) -> str:
         return f"{self.protocol}: {self.code} {self.message}".rstrip()

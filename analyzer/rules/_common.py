@@ -57,6 +57,14 @@ def rto_ns(segments: list[Segment]) -> int:
     return min(rtt, SECOND) + RTO_MIN_NS if rtt is not None else 300 * MS
 
 
+def last_words(segments: list[Segment], end_ns: int) -> Segment | None:
+    """The error by which the server said that it would close, where it was the last payload of either side until a time."""
+    said = next((s for s in reversed(segments) if s.payload and s.time_ns <= end_ns), None)
+    if said is None or said.from_client or said.error is None or not said.error.is_final:
+        return None
+    return said
+
+
 def environment(story: Story, k: int) -> str | None:
     """The environment behind connection `k`, if known."""
     return story.connections.environment.get(k)
@@ -196,6 +204,9 @@ def service(address: str) -> str:
         "50051": "gRPC",
     }.get(port, "")
 
+
+#: Beside the packet of `last_words`.
+OWN_REASON = "the server's own reason"
 
 CHECK_ON_BORROW = (
     "check by wall clock before reuse: drop a connection that was idle longer than the server's limit less a margin "

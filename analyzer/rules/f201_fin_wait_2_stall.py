@@ -153,12 +153,15 @@ def _finding(
 ) -> Finding:
     env = common.environment(story, k)
     freeze = common.frozen(story, k, ack.time_ns, end)
-    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < fin.time_ns), default=None)
+    said = common.last_words(segments, fin.time_ns)
+    closing = said or fin
+    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < closing.time_ns), default=None)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
     evidence = [
         story.packet(fin, "server: FIN_WAIT_1", primary=True),
         story.packet(ack, "server: FIN_WAIT_2, client: CLOSE_WAIT"),
     ]
+    evidence += [story.packet(said, common.OWN_REASON)] if said else []
     evidence += common.freeze_evidence(story, freeze)
     if after is not None:
         evidence.append(story.packet(after, "client: LAST_ACK" if after.fin else ""))
@@ -171,7 +174,7 @@ def _finding(
             if e.layer == "app"
         ][:2]
     evidence.sort(key=lambda e: e.time_ns)
-    idle = fin.time_ns - last_data if last_data is not None else None
+    idle = closing.time_ns - last_data if last_data is not None else None
     # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
     troubled = freeze is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
     why = f"the server closed{f' after {seconds(idle)} idle' if idle is not None else ''}; the client's kernel acknowledged, its application "

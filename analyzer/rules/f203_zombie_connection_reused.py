@@ -94,6 +94,8 @@ def examine(story: Story, k: int) -> Finding | None:
         story, env, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
     ) if env and story.aligned else []  # fmt: skip
     evidence = [story.packet(close, "the server closed"), *common.freeze_evidence(story, freeze)]
+    said = common.last_words(segments, close.time_ns)
+    evidence += [story.packet(said, common.OWN_REASON)] if said else []
     evidence += [story.packet(write), story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     gap = write.time_ns - close.time_ns

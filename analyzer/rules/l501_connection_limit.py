@@ -2,7 +2,8 @@
 
 ## What it does
 Flags a server that accepts connections and throws them out at once because it has too many: by its own words on the wire
-(Redis: `-ERR max number of clients reached`) or in the application's log.
+(Redis: `-ERR max number of clients reached`; MySQL and MariaDB: errors 1040, 1203, 1226; PostgreSQL: SQLSTATE 53300; PgBouncer:
+`max_client_conn`) or in the application's log.
 
 ## Why it matters
 Every warm environment holds its connections while frozen, so a function needs environments × pool size connections, not as
@@ -36,23 +37,57 @@ CODE = "L501"
 NAME = "connection-limit"
 SUMMARY = "the server threw connections out because it has too many"
 
-#: What servers say: Redis, MySQL (1040), PostgreSQL (53300).
+#: What servers say, as applications log it: Redis, MySQL (1040; 1203 and 1226 name the variable), PostgreSQL (53300), PgBouncer.
 TEXT = re.compile(
-    r"max number of clients reached|[Tt]oo many connections|ER_CON_COUNT_ERROR|remaining connection slots are reserved|too many clients already"
+    r"max number of clients|[Tt]oo many connections|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS|'max_user_connections'"
+    r"|connection slots are reserved|too many clients already|no more connections allowed"
 )
 #: A server that means it closes right after saying so.
 CLOSES_WITHIN_NS = 1 * SECOND
+
+_OPEN = "0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n"
 
 FIRES = (
     Case(
         "accepted, told, thrown out",
         packets="0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 < TEXT -ERR_max_number_of_clients_reached\n0.0031 < FIN\n0.01 > FIN\n0.011 < ACK",
     ),
+    Case(
+        "MySQL: the error instead of a greeting",
+        packets=_OPEN
+        + "0.003 < RAW \\x17\\0\\0\\0\\xff\\x10\\x04Too_many_connections\n0.0031 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
+    Case(
+        "MySQL: a user's own limit, after the login",
+        packets=_OPEN
+        + "0.003 < 78\n0.004 > 90\n0.005 < RAW \\x57\\0\\0\\2\\xff\\xca\\x04#42000User_'app'_has_exceeded_the_"
+        "'max\\x5fuser\\x5fconnections'_resource_(current_value:_5)\n0.0051 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
+    Case(
+        "PostgreSQL: FATAL 53300, in any language",
+        packets=_OPEN
+        + "0.003 > 40\n0.004 < RAW E\\0\\0\\0\\x2eSFATAL\\0VFATAL\\0C53300\\0Mtrop_de_connexions\\0\\0\n0.0041 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
 )
 QUIET = (
     Case(
         "another error, the connection goes on",
         packets="0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 > 20\n0.004 < TEXT -ERR_unknown_command\n0.005 > ACK",
+    ),
+    Case(
+        "a blocked host (1129) is no limit",
+        packets=_OPEN
+        + "0.003 < RAW \\x16\\0\\0\\0\\xff\\x69\\x04Host_'a'_is_blocked\n0.0031 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
+    Case(
+        "queries an hour (1226): the connection goes on",
+        packets=_OPEN
+        + "0.003 < 78\n0.004 > 90\n0.005 < RAW \\x1d\\0\\0\\2\\xff\\xca\\x04#42000over_'max\\x5fquestions'\n0.006 > ACK",
+    ),
+    Case(
+        "PostgreSQL shuts down (57P01)",
+        packets=_OPEN
+        + "0.003 > 40\n0.004 < RAW E\\0\\0\\0\\x24SFATAL\\0VFATAL\\0C57P01\\0Mshutdown\\0\\0\n0.0041 < FIN\n0.01 > FIN\n0.011 < ACK",
     ),
 )
 
@@ -70,13 +105,13 @@ def select(story: Story) -> Iterable[Limit]:
     """Servers whose words name a limit, from captures and logs."""
     found: dict[str, Limit] = {}
     marked = (
-        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_RESP_ERROR > 0)
+        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_ERROR > 0)
         if len(story.connections)
         else set()
     )
     for k in sorted(marked):
         for s in story.connections.segments(k):
-            if not s.from_client and s.text and TEXT.search(s.text.decode("ascii", "replace")):
+            if not s.from_client and s.error is not None and s.error.names_limit:
                 server = story.connections.server(k)
                 found.setdefault(server, Limit(server)).thrown.append((k, s))
                 break
@@ -100,14 +135,15 @@ def examine(story: Story, limit: Limit) -> Finding | None:
         return None
     evidence.sort(key=lambda e: e.time_ns)
     when = next(e.time_ns for e in evidence if e.primary)
+    count = f"{len(thrown)} connection{'' if len(thrown) == 1 else 's'}"
     held = _open_at(story, limit.server, when, {k for k, _ in thrown}) if thrown else 0
     ids = [story.connections.id(k) for k, _ in thrown]
     errors = _failures(story, thrown) if thrown else limit.events
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if thrown else Confidence.LIKELY,
-        f"connection limit: {limit.server or 'a server'} threw out {len(thrown)} connections" if thrown else "connection limit named by the server",
+        f"connection limit: {limit.server or 'a server'} threw out {count}" if thrown else "connection limit named by the server",
         when, evidence,
-        (f"the server accepted and closed {len(thrown)} connections with its own words; it held {held} others of these clients at that moment"
+        (f"the server accepted and closed {count} with its own words; it held {held} others of these clients at that moment"
          if thrown else "the server's error text says so"),
         connections=ids, request_ids=common.failed_requests(story, errors),
         ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],

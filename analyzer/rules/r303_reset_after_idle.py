@@ -100,6 +100,8 @@ def examine(story: Story, k: int) -> Finding | None:
         story.packet(burst),
         story.packet(reset, _ttl_note(segments, reset), primary=True),
     ]
+    said = common.last_words(segments, before)
+    evidence += [story.packet(said, common.OWN_REASON)] if said else []
     evidence += [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     sender, proven = _sender(story, k, segments, reset, burst)
