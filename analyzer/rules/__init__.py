@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from analyzer.discovery import modules
-from analyzer.model.findings import Finding
+from analyzer.model.findings import Finding, Severity
+from analyzer.model.times import SECOND
 from analyzer.timeline.story import Story
 
 
@@ -36,6 +37,9 @@ REPLACES = {
     "F203": ("R303",),
     "L501": ("F204",),
 }
+#: The verdict that stands only where no other finding explains the failure, by its request or within this time.
+NEGATIVE = "N901"
+NEAR_NS = 60 * SECOND
 #: Which finding on a connection is the cause of which other.
 CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "R302": ("T605",)}
 
@@ -78,11 +82,22 @@ def _settle(found: list[Finding]) -> list[Finding]:
     for finding in found:
         for connection in finding.connections:
             by_connection.setdefault(connection, set()).add(finding.rule)
-    return [
+    kept = [
         finding
         for finding in found
         if not any(finding.rule in REPLACES.get(rule, ()) for rule in by_connection.get(finding.connection or "", ()))
     ]
+    return [
+        finding for finding in kept if finding.rule != NEGATIVE or not any(_explains(other, finding) for other in kept)
+    ]
+
+
+def _explains(other: Finding, negative: Finding) -> bool:
+    """Whether a finding leaves a negative verdict nothing to say: it has its request, or its environment at that time."""
+    if other.rule == NEGATIVE or other.severity is Severity.INFO:
+        return False
+    near = abs(other.time_ns - negative.time_ns) <= NEAR_NS and other.environment in (None, negative.environment)
+    return near or not set(other.request_ids).isdisjoint(negative.request_ids)
 
 
 def _chain(found: list[Finding]) -> None:

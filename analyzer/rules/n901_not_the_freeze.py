@@ -1,0 +1,166 @@
+"""not-the-freeze
+
+## What it does
+Says of a connection error that nothing else explains that a freeze does not explain it either: since the environment began, it
+was not frozen or idle for as long as the shortest idle limit in use.
+
+## Why it matters
+Freezes are blamed for what they did not do. A gap of 3.6 s is shorter than any limit that could have closed the connection; a
+failure in the first invocation, or in every one, has another cause, and time spent on keepalive settings is lost.
+
+## What to do
+Look elsewhere: a restart or deployment of the server, a limit on connections, a path that drops, a certificate. Collect what
+the finding names, for the time that it names.
+
+## Known limits
+It is a negative verdict, and possible only: short limits that someone configured are not known to it. It needs the platform's
+START and REPORT lines and log streams that tell environments apart, and keeps silent where any other rule explains the failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.timeline.story import Story
+
+CODE = "N901"
+NAME = "not-the-freeze"
+SUMMARY = "a failure with no freeze or idle gap that could explain it"
+
+#: The shortest idle limit among defaults: undici's 4 s (its Client.md); Node's HTTP server has 5 s, load balancers 60 s.
+SHORTEST_LIMIT_NS = 4 * SECOND
+#: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
+BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
+#: Around the failure, what to fetch.
+AROUND_NS = 60 * SECOND
+
+FIRES = (
+    Case(
+        "a reset 3.6 s after the invocation before",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:03.700 START 2
+        00:00:03.720 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:00:03.800 REPORT 2
+        """,
+    ),
+)
+QUIET = (
+    Case(
+        "after a minute frozen it may well be the freeze",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:01:03.700 START 2
+        00:01:03.720 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:01:03.800 REPORT 2
+        """,
+    ),
+    Case(
+        "explained by a refusal",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 app 1 Error: connect ECONNREFUSED 10.0.0.9:6379 { errno: -111, code: 'ECONNREFUSED', syscall: 'connect' }
+        00:00:00.030 app 1 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:00:00.100 REPORT 1
+        """,
+    ),
+    Case(
+        "no error at all",
+        log="00:00:00.000 START 1\n00:00:00.100 REPORT 1\n00:00:03.700 START 2\n00:00:03.800 REPORT 2",
+    ),
+    Case(
+        "no platform lines: freezes are not known",
+        log="00:00:03.720 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET' }",
+    ),
+)
+
+
+@dataclass(slots=True)
+class Failure:
+    """Errors of one kind, towards one peer, in one environment."""
+
+    code: str
+    peer: str
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[Failure]:
+    """Connection errors of environments whose freezes are known, none of them after a freeze or rest long enough."""
+    rested = _rested(story)
+    found: dict[tuple[str, str, str], Failure] = {}
+    for e in story.events:
+        if e.kind == "error" and e.environment in rested and e.attrs.get("code") in BLAMED and e.level != "INFO":
+            code, peer = str(e.attrs["code"]), e.remote or ""
+            found.setdefault((e.environment, code, peer), Failure(code, peer)).events.append(e)
+    return [x for x in found.values() if x.events[-1].time_ns < rested[x.events[0].environment or ""]]
+
+
+def _rested(story: Story) -> dict[str, int]:
+    """For each environment with platform lines, from when on a rest that could close a connection lies behind it."""
+    never = max((e.time_ns for e in story.events), default=0) + 1
+    guessed = {environment.id for environment in story.environments if environment.inferred}
+    first = {i.environment: never for i in story.invocations if i.environment not in guessed}
+    last: dict[str, int] = {}
+    for e in story.events:
+        env = e.environment or ""
+        if env in first and e.time_ns - last.get(env, e.time_ns) >= SHORTEST_LIMIT_NS:
+            first[env] = min(first[env], last[env])
+        last[env] = e.time_ns
+    for z in story.freezes:
+        if z.length_ns + z.error_ns >= SHORTEST_LIMIT_NS:
+            first[z.environment] = min(first[z.environment], z.start_ns)
+    for k, env in story.connections.environment.items():
+        if env in first and story.connections.record(k).idle_ns >= SHORTEST_LIMIT_NS:
+            first[env] = 0
+    return first
+
+
+def examine(story: Story, failure: Failure) -> Finding | None:
+    """The error, the longest gap before it, and what would be shorter."""
+    first = failure.events[0]
+    gaps = [z.length_ns for z in story.freezes_of(first.environment) if z.start_ns <= first.time_ns]
+    longest = max(gaps, default=0)
+    count = len(failure.events)
+    times = f", {count} times" if count > 1 else ""
+    limit = f"{seconds(SHORTEST_LIMIT_NS)}, the shortest idle limit that a client or server has by default"
+    gap = (
+        f"the longest freeze before it was {seconds(longest)}, below {limit}"
+        if longest
+        else f"nothing before it rested for {limit}"
+    )
+    whole = {i.environment for i in story.invocations if i.environment == first.environment and i.cold_start}
+    evidence = [story.evidence(first, primary=True)] + ([story.evidence(failure.events[-1])] if count > 1 else [])
+    return Finding(
+        CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
+        f"{failure.code}{f' from {failure.peer}' if failure.peer else ''}{times}: not the freeze",
+        first.time_ns, evidence,
+        gap,
+        environment=first.environment, request_ids=common.failed_requests(story, failure.events),
+        ruled_out=["a freeze or an idle limit: " + ("the environment was new" if whole and not longest else "no gap was long enough")],
+        help="look for a restart or deployment of the server, its connection limit, a path that drops, an error in the request itself",
+        upgrade=_upgrade(failure),
+    )  # fmt: skip
+
+
+def _upgrade(failure: Failure) -> str:
+    """What to collect: all environments' errors around that time, the server's side, the transport's own trace."""
+    start, end = failure.events[0].time_ns - AROUND_NS, failure.events[-1].time_ns + AROUND_NS
+    query = (
+        "aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION "
+        f"--start-time {start // 1_000_000} --end-time {end // 1_000_000} --filter-pattern '\"{failure.code}\"'"
+    )
+    if failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        return f"{query} (do other environments fail at the same time?); GRPC_VERBOSITY=DEBUG GRPC_TRACE=keepalive,transport,subchannel,resolving_call"
+    port = failure.peer.rsplit(":", 1)[-1] if ":" in failure.peer else "PORT"
+    return (
+        f"{query} (do other environments fail at the same time?); at the server `tcpdump -i any -s 128 -w server.pcap "
+        f"'tcp port {port} and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'` shows who ended the connection"
+    )
