@@ -28,7 +28,14 @@ MARKS = 19  # application markers, bits below
 OFFSET = 20  # where the payload starts, in bytes from the start of the (decompressed) file
 CAPTURED = 21  # payload bytes captured
 IFACE = 22  # where it was captured: a number that differs between interfaces and, in Linux cooked captures, directions
-N_COLUMNS = 23
+OPTIONS = 23  # TCP options that tell something by being there, bits below
+N_COLUMNS = 24
+
+O_SACK_PERMITTED = 1  # RFC 2018
+O_SACK = 2
+O_DSACK = 4  # the first block reports what had arrived twice (RFC 2883)
+O_MPTCP = 8  # RFC 8684
+O_FAST_OPEN = 16  # a cookie, or the wish for one (RFC 7413)
 
 FIN, SYN, RST, PSH, ACK_FLAG = 1, 2, 4, 8, 16
 

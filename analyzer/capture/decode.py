@@ -3,6 +3,8 @@
 # One hot loop in one function, and chains of `==`, are what the compiler makes fast.
 from __future__ import annotations
 
+from typing import Any
+
 from analyzer.capture.byteorder import be16, be32, be64, u8
 from analyzer.capture.checksums import CHECKSUMS, wrong_checksum
 from analyzer.capture.columns import (
@@ -29,7 +31,13 @@ from analyzer.capture.columns import (
     N_COLUMNS,
     N_RECORD,
     NO,
+    O_DSACK,
+    O_FAST_OPEN,
+    O_MPTCP,
+    O_SACK,
+    O_SACK_PERMITTED,
     OFFSET,
+    OPTIONS,
     PATH,
     R_AT,
     R_CAPLEN,
@@ -60,9 +68,20 @@ from analyzer.capture.layers import (
 )
 from analyzer.capture.markers import MARKERS, payload_marks
 from analyzer.kernel import Bytes, Column, kernel
+from analyzer.tcp.sequence import delta32
 
 
-@kernel(u8, be16, be32, be64, extensions, *CHECKSUMS, *MARKERS)
+def sack(data: Any, o: int, size: int, ack: int) -> int:
+    """Bits of a SACK option at `o`. It is a D-SACK where its first block was acknowledged before, or lies in the second."""
+    left, right = be32(data, o + 2), be32(data, o + 6)
+    if delta32(right, ack) <= 0:
+        return O_SACK | O_DSACK
+    if size >= 18 and delta32(left, be32(data, o + 10)) >= 0 and delta32(right, be32(data, o + 14)) <= 0:
+        return O_SACK | O_DSACK
+    return O_SACK
+
+
+@kernel(sack, delta32, u8, be16, be32, be64, extensions, *CHECKSUMS, *MARKERS)
 def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: int, out: Column, tallies: Column) -> int:
     """Decode `n` unwrapped records into rows of `out` (see `columns`; both laid end to end); returns the rows written.
 
@@ -141,6 +160,7 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
         tsval = -1
         tsecr = -1
         wscale = -1
+        options = 0
         if header > 20:
             o = i + 20
             stop = min(i + header, end)
@@ -165,6 +185,14 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
                         tsecr = be32(data, o + 6)
                     elif option == 3 and size == 3 and flags & SYN:
                         wscale = min(u8(data, o + 2), 14)  # RFC 7323 §2.3
+                    elif option == 5 and size >= 10:
+                        options |= sack(data, o, size, be32(data, i + 8))
+                    elif option == 4:
+                        options |= O_SACK_PERMITTED
+                    elif option == 30:
+                        options |= O_MPTCP
+                    elif option == 34:
+                        options |= O_FAST_OPEN
                     o += size
         payload = i + header
         length -= header
@@ -194,6 +222,7 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
         seen |= marks
         out[row + MARKS] = marks
         out[row + IFACE] = records[record + R_IFACE]
+        out[row + OPTIONS] = options
         rows += 1
     tallies[C_RECORDS] += n
     tallies[C_TCP] += rows

@@ -28,6 +28,8 @@ ODDITIES = {
     f.ODD_SIMULTANEOUS: "simultaneous open",
     f.ODD_SPLIT_HANDSHAKE: "split handshake",
     f.ODD_FAST_OPEN: "TCP Fast Open",
+    f.ODD_MPTCP: "Multipath TCP",
+    f.ODD_DSACK: "needless retransmission (D-SACK)",
     f.ODD_BACKWARDS: "time stamps go backwards",
     f.ODD_ACKED_UNSEEN: "data acknowledged that was not captured",
 }

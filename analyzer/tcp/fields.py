@@ -79,7 +79,9 @@ ODD_SIMULTANEOUS = 2  # both sides sent a SYN
 ODD_BACKWARDS = 4  # time stamps went backwards
 ODD_ACKED_UNSEEN = 8  # data acknowledged that the capture never saw
 ODD_SPLIT_HANDSHAKE = 16  # the server acknowledged the SYN and sent its own apart from that
-ODD_FAST_OPEN = 32  # a SYN with data (RFC 7413)
+ODD_FAST_OPEN = 32  # a SYN with data or with a cookie (RFC 7413)
+ODD_MPTCP = 64  # one path of a Multipath TCP connection (RFC 8684)
+ODD_DSACK = 128  # a receiver said that something came twice (RFC 2883)
 
 #: A client silent for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000

@@ -45,6 +45,7 @@ class Segment:
     has_options: bool = False
     tsecr: int = -1
     ip_id: int = -1
+    options: int = 0
 
     @property
     def time_ns(self) -> int:
@@ -185,7 +186,10 @@ def _plain(s: Segment) -> str:
         return "keepalive probe"
     if s.length:
         return f"{s.length} B{', zero-window probe' if s.kinds & f.K_ZERO_PROBE else ''}"
-    return "ACK, window 0" if s.kinds & f.K_ZERO_WINDOW else "ACK"
+    words = "ACK, window 0" if s.kinds & f.K_ZERO_WINDOW else "ACK"
+    if s.options & col.O_DSACK:
+        return f"{words}, D-SACK"
+    return f"{words}, SACK" if s.options & col.O_SACK else words
 
 
 def merge(
@@ -217,7 +221,7 @@ def merge(
                 flags=row[col.FLAGS], seq=row[col.SEQ], ack=row[col.ACK], length=row[col.LEN], window=row[col.WIN],
                 ttl=row[col.TTL], tsval=row[col.TSVAL], marks=row[col.MARKS], kinds=kind, places=[place],
                 text=texts.get(row[col.NO], b""), has_options=row[col.TSVAL] >= 0,
-                tsecr=row[col.TSECR], ip_id=row[col.IPID],
+                tsecr=row[col.TSECR], ip_id=row[col.IPID], options=row[col.OPTIONS],
             )  # fmt: skip
     segments = sorted(joined.values(), key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
     mark_pings(segments)

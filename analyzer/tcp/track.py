@@ -28,6 +28,10 @@ from analyzer.capture.columns import (
     MARKS,
     N_COLUMNS,
     NO,
+    O_DSACK,
+    O_FAST_OPEN,
+    O_MPTCP,
+    OPTIONS,
     PATH,
     RST,
     SEQ,
@@ -118,8 +122,10 @@ from analyzer.tcp.fields import (
     ODD,
     ODD_ACKED_UNSEEN,
     ODD_BACKWARDS,
+    ODD_DSACK,
     ODD_FAST_OPEN,
     ODD_MIDSTREAM,
+    ODD_MPTCP,
     ODD_SIMULTANEOUS,
     ODD_SPLIT_HANDSHAKE,
     OOO,
@@ -508,6 +514,9 @@ def track(
         recent[d + D_TS] = ts
         recent[d + D_WHERE] = where
         recent[d + D_OWNER] = rows[c + UID] << 1 | (1 - upper)
+        # A keepalive probe is reported like a copy: only after a retransmission does it say that that was one.
+        if packets[q + OPTIONS] & O_DSACK and rows[p + RETX] > 0:
+            rows[c + ODD] |= ODD_DSACK
         # ---- time
         gap = ts - rows[c + LAST_TS]
         if gap < 0:
@@ -586,8 +595,10 @@ def track(
                     rows[c + SYN_ACK_TS] = ts
             else:
                 rows[c + SYN_COUNT] += 1
-                if length > 0:
+                if length > 0 or packets[q + OPTIONS] & O_FAST_OPEN:
                     rows[c + ODD] |= ODD_FAST_OPEN
+                if packets[q + OPTIONS] & O_MPTCP:
+                    rows[c + ODD] |= ODD_MPTCP
                 if rows[c + SYN_TS] == 0:
                     rows[c + SYN_TS] = ts
                 elif not from_client:

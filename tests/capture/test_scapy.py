@@ -276,3 +276,26 @@ def test_drops_are_told_once_from_the_last_statistics() -> None:
     assert [problem.what for problem in packets.read(content).problems] == [
         "the capturing host dropped 8 packets: silence in this capture may be loss"
     ]
+
+
+# ---- options that tell something by being there
+
+
+@pytest.mark.parametrize(
+    ("flags", "ack", "options", "bits"),
+    [
+        ("S", 0, [("MSS", 1460), ("SAckOK", b"")], col.O_SACK_PERMITTED),
+        ("A", 1000, [("NOP", None), ("NOP", None), ("SAck", (2000, 3000))], col.O_SACK),
+        ("A", 1000, [("NOP", None), ("NOP", None), ("SAck", (400, 900))], col.O_SACK | col.O_DSACK),  # below the ACK
+        ("A", 1000, [("NOP", None), ("NOP", None), ("SAck", (2200, 2400, 2000, 3000))], col.O_SACK | col.O_DSACK),
+        ("A", 1000, [("NOP", None), ("NOP", None), ("SAck", (5000, 6000, 2000, 3000))], col.O_SACK),
+        ("A", 2**32 - 10, [("NOP", None), ("NOP", None), ("SAck", (5, 15))], col.O_SACK),  # behind the wrap, ahead
+        ("S", 0, [(30, b"\0" * 10)], col.O_MPTCP),
+        ("S", 0, [("TFO", (0x01020304, 0x05060708))], col.O_FAST_OPEN),
+        ("A", 5, [("Timestamp", (1, 2))], 0),
+    ],
+)
+def test_options(flags: str, ack: int, options: list, bits: int) -> None:  # type: ignore[type-arg]
+    frame = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=1, dport=2, flags=flags, ack=ack, options=options)
+    segments = packets.read(packets.pcap([(10**18, bytes(frame))])).segments
+    assert segments[0, col.OPTIONS] == bits
