@@ -18,7 +18,8 @@ belong together. Where pings must stay, a timeout of 20 s or more makes the race
 Request ids support, never decide: a line printed right after the thaw can carry the previous id. A late
 `Received ping response` proves an answer only in grpc-js ≥ 1.10.10 (1.9.2 to 1.10.9: only without a `Ping failed` just before);
 C-core reads the answer first and lets the timeout fire all the same. grpc-go logs no pings (but for http2debug) and grpc-java no
-timeout: there, platform lines must show the freeze. A blocked event loop looks the same in a bare trace.
+timeout: there, platform lines must show the freeze. A blocked event loop looks the same in a bare trace. Inside TLS the answer in a
+capture is told by size and timing (`PING ack?`): likely, and it raises no confidence.
 """
 
 from __future__ import annotations
@@ -278,7 +279,7 @@ class _Answer:
 
 def _why(ping: Ping, freeze: Freeze | None, answer: _Answer | None) -> str:
     timer = seconds(timeout_ns(ping))
-    healthy = ping.late_ack is not None or (answer is not None and answer.delivered)
+    healthy = ping.late_ack is not None or (answer is not None and answer.delivered and not answer.frame.likely_ping)
     if freeze is None:
         return (
             f"the {timer} timer fired {seconds(late_by(ping))} late: the process did not run in between (frozen, or its event loop "
@@ -288,7 +289,8 @@ def _why(ping: Ping, freeze: Freeze | None, answer: _Answer | None) -> str:
     if healthy:
         return f"the {timer} timer expired during the freeze and fired before the socket was read ({ran}); the connection was healthy"
     if answer is not None:
-        return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); the server had answered, a frozen environment receives nothing"
+        answered = "had most likely answered" if answer.frame.likely_ping else "had answered"
+        return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); the server {answered}, a frozen environment receives nothing"
     return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); it says nothing of the peer"
 
 
@@ -306,10 +308,10 @@ def _answer(story: Story, transport: Transport, ping: Ping) -> _Answer | None:
     acks = [
         s
         for s in segments
-        if not s.from_client and s.marks & col.M_H2_PING_ACK and ping.sent_ns - SLACK_NS <= s.time_ns <= end
+        if not s.from_client and s.marks & col.M_PING_ACK and ping.sent_ns - SLACK_NS <= s.time_ns <= end
     ]
     pinged = max(
-        (s.time_ns for s in segments if s.from_client and s.marks & col.M_H2_PING and s.time_ns <= end), default=None
+        (s.time_ns for s in segments if s.from_client and s.marks & col.M_PING and s.time_ns <= end), default=None
     )
     acks = [s for s in acks if pinged is not None and s.time_ns >= pinged]
     if not acks:
@@ -340,7 +342,12 @@ def _ruled_out(story: Story, ping: Ping, answer: _Answer | None, transport: Tran
     if answer is not None:
         after = seconds(max(answer.frame.time_ns - ping.sent_ns, 0))
         suspects = "packet loss or a dead server" if answer.delivered else "a dead or slow server"
-        found.append(f"{suspects} (its ack passed the capture {after} after the ping)")
+        ack = (
+            f"what is most likely its ack, a {answer.frame.length}-byte TLS record,"
+            if answer.frame.likely_ping
+            else "its ack"
+        )
+        found.append(f"{suspects} ({ack} passed the capture {after} after the ping)")
     if ping.late_ack is not None:
         found.append("dead peer (its answer was read right after the timeout)")
     if transport.connection is not None:

@@ -194,17 +194,18 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
     segments = story.connections.segments(int(transport.connection[1:]) - 1)
     error = max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0) + 50 * MS
     frame = min(
-        (s for s in segments if s.from_client and s.marks & col.M_H2_PING and not s.retransmitted and abs(s.time_ns - ping.sent_ns) <= error),
+        (s for s in segments if s.from_client and s.marks & col.M_PING and not s.retransmitted and abs(s.time_ns - ping.sent_ns) <= error),
         key=lambda s: abs(s.time_ns - ping.sent_ns), default=None,
     )  # fmt: skip
     if frame is None:
         return [], "", False
     end = ping.timed_out_ns or 0
     back = [s for s in segments if not s.from_client and frame.time_ns < s.time_ns <= end + error]
-    answer = next((s for s in back if s.marks & col.M_H2_PING_ACK), None)
+    answer = next((s for s in back if s.marks & col.M_PING_ACK), None)
     if answer is not None:
         when = seconds(answer.time_ns - frame.time_ns)
-        verdict = f"the server's answer passed the capture {when} after the ping and did not reach the process in time: lost on the way back, or late"
+        whose = "what is most likely the server's answer" if answer.likely_ping else "the server's answer"
+        verdict = f"{whose} passed the capture {when} after the ping and did not reach the process in time: lost on the way back, or late"
         return [story.packet(frame), story.packet(answer, "(the answer)")], verdict, True
     acked = next((s for s in back if not s.payload and not s.rst), None)
     found = [story.packet(frame)]

@@ -162,7 +162,7 @@ def _frames(story: Story, goaway: Goaway) -> list[Segment]:
     return [
         s
         for s in story.connections.segments(goaway.connection)
-        if s.from_client and s.marks & col.M_H2_PING and not s.retransmitted
+        if s.from_client and s.marks & col.M_PING and not s.retransmitted
     ]
 
 

@@ -50,6 +50,16 @@ def mark_pings(segments: list[Segment]) -> None:
     for ping in silent:
         if ping.from_client in asks:
             ping.marks |= col.M_TLS_PING
+    _mark_copies(segments)
+
+
+def _mark_copies(segments: list[Segment]) -> None:
+    """A retransmission is what its original is."""
+    likely = col.M_TLS_PING | col.M_TLS_PING_ACK
+    marked = {(s.from_client, s.seq, s.length): s.marks & likely for s in segments if s.marks & likely}
+    for s in segments:
+        if s.retransmitted and s.marks & col.M_TLS_PING_SIZED:
+            s.marks |= marked.get((s.from_client, s.seq, s.length), 0)
 
 
 def _sized(s: Segment, lengths: frozenset[int]) -> bool:

@@ -100,6 +100,11 @@ class Segment:
         return None
 
     @property
+    def likely_ping(self) -> bool:
+        """A PING or its ACK inside TLS, by size and timing only."""
+        return bool(self.marks & (col.M_TLS_PING | col.M_TLS_PING_ACK))
+
+    @property
     def goaway(self) -> tuple[int, str] | None:
         """(error code, debug data) of the GOAWAY frame that it carries, where its text was kept."""
         return http2.goaway(self.text) if self.marks & col.M_H2_GOAWAY else None
@@ -136,7 +141,7 @@ _FRAME_NAMES = (
 def _content(s: Segment) -> str:
     """What is inside, as far as markers and kept text tell, with its size; empty where they tell nothing."""
     words = _http2(s) or _tls(s) or _error(s) or _http1(s)
-    return f"{' + '.join(words)} ({s.length} B)" if words else ""
+    return f"{' + '.join(words)} ({s.length}{'-byte TLS record' if words[-1].endswith('?') else ' B'})" if words else ""
 
 
 def _http2(s: Segment) -> list[str]:
@@ -148,7 +153,7 @@ def _http2(s: Segment) -> list[str]:
 
 def _tls(s: Segment) -> list[str]:
     """In TLS, plain messages by name, likely ones with a question mark and the size that makes them likely."""
-    if s.marks & (col.M_TLS_PING | col.M_TLS_PING_ACK):
+    if s.likely_ping:
         return [f"{'PING' if s.marks & col.M_TLS_PING else 'PING ack'}?"]
     if s.marks & col.M_TLS_ALERT_SIZED:
         return ["TLS alert?"]

@@ -21,10 +21,13 @@ from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
+from analyzer.tcp.pings import ANSWER_NS
 from analyzer.timeline.points import SERVER, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from analyzer.capture.reader import CaptureData
 
 #: Runtime stamps are cut to milliseconds.
 STAMP_NS = 1 * MS
@@ -175,6 +178,9 @@ def log_kinds(events: list[Event], invocations: list[Invocation], point: Point) 
             by_remote[e.kind, e.remote].append(e.time_ns)
         elif e.kind == "socket-error" or (e.kind == "error" and e.attrs.get("code") == "ECONNRESET"):
             by_remote["reset", e.remote].append(e.time_ns)
+    pings = (
+        _pings(data, rtt + ANSWER_NS) if any(kind == "ping-sent" for kind, _ in by_remote) else np.empty(0, np.int64)
+    )
     servers = [endpoint(*r) for r in rows[:, [f.S_HI, f.S_LO, f.S_PORT]].tolist()]
     name = np.array(servers, object)
     found: dict[str, list[_Kind]] = {"cause": [], "effect": [], "window": []}
@@ -187,9 +193,7 @@ def log_kinds(events: list[Event], invocations: list[Invocation], point: Point) 
             packets = rows[mine, SERVER + f.RST_TS]
             found["cause"].append(_Kind(_thin(times), np.sort(packets[packets > 0]), 50 * MS + rtt, 2 * MS, 3.0))
         else:
-            uids = set(rows[mine, f.UID].tolist())
-            sent = (data.segments[:, col.MARKS] & col.M_H2_PING > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == 0)
-            packets = data.segments[sent & np.isin(data.uids, list(uids)), col.TS]
+            packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             found["effect"].append(_Kind(_thin(times), np.sort(packets), 2 * MS, 20 * MS + rtt, 3.0))
     found["cause"].extend(_local_ports(events, rows, rtt))
     bursts, lasts = client_bursts(point)
@@ -200,6 +204,26 @@ def log_kinds(events: list[Event], invocations: list[Invocation], point: Point) 
     )
     found["window"].append(_Kind(_thin(ends), lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0))
     return found
+
+
+def _pings(data: CaptureData, within_ns: int) -> NDArray[np.int64]:
+    """Numbers of the segments that are a client's PING: in the clear, or likely one inside TLS."""
+    clear = (data.segments[:, col.MARKS] & col.M_H2_PING > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == 0)
+    return np.concatenate([np.flatnonzero(clear), _tls_pings(data, within_ns)])
+
+
+def _tls_pings(data: CaptureData, within_ns: int) -> NDArray[np.int64]:
+    """What is most likely a PING inside TLS: answered at once, next thing, by one record of the same length, alone."""
+    s = data.segments
+    own = np.flatnonzero((s[:, col.LEN] > 0) & (data.kinds & (f.K_RETX | f.K_KEEPALIVE) == 0))
+    own = own[np.argsort(data.uids[own], kind="stable")]
+    sized = s[own, col.MARKS] & col.M_TLS_PING_SIZED > 0
+    server = data.kinds[own] & f.K_SERVER > 0
+    pair = sized[:-1] & sized[1:] & ~server[:-1] & server[1:]
+    for values in (data.uids[own], s[own, col.LEN]):
+        pair &= values[:-1] == values[1:]
+    pair &= np.diff(s[own, col.TS]) <= within_ns
+    return np.asarray(own[:-1][pair], np.int64)
 
 
 def _local_ports(events: list[Event], rows: NDArray[np.int64], rtt: int) -> list[_Kind]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analyzer.capture import columns as col
+from analyzer.tcp import fields as f
 from analyzer.tcp.pings import mark_pings
 from analyzer.tcp.segments import Place, Segment
 
@@ -21,8 +22,8 @@ def data(at_ms: int, from_client: bool, length: int) -> Segment:
 def test_a_pair_is_a_ping_and_its_ack(length: int) -> None:
     ping, ack = data(0, True, length), data(2, False, length)
     mark_pings([ping, ack])
-    assert ping.describe() == f"→ PING? ({length} B)"
-    assert ack.describe() == f"← PING ack? ({length} B)"
+    assert ping.describe() == f"→ PING? ({length}-byte TLS record)"
+    assert ack.describe() == f"← PING ack? ({length}-byte TLS record)"
 
 
 @pytest.mark.parametrize(
@@ -44,4 +45,11 @@ def test_anything_else_is_not(others: list[Segment]) -> None:
 def test_unanswered_after_one_that_was_answered() -> None:
     last = data(10_000, True, 39)
     mark_pings([data(0, True, 39), data(1, False, 39), last])
-    assert last.describe() == "→ PING? (39 B)"
+    assert last.describe() == "→ PING? (39-byte TLS record)"
+
+
+def test_a_retransmission_is_what_its_original_is() -> None:
+    again = data(300, False, 39)
+    again.kinds = f.K_RETX
+    mark_pings([data(0, True, 39), data(1, False, 39), again])
+    assert again.describe() == "← PING ack? (39-byte TLS record), retransmitted"
