@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.discovery import modules
-from analyzer.logs import recognisers
+from analyzer.logs import recognisers, runtimes
+from analyzer.logs.reader import pick, read_log
 from analyzer.logs.recognisers import recognise
 from analyzer.logs.records import INSPECT
 
@@ -391,3 +392,36 @@ def test_time_is_linear_and_bounded(unit):
         began = time.perf_counter()
         recognise(short)
         assert time.perf_counter() - began < 0.25
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "cases/4_healthy",
+        "cases/6_ephemeral",
+        "cases/8_clean_half_close",
+        "cases/10_freeze_drift",
+        "samples/grpc/lambda-grpc-js",
+    ],
+)
+def test_no_error_where_nothing_failed(shared, folder):
+    """Healthy functions and traces: what they print beside their work is no error (scenarios of gRPC fail in gRPC's own lines)."""
+    looked_at = 0
+    for path in sorted((shared / folder).rglob("*")):
+        if path.suffix not in (".log", ".txt", ".json") or ("samples" in folder and "healthy" not in path.name):
+            continue
+        choice = pick(path.read_bytes()[:65536])
+        if choice.envelope is not None:
+            looked_at += 1
+            with path.open("rb") as stream:
+                errors = [
+                    e.text for e in read_log(stream, str(path), choice).events if e.layer == "app" and e.kind == "error"
+                ]
+            assert errors == [], path.name
+    assert looked_at
+
+
+def test_a_json_log_keeps_the_key_that_libraries_misspell():
+    line = '{"timestamp":"2026-11-21T00:00:00.000Z","level":"ERROR","requestId":"x","message":{"errorType":"Error","errorMessage":"connect ETIMEDOUT","errorno":"ETIMEDOUT","code":"ETIMEDOUT","syscall":"connect"}}'
+    assert recognise(runtimes.parse(line).body).attrs["told_by"] == "errorno without errno"

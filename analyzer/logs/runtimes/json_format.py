@@ -31,7 +31,7 @@ NO_ID = frozenset(("undefined", "-", ""))
 MESSAGES = ("message", "msg", "log", "event")
 ERRORS = ("err", "error", "exception", "reason", "cause")
 #: Of an error object, in the order in which Node prints them.
-DETAILS = ("errno", "code", "syscall", "address", "port", "hostname", "fatal")
+DETAILS = ("errno", "errorno", "code", "syscall", "address", "port", "hostname", "fatal")
 STAMPS = ("timestamp", "time", "@timestamp", "ts", "date")
 #: pino's numbers (getpino.io/#/docs/api?id=loggerlevels-object).
 LEVELS = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARN", 50: "ERROR", 60: "FATAL"}
