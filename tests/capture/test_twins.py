@@ -41,7 +41,7 @@ def assert_equal(a: CaptureData, b: CaptureData) -> None:
     for name in ("rows", "segments", "uids", "kinds"):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
     for name in (
-        "format", "records", "tcp", "first_ns", "last_ns", "complete", "texts", "problems", "paths", "icmp", "dns",
+        "format", "records", "tcp", "first_ns", "last_ns", "complete", "texts", "owners", "problems", "paths", "icmp", "dns",
         "names", "comments", "has_secrets",
     ):  # fmt: skip
         assert getattr(a, name) == getattr(b, name), name
