@@ -39,6 +39,8 @@ from analyzer.capture.containers import (
     BLOCK_PACKET_OLD,
     BLOCK_SECTION,
     BLOCK_SIMPLE,
+    PCAP_MAGICS,
+    PCAP_RECORD,
     Batch,
     Container,
 )
@@ -48,8 +50,8 @@ from analyzer.tcp import fields as f
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Bytes of a record's header in a pcap, and of an enhanced or old packet block up to the packet (pcapng §4.3, appendix A).
-PCAP_RECORD, PACKET_BLOCK = 16, 28
+#: Bytes of an enhanced packet block up to the packet (pcapng §4.3).
+PACKET_BLOCK = 28
 #: Where the packet begins in the body of a simple and of an old packet block, which the container hands out one by one.
 SIMPLE_BODY, OLD_BODY = 4, 20
 
@@ -135,6 +137,10 @@ def packet_of(batch: Batch, position: int) -> tuple[int, bytes]:
     return int(record[R_LINK]), bytes(batch.data[start : start + int(record[R_CAPLEN])])
 
 
+#: The magic number of a plain pcap file, by byte order and time unit.
+PLAIN_MAGICS = {(order, unit): magic for magic, (order, unit, head) in PCAP_MAGICS.items() if head == PCAP_RECORD}
+
+
 class _Target:
     """The file that is written: its header or blocks as they come, then records."""
 
@@ -143,12 +149,17 @@ class _Target:
         self._header = b""
         self._order = "<"
         self._ng = False
+        self._head = PCAP_RECORD
 
     def aside(self, container: Container, block: bytes) -> None:
         """A pcap's header, or a pcapng block that is no packet."""
         if container.format == "pcapng":
             self._block(block)
-        elif self._header or self._ng:
+            return
+        order, unit_ns, self._head = PCAP_MAGICS[block[:4]]
+        if self._head != PCAP_RECORD:  # the longer record headers of a modified libpcap are written as the plain ones
+            block = PLAIN_MAGICS[order, unit_ns] + block[4:]
+        if self._header or self._ng:
             self._same_form(block)
         else:
             self._header = block
@@ -180,7 +191,7 @@ class _Target:
         """One packet with its header."""
         record = [int(value) for value in batch.records[position * N_RECORD : (position + 1) * N_RECORD]]
         if self._editor is None:
-            self._out.write(self._raw_block(batch.data, record) if self._ng else _raw_record(batch.data, record))
+            self._out.write(self._raw_block(batch.data, record) if self._ng else self._raw_record(batch.data, record))
         else:
             data = self._editor.packet(*packet_of(batch, position))
             if data is None:
@@ -193,9 +204,14 @@ class _Target:
 
     # ---- pcap
 
+    def _raw_record(self, data: Any, record: list[int]) -> bytes:
+        start = record[R_OFFSET]
+        head = bytes(data[start - self._head : start - self._head + PCAP_RECORD])
+        return head + bytes(data[start : start + record[R_CAPLEN]])
+
     def _new(self, data: Any, record: list[int], packet: bytes) -> bytes:
         order = "<" if self._header[:1] in (b"\xd4", b"\x4d") else ">"
-        start = record[R_OFFSET] - PCAP_RECORD
+        start = record[R_OFFSET] - self._head
         return bytes(data[start : start + 8]) + struct.pack(order + "II", len(packet), record[R_LEN]) + packet
 
     # ---- pcapng
@@ -222,11 +238,6 @@ class _Target:
             time = bytes(data[start - 16 : start - 8])
         head = struct.pack(order + "I", face) + time + struct.pack(order + "II", len(packet), record[R_LEN])
         return _framed(order, BLOCK_ENHANCED, head + packet)
-
-
-def _raw_record(data: Any, record: list[int]) -> bytes:
-    start = record[R_OFFSET]
-    return bytes(data[start - PCAP_RECORD : start + record[R_CAPLEN]])
 
 
 def _framed(order: str, kind: int, body: bytes) -> bytes:

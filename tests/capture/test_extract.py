@@ -115,3 +115,14 @@ def test_icmp_errors_and_dns_answers_about_a_connection_come_along():
     content = packets.pcap([(10**18 + n, packets.ethernet(frame)) for n, frame in enumerate(frames)])
     about = Related([((bytes((10, 0, 0, 1)), 1000), (bytes((10, 0, 0, 2)), 443))])
     assert copy([1], content, concerns=about.positions)[1].numbers.tolist() == [1, 2, 5]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_longer_record_headers_are_copied_as_plain_ones(order):
+    content = struct.pack(order + "IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 65_535, 1)
+    for ns, frame in RECORDS:
+        sizes = (ns // 10**9, ns % 10**9 // 1000, len(frame), len(frame))
+        content += struct.pack(order + "IIIIIHBB", *sizes, 1, 0x800, 0, 0) + frame
+    chosen = [2, 5]
+    written, _ = copy(np.array(chosen), content)
+    assert written == packets.pcap([RECORDS[k - 1] for k in chosen], order=order, nano=False, snaplen=65_535)
