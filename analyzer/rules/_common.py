@@ -58,9 +58,12 @@ def rto_ns(segments: list[Segment]) -> int:
 
 
 def last_words(segments: list[Segment], end_ns: int) -> Segment | None:
-    """The error by which the server said that it would close, where it was the last payload of either side until a time."""
-    said = next((s for s in reversed(segments) if s.payload and s.time_ns <= end_ns), None)
-    if said is None or said.from_client or said.error is None or not said.error.is_final:
+    """The error by which the server said that it would close, where it was the last payload of either side until a time.
+
+    None where the FIN itself carries it: that packet says it already.
+    """
+    said = next((s for s in reversed(segments) if s.payload and not s.retransmitted and s.time_ns <= end_ns), None)
+    if said is None or said.from_client or said.fin or said.error is None or not said.error.is_final:
         return None
     return said
 

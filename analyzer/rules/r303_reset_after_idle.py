@@ -100,7 +100,7 @@ def examine(story: Story, k: int) -> Finding | None:
         story.packet(burst),
         story.packet(reset, _ttl_note(segments, reset), primary=True),
     ]
-    said = common.last_words(segments, before)
+    said = common.last_words(segments, burst.time_ns - 1)
     evidence += [story.packet(said, common.OWN_REASON)] if said else []
     evidence += [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)

@@ -57,6 +57,7 @@ def test_a_real_idle_timeout_is_given_in_the_servers_words() -> None:
         ("F201", "6.501 < FIN\n6.54 > ACK\n16.1 > FIN\n16.101 < RST"),
         ("F203", "6.501 < FIN\n6.54 > ACK\n16.1 > 60\n16.101 < RST"),
         ("R303", "6.54 > ACK\n16.1 > 60\n16.101 < RST"),
+        ("R303", "6.71 < ACK again lost\n16.1 > 60\n16.101 < RST"),  # frozen as a machine: nothing is acknowledged
     ],
 )
 def test_the_servers_own_reason(text: str, code: str, rest: str) -> None:
@@ -114,3 +115,16 @@ def test_a_silent_server_inside_tls() -> None:
     assert [e.text for e in found["K102"].evidence if e.layer == "pcap"] == ["→ PING? (39-byte TLS record)", "← ACK"]
     assert found["K102"].confidence is Confidence.LIKELY
     assert "never answered" in found["K102"].why
+
+
+def test_too_many_pings_inside_tls() -> None:
+    """The GOAWAY stands in the log only; how often the client pinged, the sizes of its records tell."""
+    log = """
+    00:00:00.000 START 1
+    00:00:00.001 grpc 1 transport | dns:cache:443 10.0.0.9:6379 Established TCP connection
+    00:00:06.002 grpc 1 transport | (1) 10.0.0.9:6379 connection closed by GOAWAY with code 11 and data too_many_pings
+    00:00:06.100 REPORT 1
+    """
+    finding = by_code(Case("", log=log, packets=PINGS + "6.0011 < TLS 61\n6.002 > FIN\n6.003 < FIN"))["K103"]
+    assert "pings every 2 s" in finding.title
+    assert [e.text for e in finding.evidence if e.layer == "pcap"] == ["→ PING? (39-byte TLS record)"] * 2
