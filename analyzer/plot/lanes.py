@@ -360,7 +360,9 @@ class Packets:
         """The packets that open, end or prove something are named, where there is room, and what was sent again and again."""
         refs = self.scene.evidence_refs()
         wanted = []
-        for run in _runs(s for s in self.scene.segments if look_of(s) not in ("ack", "data") or _proves(self.scene, s, refs)):
+        for run in _runs(
+            s for s in self.scene.segments if look_of(s) not in ("ack", "data") or _proves(self.scene, s, refs)
+        ):
             name, proof = look_of(run[0]), any(_proves(self.scene, s, refs) for s in run)
             if proof or name in _NAMED:
                 wanted.append(

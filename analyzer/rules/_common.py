@@ -9,6 +9,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Evidence, Silence
 from analyzer.model.records import Freeze
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.tcp import detail
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -164,6 +165,21 @@ def heard_at(story: Story, k: int, point: int, side: str) -> bool:
 def heard(story: Story, k: int, side: str) -> bool:
     """Whether some capture has the direction of connection `k` that `side` sends."""
     return any(heard_at(story, k, p, side) for p in story.connections.seen_at(k))
+
+
+def reset_note(segments: list[Segment], reset: Segment) -> str:
+    """What a reset's TTL and IP identification say of its sender, beside its line of proof; empty where they say nothing."""
+    signs = detail.foreign_signs(segments, reset)
+    return f"{'; '.join(signs)}: a middlebox?" if signs else ""
+
+
+def copies_note(segments: list[Segment], first: Segment, what: str) -> str:
+    """`5 copies, none answered (RTO 210 ms, doubled 3×)`: the copies of one segment as its sender's time-outs made them."""
+    series = next(
+        (b for b in detail.backoffs(segments) if (b.from_client, b.seq) == (first.from_client, first.seq)), None
+    )
+    doubled = f", doubled {series.doublings}×" if series and series.doublings else ""
+    return f"{what} (RTO {seconds(series.initial_rto_ns)}{doubled})" if series else what
 
 
 def clock_line(story: Story, evidence: list[Evidence]) -> str:

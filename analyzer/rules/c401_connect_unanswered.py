@@ -1,8 +1,8 @@
 """connect-unanswered
 
 ## What it does
-Flags a connection attempt whose SYN was repeated and never answered, neither by a SYN-ACK nor by a reset nor, as far as the
-capture goes, by anything else.
+Flags a connection attempt whose SYN was repeated and never answered, neither by a SYN-ACK nor by a reset; and one whose SYN a
+router answered with an ICMP error, which then is the proof.
 
 ## Why it matters
 The client waits for its connect timeout: Linux gives up after 127 s (before 6.5) or 131–134 s; libraries sooner (10 s is
@@ -20,19 +20,25 @@ connections; the rule keeps silent when the client goes on to send data, and in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
 CODE = "C401"
 NAME = "connect-unanswered"
-SUMMARY = "SYN repeated, never answered"
+SUMMARY = "SYN repeated, never answered, or answered by a router's ICMP error"
 
+#: What connect() reports: no answer in time, or what an ICMP error told it (Linux: icmp_err_convert).
+CODES = ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EACCES")
 #: The first SYN and two repeats: 3 s with the kernel's first time-outs of 1 and 2 s (1 s each from Linux 6.5 on).
 LEAST_SYNS = 3
 
@@ -63,28 +69,39 @@ def select(story: Story) -> Iterable[int]:
         only_syns &= rows[:, SERVER + f.PKTS] == 0
         return only_syns
 
-    answered = story.connections.by_point(lambda rows: rows[:, SERVER + f.PKTS] > 0)
-    return sorted(story.connections.by_point(alone) - answered)
+    def attempts(rows: common.Rows) -> common.Mask:
+        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (rows[:, f.SYN_COUNT] > 0)
+        return only_syns
+
+    cs = story.connections
+    answered = cs.by_point(lambda rows: rows[:, SERVER + f.PKTS] > 0)
+    refused = {k for k in cs.with_icmp() if any(e.from_client and e.undelivered for e in cs.icmp(k))} & cs.by_point(
+        attempts
+    )
+    return sorted((cs.by_point(alone) | refused) - answered)
 
 
 def examine(story: Story, k: int) -> Finding | None:
     """The proof: the SYNs, and nothing back."""
-    if not common.heard(story, k, "server"):
+    icmp = [e for e in story.connections.icmp(k) if e.from_client and e.undelivered]
+    if not icmp and not common.heard(story, k, "server"):
         return None
     syns = [s for s in story.connections.segments(k) if s.syn]
     first, last = syns[0], syns[-1]
     env = common.environment(story, k)
     span = last.time_ns - first.time_ns
-    if span < common.LEAST_STALL_NS:
+    if not icmp and span < common.LEAST_STALL_NS:
         return None
     errors = (
-        common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, ("ETIMEDOUT",))
+        common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, CODES)
         if env and story.aligned
         else []
     )
     named = [
         e for e in errors if e.attrs.get("syscall") == "connect" and e.remote in (None, story.connections.server(k))
     ]
+    if icmp:
+        return _rejected(story, k, syns, icmp, named)
     evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
     evidence += [story.evidence(e) for e in named[:1]]
     evidence.sort(key=lambda e: e.time_ns)
@@ -100,5 +117,25 @@ def examine(story: Story, k: int) -> Finding | None:
         help="check security groups, network ACLs, routes and the server's accept queue; in bursts: reuse connections and ramp up",
         upgrade=f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port} and tcp[tcpflags] & tcp-syn != 0'`) shows "
         "whether the SYNs arrive",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _rejected(story: Story, k: int, syns: list[Segment], icmp: list[AboutConnection], named: list[Event]) -> Finding:
+    """No silence: something on the way said why no answer comes."""
+    cs, error = story.connections, icmp[0]
+    times = f"{len(icmp)} ICMP errors" if len(icmp) > 1 else ""
+    evidence = [story.packet(syns[0]), replace(story.icmp(error, times), primary=True)]
+    evidence += [story.evidence(e) for e in named[:1]]
+    evidence.sort(key=lambda e: e.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"connect failed: {error.what} from {error.sender}",
+        error.time_ns, evidence,
+        f"{error.sender} answered {'a SYN' if len(syns) == 1 else f'{len(syns)} SYNs'} with an ICMP error: no packet gets from there to the server",
+        connection=cs.id(k), connections=[cs.id(k)], environment=common.environment(story, k),
+        request_ids=common.failed_requests(story, named),
+        ruled_out=["a stale connection (it was never established)", "SYNs dropped in silence (an ICMP error came back)"],
+        help=f"check routes, address and firewall rules at {error.sender}, and that the server's host is up",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -90,7 +90,8 @@ def examine(story: Story, k: int) -> Finding | None:
     freeze = common.frozen(story, k, first.time_ns, after.time_ns if after else last.time_ns)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
     evidence = [story.packet(first, "server: FIN_WAIT_1", primary=True)]
-    evidence += [story.packet(s) for s in (fins[1], last) if s is not first]
+    evidence.append(story.packet(fins[1]))
+    evidence.append(story.packet(last, common.copies_note(segments, first, f"{len(fins)} FINs, none acknowledged")))
     evidence += common.freeze_evidence(story, freeze)
     evidence += [
         story.packet(s, note)

@@ -96,7 +96,9 @@ def examine(story: Story, k: int) -> Finding | None:
     evidence = [story.packet(close, "the server closed"), *common.freeze_evidence(story, freeze)]
     said = common.last_words(segments, close.time_ns)
     evidence += [story.packet(said, common.OWN_REASON)] if said else []
-    evidence += [story.packet(write), story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
+    evidence += [story.packet(write), story.packet(reset, common.reset_note(segments, reset), primary=True)] + [
+        story.evidence(e) for e in errors[:2]
+    ]
     evidence.sort(key=lambda e: e.time_ns)
     gap = write.time_ns - close.time_ns
     untouched = not any(not s.from_client and s.payload and s.time_ns > close.time_ns for s in segments)

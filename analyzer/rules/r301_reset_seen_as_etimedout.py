@@ -90,7 +90,7 @@ def examine(story: Story, k: int) -> Finding | None:
     evidence: list[Evidence] = [forgotten[0], *common.freeze_evidence(story, freeze)]
     evidence += [
         story.packet(outage.first),
-        story.packet(outage.last, f"{outage.copies} copies, none answered"),
+        story.packet(outage.last, common.copies_note(segments, outage.first, f"{outage.copies} copies, none answered")),
         story.evidence(error, primary=True),
     ]
     evidence.sort(key=lambda e: e.time_ns)
@@ -133,7 +133,8 @@ def _forgotten(story: Story, k: int, segments: list[Segment], outage: r302.Outag
         (s for s in segments if not s.from_client and (s.fin or s.rst) and s.time_ns < outage.first.time_ns), None
     )
     if close is not None:
-        return story.packet(close, "the server closed"), "close"
+        note = common.reset_note(segments, close) if close.rst else ""
+        return story.packet(close, note or "the server closed"), "close"
     server_side = story.connections.seen_at(k)[-1]
     if len(story.connections.seen_at(k)) > 1 and outage.last.at(server_side) is not None:
         return story.packet(outage.last, "arrived at the server's side, no answer", point=server_side), "silence"

@@ -31,6 +31,7 @@ from analyzer.rules._cases import Case
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -125,6 +126,12 @@ def examine(story: Story, k: int) -> Finding | None:
     arrived = len(points) > 1 and found.last.at(points[-1]) is not None
     if closed is not None or arrived:
         return _server_side(story, k, found, closed)
+    icmp = [
+        e for e in story.connections.icmp(k)
+        if e.from_client and e.undelivered and e.time_ns >= found.first.time_ns
+    ]  # fmt: skip
+    if icmp:
+        return _rejected(story, k, found, icmp)
     env = common.environment(story, k)
     freeze = common.frozen(story, k, found.last_before_ns, found.first.time_ns)
     errors = common.errors_after(
@@ -133,7 +140,7 @@ def examine(story: Story, k: int) -> Finding | None:
     evidence = common.freeze_evidence(story, freeze)
     evidence += [
         story.packet(found.first, primary=True),
-        story.packet(found.last, f"{found.copies} copies, none answered"),
+        story.packet(found.last, common.copies_note(segments, found.first, f"{found.copies} copies, none answered")),
     ]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:3]]
     evidence.sort(key=lambda e: e.time_ns)
@@ -159,6 +166,30 @@ def examine(story: Story, k: int) -> Finding | None:
         help=common.idle_help(story.connections.server(k)) + "; bound it with TCP_USER_TIMEOUT or a timeout that destroys the socket",
         upgrade="" if proven else f"a capture at the server for the same time (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) would "
         "tell a middlebox from a dead server",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _rejected(story: Story, k: int, found: Outage, icmp: list[AboutConnection]) -> Finding:
+    """Not silent after all: a router says why no answer comes."""
+    segments, error = story.connections.segments(k), icmp[0]
+    copies = common.copies_note(segments, found.first, f"{found.copies} copies")
+    evidence = [
+        story.packet(found.first, primary=True),
+        story.icmp(error, f"{len(icmp)} ICMP errors" if len(icmp) > 1 else ""),
+        story.packet(found.last, copies),
+    ]
+    evidence.sort(key=lambda e: e.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"{found.copies} copies of a request after {seconds(found.gap_ns)} idle, answered by {error.what} from {error.sender}",
+        found.first.time_ns, evidence,
+        f"while the connection was idle the way to the server closed: {error.sender} answers its packets with ICMP errors, "
+        "which an established connection survives until its retransmissions give up",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
+        silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, None, "no packet of this connection"),
+        ruled_out=["a slow server (it would acknowledge)", "a flow forgotten in silence (an ICMP error came back)"],
+        help=f"check routes and firewall rules at {error.sender}; bound it with TCP_USER_TIMEOUT or a timeout that destroys the socket",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import detail
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -98,7 +99,7 @@ def examine(story: Story, k: int) -> Finding | None:
     evidence = [
         *common.freeze_evidence(story, freeze),
         story.packet(burst),
-        story.packet(reset, _ttl_note(segments, reset), primary=True),
+        story.packet(reset, common.reset_note(segments, reset), primary=True),
     ]
     said = common.last_words(segments, burst.time_ns - 1)
     evidence += [story.packet(said, common.OWN_REASON)] if said else []
@@ -135,12 +136,6 @@ def _burst_start(segments: list[Segment], write: Segment) -> Segment:
     return start
 
 
-def _ttl_note(segments: list[Segment], reset: Segment) -> str:
-    here = reset.places[0].point
-    others = [s.ttl for s in segments if not s.from_client and not s.rst and s.places[0].point == here]
-    return f"TTL {reset.ttl}, the server's other packets {others[-1]}" if others and others[-1] != reset.ttl else ""
-
-
 def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write: Segment) -> tuple[str, bool]:
     """Who sent the reset, and whether that is proven by a second capture."""
     points = story.connections.seen_at(k)
@@ -152,6 +147,9 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
         unseen = reset.at(far) is None and write.at(far) is None and both
         if unseen and common.covers(story, far, write.time_ns, reset.time_ns):
             return "a middlebox: the server's capture shows neither the write nor the reset", True
-    if _ttl_note(segments, reset):
-        return "a middlebox, by its TTL", False
+    if signs := detail.foreign_signs(segments, reset):
+        by = "TTL" if signs[0].startswith("TTL") else "IP identification"
+        return f"a middlebox, which its {by} points to", False
+    if detail.agrees(segments, reset):
+        return "the server's own host, which its TTL and IP identification point to", False
     return "a middlebox that forgot the flow, or a server that lost its state", False

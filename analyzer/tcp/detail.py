@@ -23,6 +23,10 @@ RTO_AT_LEAST_NS = 190 * MS
 TSVAL_RATES = (1000, 300, 250, 100, 10, 2)
 #: How far a measured rate may be from one of these.
 RATE_TOLERANCE = 0.05
+#: A host that counts IP identifications for all its connections is taken to send no more packets a second than this.
+IDS_A_SECOND = 1000
+#: The next packets of one counter.
+NEXT_IDS = 16
 #: A pause shorter than this shows no stalled clock: a tick of the slowest usual rate and the capture's own jitter.
 LEAST_PAUSE_NS = SECOND
 
@@ -289,7 +293,7 @@ def describe_reset(segments: list[Segment], k: int) -> str:
     if answered is not None:
         verb = "acknowledges" if reset.flags & col.ACK_FLAG and not answered.syn else "answers"
         words.append(f"{verb} {answered.describe()}, {seconds(reset.time_ns - answered.time_ns)} earlier")
-    signs = _foreign(reset, own)
+    signs = foreign_signs(segments, reset)
     return "; ".join([*words, *signs, _sender(own, signs)])
 
 
@@ -314,27 +318,46 @@ def _position(reset: Segment, own: list[Segment], answered: Segment | None) -> s
     return f"sequence {delta32(reset.seq, end):+d} from expected"
 
 
-def _foreign(reset: Segment, own: list[Segment]) -> list[str]:
-    """What sets the reset apart from its sender's other packets at the same capture point."""
-    here = [s for s in own if s.at(reset.places[0].point) is not None]
+def foreign_signs(segments: list[Segment], reset: Segment) -> list[str]:
+    """What sets a reset apart from its sender's earlier packets at the same capture point; empty where nothing does.
+
+    An identification counts for as long as a counter that the host's other connections share cannot have run ahead.
+    """
+    here = _before_at_its_point(segments, reset)
     signs = []
     if here and reset.ttl not in {s.ttl for s in here}:
         signs.append(f"TTL {reset.ttl}, its other packets {here[-1].ttl}")
-    numbers = [s.ip_id for s in here if s.ip_id > 0]
-    # A reset for an unknown socket has identification 0 in Linux, whatever the connection's counter said.
-    if (
-        len(numbers) >= 3
-        and reset.ip_id > 0
-        and _counts(numbers)
-        and not 0 < (reset.ip_id - numbers[-1]) & 0xFFFF <= 1000
-    ):
+    numbers = _counter(here)
+    room = IDS_A_SECOND * (1 + (reset.time_ns - here[-1].time_ns) // SECOND) if here else 0
+    if numbers and reset.ip_id > 0 and not 0 < (reset.ip_id - numbers[-1]) & 0xFFFF <= room:
         signs.append(f"IP identification {reset.ip_id}, its other packets up to {numbers[-1]}")
     return signs
 
 
-def _counts(numbers: list[int]) -> bool:
-    """Whether identifications are a counter: each a little ahead of the one before."""
-    return all(0 < (b - a) & 0xFFFF <= 1000 for a, b in pairwise(numbers))
+def agrees(segments: list[Segment], reset: Segment) -> bool:
+    """Whether TTL and IP identification both tie a reset to its sender's earlier packets at the same capture point."""
+    here = _before_at_its_point(segments, reset)
+    numbers = _counter(here)
+    follows = bool(numbers) and reset.ip_id > 0 and 0 < (reset.ip_id - numbers[-1]) & 0xFFFF <= NEXT_IDS
+    return follows and reset.ttl in {s.ttl for s in here}
+
+
+def _before_at_its_point(segments: list[Segment], reset: Segment) -> list[Segment]:
+    point = reset.places[0].point
+    return [
+        s for s in segments
+        if s.from_client == reset.from_client and not s.rst and s.time_ns <= reset.time_ns and s.at(point) is not None
+    ]  # fmt: skip
+
+
+def _counter(segments: list[Segment]) -> list[int]:
+    """Identifications that are a counter, each a little ahead of the one before; empty where they are none.
+
+    Zero is none: Linux sends it in a SYN-ACK, and in a reset for an unknown socket whatever the connection's counter said.
+    """
+    numbers = [s.ip_id for s in segments if s.ip_id > 0]
+    counted = all(0 < (b - a) & 0xFFFF <= IDS_A_SECOND for a, b in pairwise(numbers))
+    return numbers if len(numbers) >= 3 and counted else []
 
 
 def _sender(own: list[Segment], signs: list[str]) -> str:

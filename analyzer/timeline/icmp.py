@@ -53,6 +53,11 @@ class AboutConnection:
         """Aligned time of the first sighting."""
         return min(p.time_ns for p in self.places)
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether the segment went no further: not so with a redirect or a source quench."""
+        return not self.what.startswith(("ICMP redirect", "ICMP source quench"))
+
     def describe(self) -> str:
         """What a person reads: `← ICMP host unreachable from 10.0.0.1`."""
         return f"{'←' if self.from_client else '→'} {self.what} from {self.sender}"

@@ -135,6 +135,10 @@ class Connections:
         """ICMP errors that quote a segment of connection `k`, in order, each once however many points saw it."""
         return self._icmp_ties()[0].get(k, [])
 
+    def with_icmp(self) -> set[int]:
+        """Connections that ICMP errors quote."""
+        return set(self._icmp_ties()[0])
+
     def icmp_strangers(self, p: int) -> int:
         """How many ICMP errors of a point quote connections that it does not hold."""
         return self._icmp_ties()[1][p]

@@ -14,6 +14,7 @@ from analyzer.model.grpc import message
 from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.points import Connections
 
 _Placed = TypeVar("_Placed", Invocation, Freeze)
@@ -145,6 +146,15 @@ class Story:
             primary,
             also,
         )
+
+    def icmp(self, error: AboutConnection, note: str = "") -> Evidence:
+        """An ICMP error as a line of proof, at its first sighting; others as further refs."""
+        place = min(error.places, key=lambda p: p.time_ns)
+        also = tuple((p.source, self.source(p.source).packet_ref(p.no)) for p in error.places if p is not place)
+        ref = self.source(place.source).packet_ref(place.no)
+        return Evidence(
+            place.source, ref, "icmp", place.time_ns, place.source_ns, error.describe(), note, also=also
+        )  # fmt: skip
 
 
 def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:

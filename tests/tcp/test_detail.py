@@ -143,6 +143,22 @@ def test_a_reset_of_a_middlebox(more: dict[str, int], sign: str) -> None:
     assert "middlebox" not in reset(ip_id=10)
 
 
+def test_what_ties_a_reset_to_its_host() -> None:
+    """Both TTL and identification; after minutes a counter that other connections share tells nothing."""
+    talk = [segment(100 * n, "<", "A", 501 + n, 101, 1, ttl=60, ip_id=7 + n) for n in range(3)]
+
+    def judged(ms: float, **more: int) -> tuple[bool, bool]:
+        last = segment(ms, "<", "R", 504, **more)
+        return detail.agrees([*talk, last], last), bool(detail.foreign_signs([*talk, last], last))
+
+    assert judged(401, ttl=60, ip_id=10) == (True, False)
+    assert judged(401, ttl=60, ip_id=0) == (False, False)
+    assert judged(401, ttl=60, ip_id=800) == (False, False)
+    assert judged(401, ttl=61, ip_id=10) == (False, True)
+    assert judged(401, ttl=60, ip_id=30_000) == (False, True)
+    assert judged(300_000, ttl=60, ip_id=30_000) == (False, False)
+
+
 def test_a_reset_out_of_sequence_or_alone() -> None:
     segments = [*HANDSHAKE, segment(10, "<", "RA", 700, 101)]
     assert "sequence +199 from expected" in detail.describe_reset(segments, 3)
