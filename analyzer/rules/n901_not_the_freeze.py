@@ -115,7 +115,7 @@ def _rested(story: Story) -> dict[str, int]:
             first[env] = min(first[env], last[env])
         last[env] = e.time_ns
     for z in story.freezes:
-        if z.length_ns + z.error_ns >= SHORTEST_LIMIT_NS:
+        if z.environment in first and z.length_ns + z.error_ns >= SHORTEST_LIMIT_NS:
             first[z.environment] = min(first[z.environment], z.start_ns)
     for k, env in story.connections.environment.items():
         if env in first and story.connections.record(k).idle_ns >= SHORTEST_LIMIT_NS:

@@ -13,6 +13,7 @@ from analyzer.discovery import modules
 from analyzer.logs import recognisers, runtimes
 from analyzer.logs.reader import pick, read_log
 from analyzer.logs.recognisers import recognise
+from analyzer.logs.recognisers._errors import compiled
 from analyzer.logs.records import INSPECT
 
 KERNEL, LIBRARY, FUNCTION, SERVER = "kernel", "library", "function", "server"
@@ -325,6 +326,7 @@ def test_needles_find_every_row_that_makes_an_error(family):
     """A file is searched for needles alone; they stay few, and say something."""
     rows = family.FAMILY.rows if hasattr(family, "FAMILY") else ()
     assert [row.word for row in rows if row.code and not any(needle in row.word for needle in family.NEEDLES)] == []
+    assert all(compiled(pattern) for row in rows for pattern in (row.pattern, row.adds))
     assert len(family.NEEDLES) < 80 and min(map(len, family.NEEDLES)) >= 4
     assert not any("\n" in needle or '"' in needle for needle in family.NEEDLES)
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from analyzer.logs.records import Recognised
@@ -86,8 +87,8 @@ class Row:
     default_ms: int | None = None
     by: str = LIBRARY
     own: str = ""
-    pattern: re.Pattern[str] | None = None
-    adds: re.Pattern[str] | None = None
+    pattern: str = ""
+    adds: str = ""
 
     def facts(self, body: str) -> Facts | None:
         """What the row says of this body, None where it is not in it."""
@@ -96,9 +97,9 @@ class Row:
             if at < 0:
                 return None
             start, end = max(at - WINDOW, 0), at + len(self.word) + WINDOW
-            m = self.pattern.search(body, start, end) if self.pattern is not None else None
-            if m is not None or self.pattern is None:
-                more = self.adds.search(body, start, end) if self.adds is not None else None
+            m = compiled(self.pattern).search(body, start, end) if self.pattern else None
+            if m is not None or not self.pattern:
+                more = compiled(self.adds).search(body, start, end) if self.adds else None
                 return self._said() | (groups(m) if m else {}) | (groups(more) if more else {})
             at = body.find(self.word, at + 1)
         return None
@@ -116,8 +117,13 @@ def row(
     pattern: str = "", by: str = LIBRARY, own: str = "", adds: str = "",
 ) -> Row:  # fmt: skip
     """A row of a table. Groups of `pattern` and `adds`: `ms`, `s` (the timer's value), `idle_ms`, `elapsed_ms`, `peer` or `host` and `port`, `local` or `local_host` and `local_port`, `library_code`, `version`."""
-    must, may = (re.compile(text, re.DOTALL) if text else None for text in (pattern, adds))
-    return Row(word, library, code, stage, setting, default_ms, by, own, must, may)
+    return Row(word, library, code, stage, setting, default_ms, by, own, pattern, adds)
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A row's pattern, compiled when it is first asked: most logs speak of one or two libraries."""
+    return re.compile(pattern, re.DOTALL)
 
 
 def needles(rows: Iterable[Row], *others: str) -> tuple[str, ...]:
