@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.capture import columns as col
@@ -138,6 +138,7 @@ ROWS = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(ROWS, max_size=4), st.integers(0, 2_000))
 def test_never_more_is_kept_than_the_budgets_allow(chunks: list[list[tuple[int, int]]], room: int) -> None:
     """Whatever comes in whatever order; what is not kept is counted, and what is kept are the first bytes."""
