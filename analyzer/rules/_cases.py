@@ -1,7 +1,7 @@
 """Cases of rules: a few lines of log and of packets, run through the same path as real input.
 
 Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SYN, SYN-ACK, ACK, FIN, RST, PING, PING-ACK,
-HEADERS (a gRPC call's, or an answer's), `GOAWAY code data`, `TEXT words_joined_so`, `RAW bytes\\0with\\xffescapes` (`_` is a space
+HEADERS (a gRPC call's, or an answer's), CLIENT-HELLO, `ALERT description`, `GOAWAY code data`, `TEXT words_joined_so`, `RAW bytes\\0with\\xffescapes` (`_` is a space
 there too), `TLS n` (one record of application data, n bytes with its header), PROBE (a keepalive probe), or a number of payload
 bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
 do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL. Log:
@@ -183,6 +183,11 @@ def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:
         payload = options[0].replace("_", " ").encode("latin-1").decode("unicode_escape").encode("latin-1")
     elif what == "TLS":
         payload = b"\x17\x03\x03" + (int(options[0]) - 5).to_bytes(2) + bytes(int(options[0]) - 5)
+    elif what == "CLIENT-HELLO":
+        hello = b"\x03\x03" + bytes(32) + b"\x00" + b"\x00\x02\x13\x01" + b"\x01\x00"
+        payload = b"\x16\x03\x01" + (len(hello) + 4).to_bytes(2) + b"\x01" + len(hello).to_bytes(3) + hello
+    elif what == "ALERT":
+        payload = b"\x15\x03\x03\x00\x02\x02" + int(options[0]).to_bytes(1)
     elif what == "HEADERS":
         payload = b"\x00\x00\x01\x01\x04" + (1).to_bytes(4) + b"\x88"
     elif what in ("PING", "PING-ACK"):

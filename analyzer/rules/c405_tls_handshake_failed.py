@@ -1,0 +1,197 @@
+"""tls-handshake-failed
+
+## What it does
+Flags a connection that was established and whose TLS handshake did not end: a fatal alert in clear text, the server's close or
+reset in answer to the ClientHello, or no word from the server until the client gave up. From the log: errors of the handshake.
+
+## Why it matters
+Libraries report it as ECONNRESET, `socket hang up` or a connect time-out, so that it looks like the network. TCP worked: the
+cause is in certificates, names, versions, or in a device that answers TCP for a server that is not there.
+
+## What to do
+Read the alert: `unrecognized_name` and `handshake_failure` are the client's request not suiting the server, `unknown_ca` and
+`certificate_expired` the certificate, `protocol_version` the version. Without an alert, try
+`openssl s_client -connect HOST:PORT -servername NAME` from the same network.
+
+## Known limits
+From the ServerHello of TLS 1.3 on, alerts are encrypted, so that only what happens before it is judged. A client that leaves on
+its own within seconds (a race of two addresses, a probe of the port) is not a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.capture import columns as col
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.payload import tls
+from analyzer.rules import _common as common
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.story import Story
+
+CODE = "C405"
+NAME = "tls-handshake-failed"
+SUMMARY = "connected, then an alert, a close or silence before the TLS handshake ended"
+
+#: A client that waits this long for a ServerHello is no race of addresses (RFC 8305: 250 ms between attempts), and servers
+#: answer a hello within a second.
+LEAST_SILENCE_NS = 3 * SECOND
+ERROR_WITHIN_NS = 2 * SECOND
+#: Alerts that end a connection in order.
+ORDERLY = ("close_notify", "user_canceled")
+
+_OPEN = "0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 > CLIENT-HELLO\n"
+FIRES = (
+    Case("the server rejects the name", packets=_OPEN + "0.005 < ALERT 112\n0.0051 < FIN\n0.006 > FIN\n0.007 < ACK"),
+    Case("the server resets in answer to the hello", packets=_OPEN + "0.005 < RST-ACK"),
+    Case("no word from the server", packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.004 < ACK"),
+    Case(
+        "from the log alone",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.120 app 1 Error: Client network socket disconnected before secure TLS connection was established { code: 'ECONNRESET' }
+        00:00:00.200 REPORT 1
+        """,
+    ),
+)
+QUIET = (
+    Case("the client leaves at once", packets=_OPEN + "0.004 > FIN\n0.005 < FIN\n0.006 > ACK"),
+    Case("an orderly close", packets=_OPEN + "0.005 < ALERT 0\n0.0051 < FIN\n0.006 > FIN"),
+    Case(
+        "a reset in the middle of plain data is no handshake",
+        packets="0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 > 40\n0.004 < RST",
+    ),
+)
+
+
+@dataclass(slots=True)
+class Told:
+    """What the log says of handshakes of one environment with one peer."""
+
+    peer: str
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story) -> Iterable[int | Told]:
+    """Connections with a ClientHello and no application data; errors of the handshake in the log."""
+    if len(story.connections):
+        yield from sorted(
+            story.connections.by_point(
+                lambda rows: (
+                    (rows[:, f.MARKS_SEEN] & (col.M_TLS_CLIENT_HELLO | col.M_TLS_DATA)) == col.M_TLS_CLIENT_HELLO
+                )
+            )
+        )
+    found: dict[tuple[str, str], Told] = {}
+    for e in story.events:
+        if (
+            e.kind == "error"
+            and (e.attrs.get("code") == "TLS" or e.attrs.get("stage") == "tls")
+            and e.attrs.get("code") not in ("ETIMEDOUT", "TIMEOUT")
+        ):
+            found.setdefault((e.environment or "", e.remote or ""), Told(e.remote or "")).events.append(e)
+    yield from found.values()
+
+
+def examine(story: Story, candidate: int | Told) -> Finding | None:
+    """The proof: the hello, and how it ended."""
+    if isinstance(candidate, Told):
+        return _from_log(candidate, story)
+    k = candidate
+    segments = story.connections.segments(k)
+    hello = next((s for s in segments if s.from_client and s.marks & col.M_TLS_CLIENT_HELLO), None)
+    if (
+        hello is None
+        or not common.heard(story, k, "server")
+        or any(s.marks & col.M_TLS_DATA or s.kinds & f.K_LOST for s in segments)
+    ):
+        return None
+    found = _failure(segments, hello)
+    if found is None:
+        return None
+    end, what, confidence = found
+    env = common.environment(story, k)
+    errors = (
+        common.errors_after(
+            story,
+            env,
+            hello.time_ns,
+            end.time_ns + ERROR_WITHIN_NS,
+            ("ECONNRESET", "CLOSED", "TLS", "TIMEOUT", "ETIMEDOUT"),
+        )
+        if env and story.aligned
+        else []
+    )
+    evidence = [story.packet(hello), story.packet(end, primary=True)] + [story.evidence(e) for e in errors[:1]]
+    evidence.sort(key=lambda e: e.time_ns)
+    server = story.connections.server(k)
+    told = tls.client_hello(hello.text)
+    name = told.name if told and told.name else "NAME"
+    return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k))
+
+
+def _failure(segments: list[Segment], hello: Segment) -> tuple[Segment, str, Confidence] | None:
+    """The segment that ended the handshake, what it means, how sure that is."""
+    for s in segments:
+        if s.time_ns < hello.time_ns or not s.marks & col.M_TLS_ALERT:
+            continue
+        said = [alert for alert in tls.alerts(s.text) if alert.startswith("fatal ") and not alert.endswith(ORDERLY)]
+        if said:
+            who = "the client" if s.from_client else "the server"
+            return (
+                s,
+                f"{who} ended the TLS handshake with a fatal alert: {said[0].removeprefix('fatal ')}",
+                Confidence.CERTAIN,
+            )
+    if any(s.payload and not s.from_client for s in segments):
+        return None
+    end = next((s for s in segments if (s.fin or s.rst) and s.time_ns >= hello.time_ns), None)
+    if end is None:
+        return None
+    waited = end.time_ns - hello.time_ns
+    if not end.from_client:
+        how = "reset" if end.rst else "closed"
+        return (
+            end,
+            f"the server {how} the connection {seconds(waited)} after the ClientHello, without a word of TLS",
+            Confidence.LIKELY,
+        )
+    if waited >= LEAST_SILENCE_NS:
+        return (
+            end,
+            f"the server was silent for {seconds(waited)} after the ClientHello, until the client gave up",
+            Confidence.LIKELY,
+        )
+    return None
+
+
+def _from_log(told: Told, story: Story) -> Finding:
+    first, last = told.events[0], told.events[-1]
+    evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
+    times = f", {len(told.events)} times" if len(told.events) > 1 else ""
+    what = f"the TLS handshake{f' with {told.peer}' if told.peer else ''} failed{times}"
+    return _finding(story, what, told.peer, "NAME", evidence, told.events, Confidence.LIKELY, first.environment, None)
+
+
+def _finding(
+    story: Story, what: str, server: str, name: str, evidence: list[Evidence], errors: list[Event], confidence: Confidence,
+    env: str | None, connection: str | None,
+) -> Finding:  # fmt: skip
+    port = server.rsplit(":", 1)[-1] if ":" in server else "443"
+    return Finding(
+        CODE, NAME, Severity.ERROR, confidence, what,
+        next(e.time_ns for e in evidence if e.primary), evidence,
+        f"TCP was connected; {what}: no request was sent yet, so certificates, names, versions or a device in front of the server are at fault",
+        connection=connection, connections=[connection] if connection else [], environment=env,
+        request_ids=common.failed_requests(story, errors),
+        ruled_out=["a stale or frozen connection (it was new)", "an unreachable server (TCP was answered)"],
+        help="read the alert, check the certificate's names and dates and the versions on both sides; behind a load balancer, whether any server stands behind it",
+        upgrade=f"`openssl s_client -connect {server or 'HOST:443'} -servername {name}` from the same network; "
+        f"a capture from the first packet on (`tcpdump -i any -s 0 -w tls.pcap 'tcp port {port}'`)",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
