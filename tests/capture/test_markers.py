@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -40,6 +41,8 @@ PREFERENCES = (
 
 def ask_tshark(path: Path, *decode_as: str) -> dict[int, set[tuple[str, str]]]:
     """The messages of each packet."""
+    if not shutil.which("tshark"):
+        pytest.skip("needs tshark")
     command = ["tshark", "-n", "-2", "-r", str(path), "-T", "fields"]
     for option, values in (("-o", PREFERENCES), ("-e", FIELDS), ("-d", decode_as)):
         for value in values:
