@@ -216,6 +216,14 @@ def _run(
             from analyzer.report.document import stream
 
             _write(stream(trace.story, trace.findings), to.output)
+        elif to.format_ is not Format.TEXT:
+            from analyzer.report import tables
+
+            writers = {Format.CSV: tables.csv, Format.JSONL: tables.json_lines, Format.PARQUET: tables.parquet}
+            one_table = to.format_ in writers
+            _write(
+                writers[to.format_](tables.frame_of(trace, to.table)) if one_table else tables.concise(trace), to.output
+            )
         else:
             from analyzer.report.text import report
 

@@ -18,7 +18,11 @@ class Format(StrEnum):
     """What a command writes."""
 
     TEXT = "text"
+    CONCISE = "concise"
     JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
 
 
 class Level(StrEnum):
@@ -38,8 +42,16 @@ class Report(NamedTuple):
     """What is written, and where."""
 
     format_: Annotated[
-        Format, typer.Option("--format", help="text for people, json for programs (schema analyzer/1).")
+        Format,
+        typer.Option(
+            "--format",
+            help="text for people, concise a line a finding, json everything (schema analyzer/1); jsonl, csv, parquet one table.",
+        ),
     ] = Format.TEXT
+    table: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which table: connections, events, findings, freezes, invocations, pings …"),
+    ] = "findings"
     output: Output = None
     everything: Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")] = False
     fail_on: Annotated[

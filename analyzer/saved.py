@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -99,10 +99,12 @@ def _write(trace: Trace, folder: Path) -> None:
     story, inner = trace.story, folder / "story"
     inner.mkdir()
     for name in TABLES:
-        _write_frame(folder / f"{name}.parquet", getattr(trace, "findings_frame" if name == "findings" else name))
+        write_table(
+            folder / f"{name}.parquet", arrow_of(getattr(trace, "findings_frame" if name == "findings" else name))
+        )
     for name, kind in RECORDS.items():
-        _write_table(inner / f"{name}.parquet", _record_table(getattr(story, name), kind))
-    _write_table(inner / "findings.parquet", _record_table(trace.findings, Finding))
+        write_table(inner / f"{name}.parquet", _record_table(getattr(story, name), kind))
+    write_table(inner / "findings.parquet", _record_table(trace.findings, Finding))
     cs = story.connections
     flagged = sorted({int(c[1:]) - 1 for f in trace.findings for c in f.connections})
     points = []
@@ -110,7 +112,7 @@ def _write(trace: Trace, folder: Path) -> None:
         data, kept = point.data, _kept(cs, p, flagged)
         arrays = {"rows": data.rows, "segments": np.column_stack([*kept])}
         for name, array in arrays.items():
-            _write_table(inner / f"point-{p}-{name}.parquet", _array_table(array))
+            write_table(inner / f"point-{p}-{name}.parquet", _array_table(array))
         rest = {f.name: getattr(data, f.name) for f in _plain_fields(data)}
         points.append({"source": point.source.id, "shift_ns": point.shift_ns, "data": rest})
     manifest = {
@@ -121,7 +123,7 @@ def _write(trace: Trace, folder: Path) -> None:
         "points": points, "nearness": cs.nearness, "environment": cs.environment, "transports": cs.transports,
         "environment_tie": cs.environment_tie, "listed": None if cs.listed is None else cs.listed.tolist(),
     }  # fmt: skip
-    _write_table(inner / "members.parquet", _array_table(cs.members))
+    write_table(inner / "members.parquet", _array_table(cs.members))
     (inner / "connections.json").write_bytes(_json(connections))
     (folder / MANIFEST).write_bytes(json.dumps(manifest, indent=2).encode() + b"\n")
 
@@ -185,16 +187,17 @@ def _array_table(array: NDArray[np.int64]) -> pa.Table:
     return pa.table({str(c): array[:, c] for c in range(array.shape[1])}) if array.ndim == 2 else pa.table({})
 
 
-def _write_frame(path: Path, frame: Any) -> None:
+def arrow_of(frame: Any) -> pa.Table:
+    """A public table for Parquet: its lists, of dicts and strings, as JSON text, so that every file has one schema."""
     import pyarrow as pa
 
-    lists = [c for c in frame.columns if frame[c].dtype == object]
-    for column in lists:  # of dicts and strings: one type for every file
+    for column in [c for c in frame.columns if frame[c].dtype == object]:
         frame = frame.assign(**{column: [_json(value).decode() for value in frame[column]]})
-    _write_table(path, pa.Table.from_pandas(frame, preserve_index=False))
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path | BinaryIO, table: pa.Table) -> None:
+    """A Parquet file whose pages carry checksums."""
     import pyarrow.parquet as pq
 
     pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)

@@ -23,7 +23,7 @@ MAY = {
     "standard_input": set(),
     "inputs": {"model", "capture", "logs", "standard_input", "streams", "timeline"},
     "rules": {"model", "capture", "payload", "tcp", "logs", "timeline", "discovery"},
-    "report": {"model", "capture", "tcp", "timeline", "rules", "trace"},
+    "report": {"saved", "model", "capture", "tcp", "timeline", "rules", "trace"},
     "plot": {"model", "capture", "tcp", "timeline", "report", "trace"},
     "deep": {"model", "capture", "tcp", "timeline"},
     "saved": {"model", "capture", "tcp", "timeline", "inputs", "trace"},

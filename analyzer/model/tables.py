@@ -164,11 +164,21 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
+def _strings(values: list[str | None]) -> pd.Series[str]:
+    """Text; what cannot be encoded (lone surrogates of hostile input) becomes `?`."""
+    import pandas as pd
+
+    try:
+        return pd.Series(values, dtype="str")
+    except UnicodeEncodeError:
+        return pd.Series([v and v.encode("utf-8", "replace").decode() for v in values], dtype="str")
+
+
 def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a DataFrame with exactly the table's columns and dtypes."""
     import pandas as pd
 
-    out = {}
+    out: dict[str, Any] = {}
     for column in TABLES[table]:
         values = [row.get(column.name) for row in rows]
         if column.dtype == TIME:
@@ -181,7 +191,7 @@ def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
                     pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
                 )
         elif column.dtype == "str":
-            out[column.name] = pd.Series(values, dtype="str")
+            out[column.name] = _strings(values)
         elif column.dtype == "object":
             out[column.name] = pd.Series(values, dtype="object")
         else:
