@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from analyzer.capture import columns as col
 from analyzer.capture import texts
 from analyzer.capture.reader import CaptureData, read_capture
 from analyzer.tcp import fields as f
+from tests.capture.test_tshark import need_tshark
 from tests.helpers import CAPTURES
 
 FIELDS = ("frame.number", "tls.handshake.type", "tls.alert_message", "http2.type", "http2.flags", "tcp.len")
@@ -41,8 +41,7 @@ PREFERENCES = (
 
 def ask_tshark(path: Path, *decode_as: str) -> dict[int, set[tuple[str, str]]]:
     """The messages of each packet."""
-    if not shutil.which("tshark"):
-        pytest.skip("needs tshark")
+    need_tshark()
     command = ["tshark", "-n", "-2", "-r", str(path), "-T", "fields"]
     for option, values in (("-o", PREFERENCES), ("-e", FIELDS), ("-d", decode_as)):
         for value in values:
