@@ -104,19 +104,26 @@ def backoffs(segments: list[Segment]) -> list[Backoff]:
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """TCP keepalive of one side as its probes show it (tcp_keepalive_time, _intvl, _probes of Linux)."""
+    """TCP keepalive of one side as its probes show it (tcp_keepalive_time, _intvl, _probes of Linux).
+
+    `unanswered` counts the last probes, after which nothing more of the other side was heard.
+    """
 
     from_client: bool
     idle_ns: int
     interval_ns: int | None
     probes: int
-    answered: bool
+    unanswered: int
 
     def __str__(self) -> str:
         every = f", then every {seconds(self.interval_ns)}" if self.interval_ns else ""
-        said = "answered" if self.answered else "unanswered"
+        answered = self.probes - self.unanswered
+        counts = (
+            f"{answered} answered" if answered else "",
+            f"{self.unanswered} unanswered" if self.unanswered else "",
+        )
         side = "client" if self.from_client else "server"
-        return f"the {side} probes after {seconds(self.idle_ns)} idle{every}: {self.probes} {said}"
+        return f"the {side} probes after {seconds(self.idle_ns)} idle{every}: {', then '.join(filter(None, counts))}"
 
 
 def keepalives(segments: list[Segment]) -> list[Keepalive]:
@@ -142,8 +149,10 @@ def _run_of_probes(heard: list[int], before: Segment | None, probes: list[Segmen
     until = last.time_ns + (max(waits) if waits else SECOND)
     answer = bisect_left(heard, last.time_ns)
     answered = answer < len(heard) and heard[answer] <= until
+    life = heard[answer - 1] if answer else 0
+    unanswered = 0 if answered else sum(p.time_ns > life for p in probes)
     interval = int(median(waits)) if waits else None
-    return Keepalive(first.from_client, first.time_ns - start, interval, len(probes), answered)
+    return Keepalive(first.from_client, first.time_ns - start, interval, len(probes), unanswered)
 
 
 # ---- windows

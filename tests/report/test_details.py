@@ -11,6 +11,7 @@ from analyzer.report.details import detail_lines
 from analyzer.report.style import Style
 from analyzer.report.timeline import timeline_text
 from analyzer.rules._cases import Case
+from analyzer.trace import Trace
 from tests.helpers import CAPTURES
 
 OPEN = "0.0 > SYN\n0.004 < SYN-ACK\n0.01 > ACK"
@@ -81,3 +82,24 @@ def test_the_server_s_own_reset(shared: Path, name: str) -> None:
         found = [line for line in first(shared / "cases" / "mechanisms" / f"{name}.{side}.pcap") if "reset:" in line]
         assert found
         assert all(line.endswith("by the host itself, as far as TTL and IP identification tell") for line in found)
+
+
+def test_time_outs_and_keepalive_of_a_real_kernel(shared: Path) -> None:
+    """Keepalive as libuv sets it (every second, ten probes) of a server that goes away; SYNs into the void with Linux's first time-out of a second; a write
+    into the void with the 200 ms minimum above the round trip."""
+    folder = shared / "cases" / "mechanisms"
+    found = first(folder / "s3k.client.pcap")
+    assert "keepalive: the client probes after 1 s idle, then every 1.024 s: 3 answered, then 10 unanswered" in found
+    (syns,) = first(folder / "s5.client.pcap")
+    assert "the client's retransmission time-outs: first 1.021 s, doubled 5×, 11 copies" in syns
+    (data,) = [line for line in first(folder / "g2.client.pcap") if "time-outs" in line]
+    assert "the client's retransmission time-outs: first 209 ms, doubled 5×, 8 copies" in data
+
+
+def test_the_document_tells_what_is_missing() -> None:
+    story = Case("", packets="0.0 > SYN\n0.01 > ACK\n0.02 > 60\n1 > 60\n6 > 60").story()
+    (connection,) = Trace(story, []).document()["connections"]
+    assert (connection["oddities"], connection["one_sided"]) == ([], "server")
+    story = Case("", packets="0.0 > 60\n0.01 < ACK").story()
+    (connection,) = Trace(story, []).document()["connections"]
+    assert (connection["oddities"], connection["one_sided"]) == (["capture began mid-stream"], None)

@@ -60,11 +60,13 @@ def test_a_fast_retransmission_is_no_backoff() -> None:
 def test_keepalive_settings_from_probes() -> None:
     probes = [segment(ms, "<", "A", 500, 101, kinds=f.K_KEEPALIVE | f.K_SERVER) for ms in (60_008, 70_008, 80_008)]
     (one,) = detail.keepalives([*HANDSHAKE, *probes])
-    assert one == detail.Keepalive(False, 60_000 * MS, 10_000 * MS, 3, answered=False)
+    assert one == detail.Keepalive(False, 60_000 * MS, 10_000 * MS, 3, unanswered=3)
     answers = [segment(ms, ">", "A", 101, 501) for ms in (60_009, 70_009, 80_009)]
     both = sorted([*HANDSHAKE, *probes, *answers], key=lambda s: s.time_ns)
     (one,) = detail.keepalives(both)
-    assert (one.answered, one.probes, one.idle_ns) == (True, 3, 60_000 * MS)
+    assert (one.unanswered, one.probes, one.idle_ns) == (0, 3, 60_000 * MS)
+    (one,) = detail.keepalives(sorted([*HANDSHAKE, *probes, answers[0]], key=lambda s: s.time_ns))
+    assert str(one) == "the server probes after 60 s idle, then every 10 s: 1 answered, then 2 unanswered"
 
 
 def test_zero_window_episodes() -> None:
