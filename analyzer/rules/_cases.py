@@ -4,7 +4,7 @@ Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SY
 HEADERS (a gRPC call's, or an answer's), CLIENT-HELLO, `ALERT description`, `GOAWAY code data`, `TEXT words_joined_so`, `RAW bytes\\0with\\xffescapes` (`_` is a space
 there too), `TLS n` (one record of application data, n bytes with its header), PROBE (a keepalive probe), or a number of payload
 bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
-do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL. Log:
+do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port. Log:
 `HH:MM:SS.mmm` and then `INIT -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
 `app n TEXT`.
 """
@@ -125,10 +125,12 @@ class _End:
 
 
 def _point(script: str, name: str) -> Point:
-    ends = {">": _End(1000), "<": _End(500_000)}
+    connections: dict[int, dict[str, _End]] = {}
     rows, texts = [], {}
     for number, line in enumerate(_lines(script), 1):
         seconds, arrow, what, *options = line.split()
+        port = next((int(o[5:]) for o in options if o.startswith("port=")), CLIENT_PORT)
+        ends = connections.setdefault(port, {">": _End(1000), "<": _End(500_000)})
         me, peer = ends[arrow], ends["<" if arrow == ">" else ">"]
         flags, payload, size = _segment(what, options)
         if "again" in options:
@@ -149,7 +151,7 @@ def _point(script: str, name: str) -> Point:
             peer.acked = max(peer.acked, seq + size + bool(flags & (col.SYN | col.FIN)))
         row = [0] * col.N_COLUMNS
         row[col.TS], row[col.NO] = EPOCH + round(float(seconds) * SECOND), number
-        a, b = (CLIENT_IP, CLIENT_PORT), (SERVER_IP, SERVER_PORT)
+        a, b = (CLIENT_IP, port), (SERVER_IP, SERVER_PORT)
         (src, sport), (dst, dport) = (a, b) if arrow == ">" else (b, a)
         row[col.SRC_LO], row[col.DST_LO], row[col.SPORT], row[col.DPORT] = (
             col.V4_MAPPED | src,

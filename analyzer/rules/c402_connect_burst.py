@@ -1,0 +1,148 @@
+"""connect-burst
+
+## What it does
+Flags several connects to one server that began within seconds of one another and were never answered, while other connects to
+the same server succeeded: attempts are lost when many are made at once.
+
+## Why it matters
+It looks like a freeze or a dead server and is neither: none of these connections had existed before. New environments that all
+connect at once can exceed what the way to the server takes (the network interfaces of a VPC function scaling up, a NAT
+gateway's ports, the server's accept queue), and the SYNs are dropped.
+
+## What to do
+Keep connections across invocations, ramp up, put a multiplexing proxy in between; raise the server's accept queue
+(`net.core.somaxconn` and the listen backlog); a NAT gateway holds 55,000 connections to one destination at a time.
+
+## Known limits
+Where no connect to that server succeeds it is unreachable (C401), which is not told from a burst; where none succeeds during
+the burst, a server that was down for a moment looks the same. A capture at the client cannot tell where the SYNs were lost.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _common as common
+from analyzer.rules import c401_connect_unanswered as c401
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.timeline.story import Story
+
+CODE = "C402"
+NAME = "connect-burst"
+SUMMARY = "several connects to one server unanswered at once, while others succeed: dropped in a burst"
+
+#: Fewer unanswered connects are no burst.
+LEAST_UNANSWERED = 3
+#: How close together they begin.
+WITHIN_NS = 10 * SECOND
+
+
+def _burst(ports: int) -> str:
+    """So many SYNs at once, each repeated after 1 and 3 s."""
+    return "".join(
+        f"{20 + wait}.00{port} > SYN port={50_000 + port} lost{' again' if wait else ''}\n"
+        for wait in (0, 1, 3)
+        for port in range(ports)
+    )
+
+
+_ANSWERED = "{0}.000 > SYN port={1}\n{0}.001 < SYN-ACK port={1}\n{0}.002 > ACK port={1}\n{0}.010 > 40 port={1}\n{0}.012 < 90 port={1}\n"
+FIRES = (
+    Case(
+        "five at once into the void, one before and one after answered",
+        packets=_ANSWERED.format(1, 40_000) + _burst(5) + _ANSWERED.format(40, 40_001),
+    ),
+)
+QUIET = (
+    Case("none ever answered: unreachable, C401", packets=_burst(5)),
+    Case("two are no burst", packets=_ANSWERED.format(1, 40_000) + _burst(2)),
+)
+
+
+@dataclass(slots=True)
+class Burst:
+    """Unanswered connects to one server within `WITHIN_NS`; how many others to it were answered, and how many meanwhile."""
+
+    server: str
+    connections: list[int]
+    answered: int
+    meanwhile: int
+
+
+def select(story: Story) -> Iterable[Burst]:
+    """Servers with several unanswered connects at a time and with answered ones."""
+    unanswered: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for k in c401.select(story):
+        unanswered[story.connections.server(k)].append((_began(story, k), k))
+    for server, starts in sorted(unanswered.items()):
+        ks = _densest(sorted(starts)) if len(starts) >= LEAST_UNANSWERED else []
+        if len(ks) >= LEAST_UNANSWERED:
+            answered = _answered(story, ks[0])
+            first, last = (_began(story, k) for k in (ks[0], ks[-1]))
+            if len(answered):
+                yield Burst(
+                    server, ks, len(answered), int(((answered >= first) & (answered <= last + WITHIN_NS)).sum())
+                )
+
+
+def _began(story: Story, k: int) -> int:
+    """When a connection's first packet passed, aligned."""
+    p = story.connections.seen_at(k)[0]
+    point = story.connections.points[p]
+    return int(point.rows[story.connections.members[k, p], f.FIRST_TS]) + point.shift_ns
+
+
+def _answered(story: Story, k: int) -> common.Rows:
+    """When connections to the server of `k` began that it answered, at the same capture point."""
+    p = story.connections.seen_at(k)[0]
+    point = story.connections.points[p]
+    mine = point.rows[story.connections.members[k, p]]
+    same = point.rows[:, f.SYN_ACK_TS] > 0
+    for column in (f.S_HI, f.S_LO, f.S_PORT):
+        same &= point.rows[:, column] == mine[column]
+    times: common.Rows = point.rows[same, f.FIRST_TS] + point.shift_ns
+    return times
+
+
+def _densest(starts: list[tuple[int, int]]) -> list[int]:
+    """The connections of the window in which most began."""
+    times = [time for time, _ in starts]
+    counts = [bisect_right(times, time + WITHIN_NS) - at for at, time in enumerate(times)]
+    first = counts.index(max(counts))
+    return [k for _, k in starts[first : bisect_left(times, times[first] + WITHIN_NS + 1)]]
+
+
+def examine(story: Story, burst: Burst) -> Finding | None:
+    """The proof: the SYNs, together, unanswered."""
+    story.connections.load(burst.connections)
+    ks = [k for k in burst.connections if common.heard(story, k, "server")]
+    firsts = [next(s for s in story.connections.segments(k) if s.syn) for k in ks]
+    if len(firsts) < LEAST_UNANSWERED:
+        return None
+    firsts.sort(key=lambda s: s.time_ns)
+    span = firsts[-1].time_ns - firsts[0].time_ns
+    port = burst.server.rsplit(":", 1)[-1]
+    evidence = [story.packet(firsts[0], "never answered", primary=True)]
+    evidence += [story.packet(s, "never answered") for s in firsts[1:3]]
+    evidence.sort(key=lambda e: e.time_ns)
+    envs = {env for k in ks if (env := common.environment(story, k))}
+    return Finding(
+        CODE, NAME, Severity.WARNING, Confidence.POSSIBLE,
+        f"{len(firsts)} connects to {burst.server} within {seconds(span)} were never answered, others were",
+        firsts[0].time_ns, evidence,
+        f"{burst.answered} other connects to {burst.server} succeeded in this capture"
+        + (f", {burst.meanwhile} of them meanwhile: it was up, and the attempts were most likely dropped because many came at once" if burst.meanwhile
+           else ", none of them meanwhile: many came at once and were dropped, or the server or the way to it was down for that moment"),
+        connections=[story.connections.id(k) for k in ks], environment=envs.pop() if len(envs) == 1 else None,
+        ruled_out=["a freeze or a stale connection (none of these was ever established)", "an address that cannot be reached, a security group (others were answered)"],
+        help="keep connections across invocations, ramp up, or put a multiplexing proxy in between; raise the server's accept queue (net.core.somaxconn, listen backlog)",
+        upgrade=f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port} and tcp[tcpflags] & tcp-syn != 0'`) shows whether the SYNs arrive; there "
+        "`nstat -az TcpExtListenOverflows TcpExtListenDrops` counts what the accept queue dropped",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
