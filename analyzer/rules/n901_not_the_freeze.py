@@ -27,6 +27,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
 CODE = "N901"
@@ -117,9 +118,11 @@ def _rested(story: Story) -> dict[str, int]:
     for z in story.freezes:
         if z.environment in first and z.length_ns + z.error_ns >= SHORTEST_LIMIT_NS:
             first[z.environment] = min(first[z.environment], z.start_ns)
-    for k, env in story.connections.environment.items():
-        if env in first and story.connections.record(k).idle_ns >= SHORTEST_LIMIT_NS:
-            first[env] = 0
+    if len(story.connections):
+        for k in story.connections.by_point(lambda rows: rows[:, f.IDLE_NS] >= SHORTEST_LIMIT_NS):
+            owner = story.connections.environment.get(k)
+            if owner in first:
+                first[owner] = 0
     return first
 
 

@@ -132,17 +132,18 @@ class Expiry:
 def select(story: Story) -> Iterable[Expiry]:
     """Time-outs that a freeze, or where freezes are unknown a silence, lies across; a traced call once, whatever prints it."""
     told: set[str] = set()
+    limits, platform = _limits(story), {i.environment for i in story.invocations}
     expired = [c for c in story.calls if c.status == DEADLINE_EXCEEDED and c.end_ns is not None]
     for call in expired:
         lines = story.events_between(call.end_ns or 0, (call.end_ns or 0) + SAME_NS, call.environment)
         mine = [e for e in lines if _ends(e) and (not call.details or call.details[:24] in e.text)]
         told |= {f"{e.source}{e.ref}" for e in mine}
-        found = _expiry(story, mine[-1], call) if mine else None
+        found = _expiry(story, mine[-1], call, _own_limit(call), platform) if mine else None
         if found is not None:
             yield found
     for e in _timeouts(story):
         place = f"{e.source}{e.ref}"
-        found = _expiry(story, e, None) if place not in told else None
+        found = _expiry(story, e, None, limits.get(e.environment), platform) if place not in told else None
         if found is not None:
             told.add(place)
             yield found
@@ -167,10 +168,10 @@ def _timer(e: Event) -> bool:
     return e.attrs.get("kernel") is False or ("raised_by" not in e.attrs and bool(TIMER.search(e.text[:2000])))
 
 
-def _expiry(story: Story, e: Event, call: Call | None) -> Expiry | None:
+def _expiry(story: Story, e: Event, call: Call | None, limit: int | None, platform: set[str]) -> Expiry | None:
     after = e.attrs.get("after_s")
     began = call.start_ns if call is not None else e.time_ns - round(after * SECOND) if after is not None else None
-    limit = _limit(story, call, e)
+    limit = limit if call is not None or e.attrs.get("code") == "DEADLINE_EXCEEDED" else None
     thaw = next(
         (z for z in story.freezes_between(e.environment, e.time_ns - AFTER_THAW_NS - SECOND, e.time_ns + AFTER_THAW_NS)
          if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + AFTER_THAW_NS and z.length_ns >= LEAST_FROZEN_NS),
@@ -185,7 +186,7 @@ def _expiry(story: Story, e: Event, call: Call | None) -> Expiry | None:
     )
     if began is not None and limit is not None and frozen >= LEAST_FROZEN_NS and _late(e.time_ns - began, limit):
         return Expiry(e, began, limit, call, story.freeze_covering(e.environment, began, e.time_ns))
-    if began is not None and not any(i.environment == e.environment for i in story.invocations):
+    if began is not None and e.environment not in platform:
         quiet = _silence(story, e, began)
         return Expiry(e, began, limit, call, None, quiet) if quiet else None
     return None
@@ -195,13 +196,20 @@ def _late(took_ns: int, limit_ns: int) -> bool:
     return took_ns - limit_ns > max(LATE_NS, LATE_SHARE * limit_ns)
 
 
-def _limit(story: Story, call: Call | None, e: Event) -> int | None:
-    """The deadline as it was configured: the call's own, else that of every other call of this environment, if they agree."""
-    if call is None and e.attrs.get("code") != "DEADLINE_EXCEEDED":
-        return None
-    siblings = [call] if call is not None else [c for c in story.calls if c.environment == e.environment]
-    limits = [c.deadline_ns - c.start_ns for c in siblings if c.deadline_ns is not None and c.start_ns is not None]
-    return max(limits) if limits and max(limits) - min(limits) <= SAME_NS else None
+def _own_limit(call: Call) -> int | None:
+    """A call's deadline as it was configured, ns."""
+    return call.deadline_ns - call.start_ns if call.deadline_ns is not None and call.start_ns is not None else None
+
+
+def _limits(story: Story) -> dict[str | None, int]:
+    """For each environment the deadline of its calls, where all have the same: what an untraced call most likely had too."""
+    spans: dict[str | None, tuple[int, int]] = {}
+    for call in story.calls:
+        limit = _own_limit(call)
+        if limit is not None:
+            low, high = spans.get(call.environment, (limit, limit))
+            spans[call.environment] = min(low, limit), max(high, limit)
+    return {env: high for env, (low, high) in spans.items() if high - low <= SAME_NS}
 
 
 def _silence(story: Story, e: Event, began_ns: int) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ before the invocation, earlier invocations that were much shorter, and silence o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -102,13 +103,20 @@ class Waiting:
     acknowledged: bool
 
 
-def select(story: Story) -> Iterable[Invocation]:
-    """Invocations that timed out."""
-    return [i for i in story.invocations if i.status == "timeout" and i.end_ns is not None]
+def select(story: Story) -> Iterable[tuple[Invocation, list[Invocation]]]:
+    """Invocations that timed out, each with those of its environment."""
+    timed_out = [i for i in story.invocations if i.status == "timeout" and i.end_ns is not None]
+    wanted = {i.environment for i in timed_out}
+    siblings: dict[str, list[Invocation]] = defaultdict(list)
+    for i in story.invocations:
+        if i.environment in wanted:
+            siblings[i.environment].append(i)
+    return [(i, siblings[i.environment]) for i in timed_out]
 
 
-def examine(story: Story, invocation: Invocation) -> Finding | None:
+def examine(story: Story, candidate: tuple[Invocation, list[Invocation]]) -> Finding | None:
     """The proof: the platform's line, and the request that waited, or the call, or the silence."""
+    invocation, siblings = candidate
     waiting = _waiting(story, invocation)
     if waiting:
         return _on_connection(story, invocation, max(waiting, key=lambda w: w.request.time_ns))
@@ -122,7 +130,7 @@ def examine(story: Story, invocation: Invocation) -> Finding | None:
     ]  # fmt: skip
     if calls:
         return _on_call(story, invocation, calls[-1])
-    return _in_silence(story, invocation)
+    return _in_silence(story, invocation, siblings)
 
 
 def _end(invocation: Invocation) -> int:
@@ -216,12 +224,12 @@ def _on_call(story: Story, invocation: Invocation, call: Call) -> Finding | None
     )  # fmt: skip
 
 
-def _in_silence(story: Story, invocation: Invocation) -> Finding | None:
+def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation]) -> Finding | None:
     """The log alone: warm, others were short, nothing was printed for most of the time."""
     took = _end(invocation) - invocation.start_ns
     before = [
-        i.end_ns - i.start_ns for i in story.invocations
-        if i.environment == invocation.environment and i.end_ns is not None and i.end_ns <= invocation.start_ns and i.status == "success"
+        i.end_ns - i.start_ns for i in siblings
+        if i.end_ns is not None and i.end_ns <= invocation.start_ns and i.status == "success"
     ]  # fmt: skip
     freeze = next((z for z in story.freezes_of(invocation.environment) if z.after == invocation.request_id), None)
     if not before or freeze is None or freeze.length_ns < LEAST_WAIT_NS or median(before) > OTHERS_SHARE * took:
