@@ -243,7 +243,8 @@ def examine(story: Story, found: Expiry) -> Finding | None:
     if freeze is not None:
         silences = common.silence(story, None, freeze.start_ns, freeze.end_ns, freeze, "no timer fires")
     return Finding(
-        CODE, NAME, Severity.ERROR,
+        CODE, NAME,
+        Severity.ERROR if freeze else Severity.INFO,  # silence alone is a hint: a slow server's deadline can look the same
         Confidence.CERTAIN if known and freeze else Confidence.LIKELY if freeze else Confidence.POSSIBLE,
         f"an operation timed out{span}, right after {seconds(length)} {'frozen' if freeze else 'of silence'}",
         e.time_ns, evidence,
