@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -371,8 +374,22 @@ def _fail(message: str, code: int) -> None:
 
 
 def main() -> None:
-    """The console script."""
-    app(prog_name="analyze")
+    """The console script.
+
+    The garbage collector looks less often, as few objects die young here; and the process ends as soon as its output is
+    out: taking the interpreter, its tables and LLVM apart in order takes a tenth of a second and helps nobody.
+    """
+    gc.set_threshold(50_000, 20, 100)
+    status = 0
+    try:
+        app(prog_name="analyze")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -295,7 +295,6 @@ def read(
     from analyzer.capture.reader import CHECKSUMS, How
     from analyzer.inputs import Inputs, is_saved, read_inputs
     from analyzer.rules import run
-    from analyzer.saved import load
     from analyzer.tcp.tracker import sides_of
     from analyzer.timeline.build import build
     from analyzer.timeline.filters import View, narrowed, network
@@ -322,6 +321,8 @@ def read(
     if saved:
         if len(paths) > 1:
             raise InputError(f"{saved[0]}: a saved trace stands alone, it cannot be read with other inputs")
+        from analyzer.saved import load
+
         whole = load(saved[0])
         return Trace(*narrowed(whole.story, whole.findings, view)) if view else whole
     look = None if live is None else lambda so_far: live(trace(so_far))

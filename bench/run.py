@@ -58,6 +58,7 @@ def commands(path: Path, scratch: Path, slow: bool) -> dict[str, list[str]]:
         every["tshark"] = ["tshark", "-n", "-q", "-z", "conv,tcp", "-r", first["tshark"]]
         every["dpkt"] = [sys.executable, "-c", DPKT, first["dpkt"]]
         every["scapy"] = [sys.executable, "-c", SCAPY, first["scapy"]]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program keeps its bytecode
     beside = str(Path(sys.executable).parent)  # the console script of this environment
     os.environ["PATH"] = beside + os.pathsep + os.environ["PATH"]
     return {name: command for name, command in every.items() if shutil.which(command[0])}
