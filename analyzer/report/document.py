@@ -165,7 +165,7 @@ def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dic
         "conn_state": r.conn_state, "history": r.history, "client_state": r.a.state, "server_state": r.b.state,
         "ended_by": r.ended_by, "handshake_rtt_ms": _ms(rtt), "longest_idle_s": round(r.idle_ns / SECOND, 9),
         "oddities": list(r.oddities), "one_sided": r.one_sided,
-        "names": cs.names(k), "sources": [cs.points[q].source.id for q in records],
+        "names": cs.names(k, records), "sources": [cs.points[q].source.id for q in records],
         "environment": cs.environment.get(k), "transports": cs.transports.get(k, []),
     }  # fmt: skip
 

@@ -31,6 +31,10 @@ class Names:
         for answers in self._answers.values():
             answers.sort()
 
+    def __bool__(self) -> bool:
+        """Whether any name is known at all."""
+        return bool(self._asked or self._answers or self._noted)
+
     def of(self, members: list[tuple[int, int]], address: str, opened_ns: int) -> list[str]:
         """Names of one connection, seen as these (point, `UID`), to a server's address; the latest answer before it opened."""
         found = [name for member in members for name in self._asked.get(member, ())]

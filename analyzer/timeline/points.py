@@ -122,13 +122,19 @@ class Connections:
         """The server's address at the point nearest the client."""
         return self.record(k, self.seen_at(k)[0]).server
 
-    def names(self, k: int) -> list[str]:
-        """Names of the server of connection `k`: asked for in TLS, answered by DNS before it opened, noted in the file."""
+    def names(self, k: int, records: dict[int, PointConnection] | None = None) -> list[str]:
+        """Names of the server of connection `k`: asked for in TLS, answered by DNS before it opened, noted in the file.
+
+        `records` are its records at each point, nearest the client first, where they are at hand.
+        """
         if self._names is None:
             self._names = Names(self.points)
-        members = [(p, int(self.points[p].rows[self.members[k, p], f.UID])) for p in self.seen_at(k)]
-        first = self.record(k, self.seen_at(k)[0])
-        opened = first.first_ns + self.points[self.seen_at(k)[0]].shift_ns
+        if not self._names:
+            return []
+        records = records or {p: self.record(k, p) for p in self.seen_at(k)}
+        near, first = next(iter(records.items()))
+        members = [(p, record.uid) for p, record in records.items()]
+        opened = first.first_ns + self.points[near].shift_ns
         return self._names.of(members, first.server.rpartition(":")[0].strip("[]"), opened)
 
     def icmp(self, k: int) -> list[AboutConnection]:
