@@ -39,7 +39,7 @@ class Budget:
 
 
 #: Reasons are rare and short. Hellos are one or two a connection; the larger half of theirs is for the name.
-#: are as many as there are requests and prove little, so few are kept, and nobody is told when there are more.
+#: First lines of HTTP/1 are as many as there are requests and prove little, so few are kept, and nobody is told when there are more.
 BUDGETS = (
     Budget(M_WHY, 2_048, 4 << 20, "error replies and GOAWAY frames"),
     Budget(M_HELLO, 2_048, 16 << 20, "TLS hellos"),

@@ -128,6 +128,14 @@ def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, code
     return found
 
 
+def errors_of_reset(story: Story, env: str | None, sent: Segment, reset: Segment) -> list[Event]:
+    """What the application said of a write that a reset answered: within 2 s, where logs and captures share a clock."""
+    if not env or not story.aligned:
+        return []
+    codes = ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
+    return errors_after(story, env, sent.time_ns - 5 * MS, reset.time_ns + 2 * SECOND, codes)
+
+
 def failed_requests(story: Story, events: list[Event]) -> list[str]:
     """Request ids of the invocations in which these events stand."""
     found: list[str] = []

@@ -26,7 +26,7 @@ from collections.abc import Iterable
 
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import MS, SECOND, seconds
+from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
@@ -42,7 +42,6 @@ SUMMARY = "a request and the server's close crossed within a round trip"
 
 #: `select` compares two rows' times before it knows the round trip: three time-outs of a slow path at most.
 NEAR_NS = 4 * SECOND
-ERROR_WITHIN_NS = 2 * SECOND
 #: HTTP/2 frames that a client sends by itself or as it leaves: no request.
 NO_REQUEST = col.M_TLS_ALERT | col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK
 #: A TLS 1.3 alert passes as application data: header, two bytes, content type, tag (RFC 8446 §5.2, §6).
@@ -149,17 +148,7 @@ def _finding(
     story: Story, k: int, segments: list[Segment], request: Segment, fin: Segment, reset: Segment, rest: int
 ) -> Finding:
     env = common.environment(story, k)
-    errors = (
-        common.errors_after(
-            story,
-            env,
-            request.time_ns - 5 * MS,
-            reset.time_ns + ERROR_WITHIN_NS,
-            ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE"),
-        )
-        if env and story.aligned
-        else []
-    )
+    errors = common.errors_of_reset(story, env, request, reset)
     evidence = [story.packet(request, "had not heard of the close"), story.packet(fin, "had not heard of the request")]
     evidence += [story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import MS, SECOND, seconds
+from analyzer.model.times import seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
@@ -35,7 +35,6 @@ CODE = "R303"
 NAME = "reset-after-idle"
 SUMMARY = "the first write after an idle gap was answered with a reset, no close was seen"
 
-ERROR_WITHIN_NS = 2 * SECOND
 
 FIRES = (Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),)
 QUIET = (
@@ -85,17 +84,7 @@ def examine(story: Story, k: int) -> Finding | None:
         return None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
-    errors = (
-        common.errors_after(
-            story,
-            env,
-            burst.time_ns - 5 * MS,
-            reset.time_ns + ERROR_WITHIN_NS,
-            ("ECONNRESET", "EPIPE", "UNAVAILABLE", "CLOSED"),
-        )
-        if env and story.aligned
-        else []
-    )
+    errors = common.errors_of_reset(story, env, burst, reset)
     evidence = [
         *common.freeze_evidence(story, freeze),
         story.packet(burst),
