@@ -201,7 +201,7 @@ class _Section:
                 yield "pings: this log does not show them (GODEBUG=http2debug=2 does)"
             return
         acked = [p.acked_ns - p.sent_ns for p in pings if p.acked_ns is not None]
-        late = [p for p in pings if p.timed_out is not None]
+        late = [p for p in pings if p.timed_out_ns is not None]
         parts = [f"{len(pings):,} sent"]
         if acked:
             parts.append(f"{len(acked):,} acked{_within(acked)}")

@@ -228,7 +228,7 @@ def transports(story: Story, style: Style, everything: bool) -> str:
         pings[p.transport].append(p)
     for t in shown:
         mine = pings[t.id]
-        acked, lost = sum(p.acked is not None for p in mine), sum(p.timed_out is not None for p in mine)
+        acked, lost = sum(p.acked_ns is not None for p in mine), sum(p.timed_out_ns is not None for p in mine)
         text = f"  ({t.number}) {t.remote or '?'}: {count(len(mine), 'ping')}, {acked} acked, {lost} timed out"
         text += f", closed by {t.closed_by}" if t.closed_by else ", open at the end"
         text += f", {t.connection}" if t.connection else ""

@@ -17,13 +17,18 @@ from analyzer.model.addresses import V4_MAPPED_PREFIX
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
-from analyzer.model.records import Invocation
+from analyzer.model.records import Invocation, Ping
+from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import Connections
 from analyzer.timeline.story import Story
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Lines of an environment this long before a connection's first and after its last packet belong to its life: the
+#: library's own lines about it come after it, and name resolution comes before.
+AROUND_NS = SECOND
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -32,7 +37,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class View:
     """What to keep. Times are aligned ns; `environment` is a part of its id, `request_id` the beginning of an id.
 
-    `clients`, `servers` and `ports` (the server's) choose connections; none of them chooses all.
+    `clients`, `servers` and `ports` (the server's) choose connections, `connections` by number; none of them chooses all.
+    Connections chosen by number bring along what their environments did in their lives, and nothing else.
     """
 
     since_ns: int | None = None
@@ -42,11 +48,12 @@ class View:
     clients: tuple[Network, ...] = ()
     servers: tuple[Network, ...] = ()
     ports: tuple[int, ...] = ()
+    connections: frozenset[int] = frozenset()
 
     @property
-    def by_address(self) -> bool:
-        """Whether connections are chosen by their ends."""
-        return bool(self.clients or self.servers or self.ports)
+    def by_connection(self) -> bool:
+        """Whether connections are chosen, by name or by their ends."""
+        return bool(self.connections or self.clients or self.servers or self.ports)
 
     def __bool__(self) -> bool:
         return self != View()
@@ -76,12 +83,25 @@ def network(text: str, option: str) -> Network:
 
 
 def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, list[Finding]]:
-    """The story and the findings inside a view. Connections keep their ids: what is chosen of them is `listed`."""
-    invocations = [i for i in story.invocations if _invocation(i, view)]
+    """The story and the findings inside a view. Connections keep their ids: what is chosen of them is `listed`.
+
+    A ping belongs to the view that its sending line is in. What it and a transport tell of their lines by number is
+    counted anew, so that it holds in the narrower story too; times stay, wherever they lie.
+    """
+    lives = _Lives(story.connections, view.connections)
+    invocations = [
+        i for i in story.invocations if _invocation(i, view) and lives.meet(i.environment, i.start_ns, i.end_ns)
+    ]
     kept = {(i.environment, i.request_id) for i in invocations}
-    events = [e for e in story.events if _event(e, view)]
+    numbers = [n for n, e in enumerate(story.events) if _event(e, view) and lives.hold(e)]
+    now = {before: after for after, before in enumerate(numbers)}
+    events = [story.events[n] for n in numbers]
     environments = {e.environment for e in events} | {i.environment for i in invocations}
-    transports = [t for t in story.transports if t.environment is None or t.environment in environments]
+    transports = [
+        replace(t, cause=now.get(t.cause) if t.cause is not None else None)
+        for t in story.transports
+        if (t.environment is None or t.environment in environments) and lives.has(t.connection)
+    ]
     names = {t.id for t in transports}
     listed = _connections(story, view, invocations)
     chosen = {story.connections.id(k) for k in listed.tolist()}
@@ -89,7 +109,7 @@ def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, 
     return (
         replace(
             story,
-            outside=len(findings) - len(inside),
+            outside=story.outside + len(findings) - len(inside),
             connections=replace(story.connections, listed=listed),
             events=events,
             invocations=invocations,
@@ -97,24 +117,70 @@ def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, 
             freezes=[
                 z for z in story.freezes
                 if view.names(z.environment) and view.covers(z.start_ns, z.end_ns)
+                and lives.meet(z.environment, z.start_ns, z.end_ns)
                 and (view.request_id is None or {(z.environment, z.before), (z.environment, z.after)} & kept)
             ],
             transports=transports,
-            pings=[p for p in story.pings if p.transport in names and view.covers(p.sent_ns, p.sent_ns)],
+            pings=[_renumbered(p, now) for p in story.pings if p.transport in names and p.sent in now],
             calls=[
                 c for c in story.calls
                 if view.names(c.environment) and view.asks([c.request_id])
                 and (c.start_ns is None or view.covers(c.start_ns, c.end_ns))
+                and (not view.connections or c.transport in names)
             ],
+            _transports={},
         ),
         inside,
     )  # fmt: skip
+
+
+def _renumbered(p: Ping, now: dict[int, int]) -> Ping:
+    """A ping whose lines are `now` elsewhere; None for one that is outside."""
+    acked, timed_out, late_ack, cancelled = (
+        None if line is None else now.get(line) for line in (p.acked, p.timed_out, p.late_ack, p.cancelled)
+    )
+    return replace(p, sent=now[p.sent], acked=acked, timed_out=timed_out, late_ack=late_ack, cancelled=cancelled)
+
+
+class _Lives:
+    """When the connections that were chosen by number lived, by environment; with none chosen, everything is inside."""
+
+    def __init__(self, cs: Connections, ks: frozenset[int]) -> None:
+        self._names = {cs.id(k) for k in ks}
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+        for k in ks:
+            if (environment := cs.environment.get(k)) is not None:
+                first, last = _life(cs, k)
+                self._spans.setdefault(environment, []).append((first - AROUND_NS, last + AROUND_NS))
+
+    def has(self, connection: str | None) -> bool:
+        """Whether a connection is one of them."""
+        return not self._names or connection in self._names
+
+    def meet(self, environment: str | None, start_ns: int, end_ns: int | None) -> bool:
+        """Whether one of them lived in this environment in [start, end]; an open end is the end of all."""
+        return not self._names or any(
+            first <= (last if end_ns is None else end_ns) and start_ns <= last
+            for first, last in self._spans.get(environment or "", ())
+        )
+
+    def hold(self, e: Event) -> bool:
+        """Whether a log line is about one of them, or of its environment in its life."""
+        return self.meet(e.environment, e.time_ns, e.time_ns) or e.connection in self._names
+
+
+def _life(cs: Connections, k: int) -> tuple[int, int]:
+    """First and last packet of connection `k`, aligned, where most of it was seen."""
+    record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
+    return record.first_ns + shift, record.last_ns + shift
 
 
 def _connections(story: Story, view: View, invocations: list[Invocation]) -> NDArray[np.int64]:
     """Connections in the view: by what a capture saw of them, and by the invocations that they lived in."""
     cs = story.connections
     chosen = np.zeros(len(cs), np.bool_)
+    wanted = np.zeros(len(cs), np.bool_)
+    wanted[np.intersect1d(cs.in_view(), list(view.connections)) if view.connections else cs.in_view()] = True
     for p, point in enumerate(cs.points):
         rows, index = point.rows, cs.members[:, p]
         hit = _inside(rows, (f.C_HI, f.C_LO), view.clients) & _inside(rows, (f.S_HI, f.S_LO), view.servers)
@@ -126,6 +192,7 @@ def _connections(story: Story, view: View, invocations: list[Invocation]) -> NDA
             hit &= rows[:, f.FIRST_TS] + point.shift_ns <= view.until_ns
         here = np.flatnonzero(index >= 0)
         chosen[here] |= hit[index[here]]
+    chosen &= wanted
     if view.environment is not None or view.request_id is not None:
         chosen &= _lived_in(cs, invocations)
     return np.flatnonzero(chosen)
@@ -138,10 +205,9 @@ def _lived_in(cs: Connections, invocations: list[Invocation]) -> NDArray[np.bool
         spans.setdefault(i.environment, []).append(i)
     found = np.zeros(len(cs), np.bool_)
     for k, environment in cs.environment.items():
-        r, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
+        first, last = _life(cs, k)
         found[k] = any(
-            (i.end_ns is None or r.first_ns + shift <= i.end_ns) and r.last_ns + shift >= i.start_ns
-            for i in spans.get(environment, [])
+            (i.end_ns is None or first <= i.end_ns) and last >= i.start_ns for i in spans.get(environment, [])
         )
     return found
 
@@ -177,5 +243,5 @@ def _finding(item: Finding, view: View, connections: set[str]) -> bool:
         view.covers(min(times), max(times))
         and (item.environment is None or view.names(item.environment))
         and (not item.request_ids or view.asks(item.request_ids))
-        and (bool(connections.intersection(item.connections)) if item.connections else not view.by_address)
+        and (bool(connections.intersection(item.connections)) if item.connections else not view.by_connection)
     )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.text import Text
 
 import analyzer
+from analyzer import plot
 from analyzer.model.problems import InputError
-from analyzer.timeline.filters import View
+from analyzer.rules import run
+from analyzer.rules._cases import Case
+from analyzer.timeline.filters import View, narrowed, network
+from analyzer.trace import Trace
 from tests.logs import shapes
 from tests.logs.shapes import START_MS, STREAMS, numbered, request, session
 
@@ -72,3 +79,92 @@ def test_an_insisted_shape_that_does_not_fit_is_an_error(export):
     with pytest.raises(InputError, match="not of shape tail"):
         analyzer.read(export, shape="tail")
     assert requests(analyzer.read(export, shape="filter-log-events"))
+
+
+# ---- what pings and transports tell of their lines
+
+POINTERS = ("sent", "acked", "timed_out", "late_ack", "cancelled")
+
+
+def told_lines(story):
+    """Every (ping or transport, field, line) that the story's records name by number."""
+    for p in story.pings:
+        yield from ((p.transport, p.sent_ns, name, k) for name in POINTERS if (k := getattr(p, name)) is not None)
+    yield from ((t.id, 0, "cause", t.cause) for t in story.transports if t.cause is not None)
+
+
+def lines_of(story):
+    return {
+        (transport, sent, name): (story.events[k].source, story.events[k].ref)
+        for transport, sent, name, k in told_lines(story)
+    }
+
+
+LATE = Case(
+    "an invocation, then a ping whose answer is read after its timeout",
+    log="""
+    00:00:00.000 START 1
+    00:00:00.001 grpc 1 transport | dns:cache:6379 10.0.0.9:6379 Established TCP connection
+    00:00:00.002 grpc 1 keepalive | (1) 10.0.0.9:6379 Starting keepalive timer for 5000ms
+    00:00:00.003 REPORT 1
+    00:00:05.000 START 2
+    00:00:05.020 grpc 2 keepalive | (1) 10.0.0.9:6379 Sending ping with timeout 1000ms
+    00:00:05.024 REPORT 2
+    00:00:10.190 START 3
+    00:00:10.192 grpc 3 keepalive | (1) 10.0.0.9:6379 Ping timeout passed without response
+    00:00:10.201 grpc 3 keepalive | (1) 10.0.0.9:6379 Received ping response
+    00:00:10.240 REPORT 3
+    """,
+    packets="""
+    0.000 > SYN
+    0.000 < SYN-ACK
+    0.001 > ACK
+    5.020 > PING
+    5.021 < PING-ACK
+    """,
+)
+
+
+@pytest.fixture(scope="module")
+def late():
+    story = LATE.story()
+    return Trace(story, run(story))
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    return analyzer.read("captures/frozen-keepalive")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_lines_named_by_number_stay_the_same_lines(late, frozen, data):
+    trace = data.draw(st.sampled_from([late, frozen]))
+    whole = trace.story
+    times = st.none() | st.sampled_from([e.time_ns for e in whole.events])
+    requests = st.none() | st.sampled_from(sorted({e.request_id for e in whole.events if e.request_id}))
+    names = st.frozensets(st.integers(0, max(len(whole.connections) - 1, 0)), max_size=2)
+    view = View(data.draw(times), data.draw(times), request_id=data.draw(requests), connections=data.draw(names))
+    story, _ = narrowed(whole, trace.findings, view)
+    inside = {(e.source, e.ref) for e in story.events}
+    before = lines_of(whole)
+    assert lines_of(story).items() <= before.items()
+    for ping in story.pings:
+        for name in POINTERS:
+            assert (getattr(ping, name) is not None) == (before.get((ping.transport, ping.sent_ns, name)) in inside)
+
+
+def test_a_late_answer_is_drawn_in_a_narrower_view_too(late):
+    (ping,) = [p for p in late.story.pings if p.late_ack is not None]
+    story, _ = narrowed(late.story, late.findings, View(since_ns=ping.sent_ns))
+    assert len(story.events) < ping.late_ack, "as counted before, its line would lie outside"
+    texts = {t.get_text() for t in plot.timeline(Trace(story, []), "C1").findobj(Text)}
+    assert "answer after the timeout" in texts
+
+
+def test_a_view_of_a_view_shows_no_more():
+    trace = analyzer.read("captures/frozen-keepalive", client=["10.0.1.11"])
+    story, _ = narrowed(trace.story, trace.findings, View(connections=frozenset([0])))
+    assert story.connections.in_view().tolist() == [0]
+    story, _ = narrowed(story, [], View(clients=(network("0.0.0.0/0", "--client"),)))
+    assert story.connections.in_view().tolist() == [0]
