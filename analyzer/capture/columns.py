@@ -110,8 +110,10 @@ N_RECORD = 10
     C_DEEP,  # more tags, labels and tunnels than are followed
     C_CHECKED,  # segments whose checksums were looked at
     C_WRONG,  # … and are wrong
-) = range(14)
-N_TALLIES = 14
+    C_ENCRYPTED,  # 802.11 frames that are encrypted
+    C_AGGREGATED,  # 802.11 frames of which only the first of those aggregated is read
+) = range(16)
+N_TALLIES = 16
 
 # Columns of one packet that is no TCP segment and yet may be about one.
 A_KIND, A_NO, A_TS, A_AT, A_END, A_SRC_HI, A_SRC_LO = range(

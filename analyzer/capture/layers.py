@@ -26,6 +26,7 @@ from analyzer.capture.columns import (
     C_NOT_IP,
     C_NOT_TCP,
 )
+from analyzer.capture.wlan import WLAN_LINKS, is_aggregated, monitor, wlan
 
 # ---- link types (LINKTYPE_ registry of the tcpdump group)
 
@@ -61,6 +62,7 @@ LINK_NAMES = {
     LINK_IPOIB: "IP over InfiniBand",
     LINK_PKTAP: "macOS pktap",
     LINK_SLL2: "Linux cooked v2",
+    **dict.fromkeys(WLAN_LINKS, "IEEE 802.11"),
 }
 
 # ---- kinds: EtherTypes (IEEE registry), and what has none
@@ -69,8 +71,10 @@ IPV4, IPV6, VLAN, QINQ, QINQ_OLD, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x8100,
 ETHERNET, PPP, PPPOE, PBB, WCCP, ERSPAN, ERSPAN_3 = 0x6558, 0x880B, 0x8864, 0x88E7, 0x883E, 0x88BE, 0x22EB
 #: Cisco's fabric tags and HSR, all six bytes with the EtherType at their end; its FabricPath; MikroTik's Ethernet in GRE.
 VN_TAG, E_TAG, HSR, FABRIC_PATH, EOIP = 0x8926, 0x893F, 0x892F, 0x8903, 0x6400
+#: What Aruba's access points put into GRE is 802.11: 0x8200 and, in the low byte, the priority.
+ARUBA = 0x82
 #: The first nibble tells IPv4 from IPv6.
-KIND_VERSION = 0x10000
+KIND_VERSION, KIND_WLAN = 0x10000, 0x10001
 #: The largest length in the place of an EtherType: an LLC header follows (IEEE 802.3 §3.2.6).
 LENGTH_MAX = 1500
 
@@ -82,6 +86,7 @@ IP_ICMP, IP_IPIP, IP_TCP, IP_UDP, IP_IPV6, IP_GRE, IP_AH, IP_ICMPV6, IP_ETHERIP,
 #: Extension headers (RFC 8200 §4): hop-by-hop, routing, fragment, authentication, destination options, mobility, shim6.
 IPV6_EXTENSIONS = (0, 43, 44, 51, 60, 135, 140)
 PORT_DNS, PORT_GTP_U, PORT_TEREDO, PORT_VXLAN, PORT_GENEVE, PORT_MPLS, PORT_GRE = 53, 2152, 3544, 4789, 6081, 6635, 4754
+TEREDO_PREFIX = 0x20010000
 #: VXLAN as the Linux kernel first had it, and as flannel and Cilium still use it.
 PORT_VXLAN_LINUX = 8472
 
@@ -91,8 +96,8 @@ MAX_STEPS = 10
 S_WHAT, S_NUMBER, S_SRC_HI, S_SRC_LO, S_DST_HI, S_DST_LO = range(6)
 N_STEP = 6
 #: How many steps, and the digest of all of them; a packet that ends the walk but is worth a look (see `aside_kind`), where
-#: its payload begins and who sent it; then the steps.
-TRAIL_STEPS, TRAIL_PATH, TRAIL_ASIDE, TRAIL_AT, TRAIL_SRC_HI, TRAIL_SRC_LO, TRAIL = range(7)
+#: its payload begins and who sent it; whether only the first of several aggregated frames was read; then the steps.
+TRAIL_STEPS, TRAIL_PATH, TRAIL_ASIDE, TRAIL_AT, TRAIL_SRC_HI, TRAIL_SRC_LO, TRAIL_AGGREGATED, TRAIL = range(8)
 N_TRAIL = TRAIL + MAX_STEPS * N_STEP
 
 (
@@ -169,6 +174,9 @@ def link_layer(data: Any, link: int, i: int, end: int) -> tuple[int, int]:
         return KIND_VERSION, i + 4
     if link in RAW_LINKS:
         return KIND_VERSION, i
+    if link in WLAN_LINKS:
+        i = monitor(data, link, i, end)
+        return (KIND_WLAN, i) if i >= 0 else (i, 0)
     if link in (LINK_PPP, LINK_PPP_SERIAL, LINK_PPP_PPPD):
         return PPP, i
     if link == LINK_PPP_WITH_DIR:
@@ -247,6 +255,9 @@ def between(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, in
         return noted(trail, STEP_TAG, number, be16(data, i + 4), i + 6)
     if kind == FABRIC_PATH:
         return ETHERNET, i + 2
+    if kind == KIND_WLAN:
+        trail[TRAIL_AGGREGATED] += is_aggregated(data, i, end)
+        return wlan(data, i, end)
     if kind <= LENGTH_MAX:
         if end - i >= 8 and be32(data, i) == 0xAAAA0300:  # LLC and SNAP (RFC 1042)
             return be16(data, i + 6), i + 8
@@ -372,6 +383,8 @@ def gre(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
         return erspan(data, kind, flags, i, end, trail)
     if kind == EOIP:
         kind = ETHERNET
+    if kind >> 8 == ARUBA:
+        kind = KIND_WLAN
     if kind == WCCP:  # version 2 has four bytes before the packet
         if end - i < 1:
             return -C_CUT, i
@@ -418,6 +431,8 @@ def udp_tunnel(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
         return noted(trail, STEP_MPLS_IN, 0, MPLS, i)
     elif dport == PORT_GRE:
         return gre(data, i, end, trail)
+    elif is_teredo(data, i, be16(data, i - 4) - 8, end):
+        return noted(trail, STEP_TEREDO, 0, IPV6, i)
     return -C_NOT_TCP, i
 
 
@@ -455,8 +470,16 @@ def teredo(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
     return noted(trail, STEP_TEREDO, 0, IPV6, i)
 
 
+def is_teredo(data: Any, i: int, size: int, end: int) -> int:
+    """Whether a UDP payload of any ports is Teredo between a client and its relay: an IPv6 packet that fills it, of an address
+    in Teredo's prefix 2001::/32 (RFC 4380 §2.6)."""
+    if end - i < 40 or u8(data, i) >> 4 != 6 or be16(data, i + 4) + 40 != size:
+        return 0
+    return int(be32(data, i + 8) == TEREDO_PREFIX or be32(data, i + 24) == TEREDO_PREFIX)
+
+
 #: Everything here that kernels call, for the compiler.
 LAYERS = (
     mix, note, note_addresses, noted, link_layer, frame_relay, nflog, between, label,
-    is_ethernet, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, teredo,
+    is_ethernet, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, teredo, is_teredo, monitor, wlan, is_aggregated,
 )  # fmt: skip

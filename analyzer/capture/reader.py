@@ -15,9 +15,11 @@ import numpy as np
 
 from analyzer.capture.asides import Asides, IcmpError
 from analyzer.capture.columns import (
+    C_AGGREGATED,
     C_CHECKED,
     C_CUT,
     C_DEEP,
+    C_ENCRYPTED,
     C_FIRST,
     C_FRAGMENT,
     C_LAST,
@@ -399,6 +401,8 @@ def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) ->
         (C_CUT, "packets with headers cut by the snap length, not decoded (capture with -s 128 or more)"),
         (C_MALFORMED, "packets with impossible IP or TCP header lengths, not decoded"),
         (C_DEEP, f"packets with more than {MAX_STEPS} tags, labels and tunnels around them, not decoded"),
+        (C_ENCRYPTED, "encrypted 802.11 frames, not decoded (capture behind the access point)"),
+        (C_AGGREGATED, "802.11 frames of which only the first of those aggregated in them (A-MSDU) was decoded"),
         (C_FRAGMENT, "IP fragments after the first, not counted as segments"),
     ):
         if tally[column]:

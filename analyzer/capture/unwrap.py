@@ -19,6 +19,7 @@ from analyzer.capture.columns import (
     ASIDE_DNS,
     ASIDE_ICMP,
     ASIDE_ICMPV6,
+    C_AGGREGATED,
     C_CUT,
     C_FRAGMENT,
     C_MALFORMED,
@@ -50,6 +51,7 @@ from analyzer.capture.layers import (
     LINK_SLL2,
     N_TRAIL,
     PORT_DNS,
+    TRAIL_AGGREGATED,
     TRAIL_ASIDE,
     TRAIL_AT,
     TRAIL_PATH,
@@ -101,6 +103,7 @@ def innermost(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, 
     trail[TRAIL_STEPS] = 0
     trail[TRAIL_PATH] = 0
     trail[TRAIL_ASIDE] = 0
+    trail[TRAIL_AGGREGATED] = 0
     while kind >= 0:
         if kind not in (IPV4, IPV6):
             kind, i = between(data, kind, i, end, trail)
@@ -197,6 +200,7 @@ def unwrap(data: Bytes, records: Column, n: int, trail: Column, paths: Column, a
                 if trail[TRAIL_ASIDE] != 0:
                     keep_aside(asides, beside, records[record + R_NO], records[record + R_TS], end, trail)
                     beside += 1
+            tallies[C_AGGREGATED] += trail[TRAIL_AGGREGATED]
             path = trail[TRAIL_PATH]
             if path != 0 and kind > 0:
                 keep_path(trail, paths)

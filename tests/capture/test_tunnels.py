@@ -29,6 +29,8 @@ from scapy.packet import Packet, Raw
 MAC = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 OUTER, OUTER6 = IP(src="192.0.2.1", dst="192.0.2.2"), IPv6(src="2001:db8::1", dst="2001:db8::2")
 SEGMENT = TCP(sport=40_000, dport=443, seq=1_000, ack=2_000, flags="PA") / Raw(b"0123456789")
+#: A QoS data frame from an access point, without and with several frames in it; LLC and SNAP of IPv4.
+WLAN, AMSDU, SNAP = b"\x88\x02" + bytes(24), b"\x88\x02" + bytes(22) + b"\x80\0", b"\xaa\xaa\x03\0\0\0\x08\0"
 INNER, INNER6 = IP(src="10.0.0.1", dst="10.0.0.2") / SEGMENT, IPv6(src="fd00::1", dst="fd00::2") / SEGMENT
 TUNNELS: dict[str, tuple[Packet, str]] = {
     "VXLAN": (OUTER / UDP(sport=50_000, dport=4789) / VXLAN(vni=7, flags=8) / Ether(**MAC) / INNER, "VXLAN VNI 7 {o}"),
@@ -49,6 +51,7 @@ TUNNELS: dict[str, tuple[Packet, str]] = {
     "GTP-U": (OUTER / UDP(sport=2152, dport=2152) / GTP_U_Header(teid=11) / INNER, "GTP-U TEID 11 {o}"),
     "AH": (OUTER / AH(spi=1, seq=1, icv=b"x" * 12, nh=4, payloadlen=4) / INNER, "IP-in-IP {o}"),
     "Teredo": (OUTER / UDP(sport=3544, dport=50_000) / Raw(bytes(INNER6)), "Teredo {o}"),
+    "Aruba's 802.11 in GRE": (OUTER / GRE(proto=0x8240) / Raw(WLAN + SNAP) / INNER, "GRE {o}"),
     "tunnel in a tunnel": (OUTER / OUTER6 / INNER, "6in4 {o} · 4in6 {o6}"),
 }
 FRAMES: dict[str, tuple[Packet, str]] = {
@@ -75,6 +78,13 @@ LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "Frame Relay": (107, lambda ip: b"\x18\x41\x03\xcc" + ip),
     "NFLOG": (239, lambda ip: b"\2\0\0\0" + b"\x05\0\x0a\0x\0\0\0" + struct.pack("<HH", 4 + len(ip), 9) + ip),
     "pktap": (258, lambda ip: struct.pack("<III", 16, 1, 12) + bytes(4) + ip),
+    "802.11": (105, lambda ip: WLAN + SNAP + ip),
+    "802.11, no QoS": (105, lambda ip: b"\x08\x01" + bytes(22) + SNAP + ip),
+    "802.11 between access points": (105, lambda ip: b"\x88\x03" + bytes(30) + SNAP + ip),
+    "802.11, HT control": (105, lambda ip: b"\x88\x82" + bytes(28) + SNAP + ip),
+    "802.11 with radiotap": (127, lambda ip: b"\0\0\x08\0\0\0\0\0" + WLAN + SNAP + ip),
+    "802.11 with PPI": (192, lambda ip: b"\0\0\x08\0" + struct.pack("<I", 105) + WLAN + SNAP + ip),
+    "802.11 with AVS": (163, lambda ip: b"\x80\x21\0\1" + struct.pack(">I", 64) + bytes(56) + WLAN + SNAP + ip),
     "IP over InfiniBand": (242, lambda ip: bytes(40) + b"\x08\0\0\0" + ip),
 }
 
@@ -109,6 +119,31 @@ def test_the_connection_behind_tags_and_labels(name: str) -> None:
 def test_link_layers_that_scapy_does_not_build(name: str) -> None:
     link, wrap = LINKS[name]
     expect(wrap(bytes(INNER)), "", link)
+
+
+def test_teredo_of_any_ports_is_known_by_its_prefix_and_length() -> None:
+    def seen(source: str, pad: bytes = b"") -> int:
+        inner = bytes(IPv6(src=source, dst="fd00::2") / SEGMENT)
+        frame = bytes(Ether(**MAC) / OUTER / UDP(sport=3797, dport=32_900) / Raw(inner + pad))
+        return len(packets.read(packets.pcap([(10**18, frame + b"padding")])).segments)
+
+    assert seen("2001:0:1::1") == 1
+    assert seen("2001:1::1") == seen("2001:0:1::1", b"more") == 0
+
+
+def test_of_aggregated_frames_the_first_is_read_and_the_others_are_told() -> None:
+    ip = bytes(INNER)
+    part = bytes(12) + struct.pack(">H", len(SNAP) + len(ip)) + SNAP + ip
+    for frame, told in ((AMSDU + part, False), (AMSDU + part + bytes(-len(part) % 4) + part, True)):
+        data = packets.read(packets.pcap([(10**18, frame)], 105))
+        assert len(data.segments) == 1
+        assert told == any("A-MSDU" in problem.what for problem in data.problems)
+
+
+def test_encrypted_802_11_is_told() -> None:
+    data = packets.read(packets.pcap([(10**18, b"\x88\x42" + WLAN[2:] + bytes(40))], 105))
+    assert len(data.segments) == 0
+    assert any("encrypted" in problem.what for problem in data.problems)
 
 
 def test_paths_differ_where_anything_of_them_does() -> None:
