@@ -1,7 +1,8 @@
 """Rules: one module each, found by being here. The module's docstring is its documentation, in four parts (see CONTRIBUTING).
 
-A module has `CODE`, `NAME`, `SUMMARY`, `FIRES` and `QUIET` (cases), `select(story)` (a cheap filter over tables) and
-`examine(story, candidate)` (careful, on the few that remain; a `Finding` or None).
+A module has `CODE`, `NAME`, `SUMMARY`, `FIRES` and `QUIET` (cases), `select(story, settings)` (a cheap filter over tables) and
+`examine(story, candidate, settings)` (careful, on the few that remain; a `Finding` or None). What it compares with stands in a
+class `Thresholds` (see `_thresholds`), whose values of this run are `settings[Thresholds]`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
 from analyzer.model.times import SECOND
+from analyzer.rules._thresholds import DEFAULTS, Settings
 from analyzer.timeline.story import Story
 
 
@@ -24,10 +26,10 @@ class Rule(Protocol):
     FIRES: tuple[Any, ...]
     QUIET: tuple[Any, ...]
 
-    def select(self, story: Story) -> Iterable[Any]:
+    def select(self, story: Story, settings: Settings) -> Iterable[Any]:
         """Candidates: what is worth examining."""
 
-    def examine(self, story: Story, candidate: Any) -> Finding | None:
+    def examine(self, story: Story, candidate: Any, settings: Settings) -> Finding | None:
         """The finding, if the evidence holds."""
 
 
@@ -50,9 +52,9 @@ def rules() -> list[Rule]:
     return sorted(found, key=lambda rule: rule.CODE)
 
 
-def run(story: Story) -> list[Finding]:
+def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
     """All findings, in order of time, with ids and causes."""
-    found = _settle([finding for finding in _examined(story) if finding is not None])
+    found = _settle([finding for finding in _examined(story, settings) if finding is not None])
     found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
@@ -60,20 +62,20 @@ def run(story: Story) -> list[Finding]:
     return found
 
 
-def _examined(story: Story) -> Iterator[Finding | None]:
+def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
     """Every rule's word on each of its candidates; connections group by group, so that each capture is read again once."""
     by_connection: dict[int, list[Rule]] = {}
     for rule in rules():
-        for candidate in rule.select(story):
+        for candidate in rule.select(story, settings):
             if isinstance(candidate, int):
                 by_connection.setdefault(candidate, []).append(rule)
             else:
-                yield rule.examine(story, candidate)
+                yield rule.examine(story, candidate, settings)
     for group in story.connections.batches(by_connection):
         story.connections.load(group)
         for k in group:
             for rule in by_connection[k]:
-                yield rule.examine(story, k)
+                yield rule.examine(story, k, settings)
 
 
 def _settle(found: list[Finding]) -> list[Finding]:

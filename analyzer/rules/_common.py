@@ -9,7 +9,9 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Evidence, Silence
 from analyzer.model.records import Freeze
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules._thresholds import duration
 from analyzer.tcp import detail
+from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -24,7 +26,7 @@ else:
     Rows = Mask = Any
 
 #: A stall that a rule speaks of lasts at least this long and more than three retransmission time-outs (DESIGN §6).
-LEAST_STALL_NS = SECOND
+LEAST_STALL_NS = f.WAKE_AFTER
 #: Linux's first retransmission time-out is the smoothed round trip plus at least 200 ms (RTO minimum, TCP_RTO_MIN).
 RTO_MIN_NS = 200 * MS
 
@@ -43,6 +45,17 @@ IDLE_LIMITS = (
 )
 #: How near a gap must come to a limit to be worth naming it.
 NEAR_LIMIT = 1.25
+
+
+def stall() -> int:
+    """The threshold `stall_ns` of a rule: filters over connections see no shorter silence."""
+    return duration(
+        LEAST_STALL_NS,
+        "s",
+        "a shorter stall, or one of three retransmission time-outs, is none",
+        "five of Linux's least retransmission time-outs (200 ms)",
+        least=LEAST_STALL_NS / SECOND,
+    )
 
 
 def rtt_ns(segments: list[Segment]) -> int | None:

@@ -20,13 +20,14 @@ connections; the rule keeps silent when the client goes on to send data, and in 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
@@ -39,8 +40,17 @@ SUMMARY = "SYN repeated, never answered, or answered by a router's ICMP error"
 
 #: What connect() reports: no answer in time, or what an ICMP error told it (Linux: icmp_err_convert).
 CODES = ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EACCES")
-#: The first SYN and two repeats: 3 s with the kernel's first time-outs of 1 and 2 s (1 s each from Linux 6.5 on).
-LEAST_SYNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a connect unanswered."""
+
+    least_syns: int = count(
+        3, "fewer copies of the SYN are an ordinary loss", "two repeats: 3 s by the kernel's first time-outs of 1 and 2 s (1 s each from Linux 6.5 on)", least=2
+    )  # fmt: skip
+    stall_ns: int = common.stall()
+
 
 FIRES = (
     Case(
@@ -57,15 +67,15 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections of repeated SYNs alone."""
     if not len(story.connections):
         return []
 
+    least = settings[Thresholds].least_syns
+
     def alone(rows: common.Rows) -> common.Mask:
-        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (
-            rows[:, f.SYN_COUNT] >= LEAST_SYNS
-        )
+        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (rows[:, f.SYN_COUNT] >= least)
         only_syns &= rows[:, SERVER + f.PKTS] == 0
         return only_syns
 
@@ -81,7 +91,7 @@ def select(story: Story) -> Iterable[int]:
     return sorted((cs.by_point(alone) | refused) - answered)
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the SYNs, and nothing back."""
     icmp = [e for e in story.connections.icmp(k) if e.from_client and e.undelivered]
     if not icmp and not common.heard(story, k, "server"):
@@ -90,7 +100,7 @@ def examine(story: Story, k: int) -> Finding | None:
     first, last = syns[0], syns[-1]
     env = common.environment(story, k)
     span = last.time_ns - first.time_ns
-    if not icmp and span < common.LEAST_STALL_NS:
+    if not icmp and span < settings[Thresholds].stall_ns:
         return None
     errors = (
         common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, CODES)

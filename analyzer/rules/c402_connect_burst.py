@@ -30,6 +30,7 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import c401_connect_unanswered as c401
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count, duration
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
@@ -37,10 +38,20 @@ CODE = "C402"
 NAME = "connect-burst"
 SUMMARY = "several connects to one server unanswered at once, while others succeed: dropped in a burst"
 
-#: Fewer unanswered connects are no burst.
-LEAST_UNANSWERED = 3
-#: How close together they begin.
-WITHIN_NS = 10 * SECOND
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a burst."""
+
+    least_unanswered: int = count(
+        3, "fewer unanswered connects are no burst", "two losses in a row are ordinary", least=2
+    )
+    within_ns: int = duration(
+        10 * SECOND,
+        "s",
+        "they begin within this time",
+        "a SYN is repeated after 1, 2 and 4 s: those of one burst overlap",
+    )
 
 
 def _burst(ports: int) -> str:
@@ -67,7 +78,7 @@ QUIET = (
 
 @dataclass(slots=True)
 class Burst:
-    """Unanswered connects to one server within `WITHIN_NS`; how many others to it were answered, and how many meanwhile."""
+    """Unanswered connects to one server within a short time; how many others to it were answered, and how many meanwhile."""
 
     server: str
     connections: list[int]
@@ -75,19 +86,20 @@ class Burst:
     meanwhile: int
 
 
-def select(story: Story) -> Iterable[Burst]:
+def select(story: Story, settings: Settings) -> Iterable[Burst]:
     """Servers with several unanswered connects at a time and with answered ones."""
+    t = settings[Thresholds]
     unanswered: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for k in c401.select(story):
+    for k in c401.select(story, settings):
         unanswered[story.connections.server(k)].append((_began(story, k), k))
     for server, starts in sorted(unanswered.items()):
-        ks = _densest(sorted(starts)) if len(starts) >= LEAST_UNANSWERED else []
-        if len(ks) >= LEAST_UNANSWERED:
+        ks = _densest(sorted(starts), t.within_ns) if len(starts) >= t.least_unanswered else []
+        if len(ks) >= t.least_unanswered:
             answered = _answered(story, ks[0])
             first, last = (_began(story, k) for k in (ks[0], ks[-1]))
             if len(answered):
                 yield Burst(
-                    server, ks, len(answered), int(((answered >= first) & (answered <= last + WITHIN_NS)).sum())
+                    server, ks, len(answered), int(((answered >= first) & (answered <= last + t.within_ns)).sum())
                 )
 
 
@@ -110,20 +122,20 @@ def _answered(story: Story, k: int) -> common.Rows:
     return times
 
 
-def _densest(starts: list[tuple[int, int]]) -> list[int]:
+def _densest(starts: list[tuple[int, int]], within_ns: int) -> list[int]:
     """The connections of the window in which most began."""
     times = [time for time, _ in starts]
-    counts = [bisect_right(times, time + WITHIN_NS) - at for at, time in enumerate(times)]
+    counts = [bisect_right(times, time + within_ns) - at for at, time in enumerate(times)]
     first = counts.index(max(counts))
-    return [k for _, k in starts[first : bisect_left(times, times[first] + WITHIN_NS + 1)]]
+    return [k for _, k in starts[first : bisect_left(times, times[first] + within_ns + 1)]]
 
 
-def examine(story: Story, burst: Burst) -> Finding | None:
+def examine(story: Story, burst: Burst, settings: Settings) -> Finding | None:
     """The proof: the SYNs, together, unanswered."""
     story.connections.load(burst.connections)
     ks = [k for k in burst.connections if common.heard(story, k, "server")]
     firsts = [next(s for s in story.connections.segments(k) if s.syn) for k in ks]
-    if len(firsts) < LEAST_UNANSWERED:
+    if len(firsts) < settings[Thresholds].least_unanswered:
         return None
     firsts.sort(key=lambda s: s.time_ns)
     span = firsts[-1].time_ns - firsts[0].time_ns

@@ -29,6 +29,7 @@ from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
@@ -37,9 +38,20 @@ CODE = "C403"
 NAME = "connection-refused"
 SUMMARY = "the SYN was answered with a reset: nothing listens there"
 
-#: A client refused by so many different ports is looking for open ones.
-SCAN_PORTS = 10
 ERROR_WITHIN_NS = 2 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What is no failure but a search."""
+
+    scan_ports: int = count(
+        10,
+        "a client refused by so many different ports is looking for open ones",
+        "no client has that many wrong addresses",
+        least=2,
+    )
+
 
 FIRES = (
     Case("a closed port", packets="0.0 > SYN\n0.001 < RST-ACK"),
@@ -75,9 +87,9 @@ class Refused:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[int | Refused]:
+def select(story: Story, settings: Settings) -> Iterable[int | Refused]:
     """Connections of a SYN and a reset; servers that only the log speaks of."""
-    refused = sorted(_in_captures(story))
+    refused = sorted(_in_captures(story, settings[Thresholds].scan_ports))
     yield from refused
     shown = {story.connections.server(k) for k in refused}
     groups: dict[tuple[str, str], Refused] = {}
@@ -88,7 +100,7 @@ def select(story: Story) -> Iterable[int | Refused]:
     yield from groups.values()
 
 
-def _in_captures(story: Story) -> set[int]:
+def _in_captures(story: Story, scan_ports: int) -> set[int]:
     if not len(story.connections):
         return set()
     found = set()
@@ -103,7 +115,7 @@ def _in_captures(story: Story) -> set[int]:
             continue
         targets = np.unique(rows[at][:, [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]], axis=0)
         clients, ports = np.unique(targets[:, :2], axis=0, return_counts=True)
-        scanners = {tuple(c) for c in clients[ports >= SCAN_PORTS].tolist()}
+        scanners = {tuple(c) for c in clients[ports >= scan_ports].tolist()}
         kept = {int(r) for r in at if (int(rows[r, f.C_HI]), int(rows[r, f.C_LO])) not in scanners}
         found |= {int(k) for k in np.flatnonzero(np.isin(story.connections.members[:, p], list(kept)))}
     return found
@@ -118,7 +130,7 @@ def _refused_by(e: Event) -> str | None:
     return None
 
 
-def examine(story: Story, candidate: int | Refused) -> Finding | None:
+def examine(story: Story, candidate: int | Refused, settings: Settings) -> Finding | None:
     """The proof: the SYN and the reset, or the kernel's word in the log."""
     if isinstance(candidate, Refused):
         return _from_log(story, candidate)

@@ -27,6 +27,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
 
 CODE = "C404"
@@ -83,7 +84,7 @@ class Unresolved:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Unresolved]:
+def select(story: Story, settings: Settings) -> Iterable[Unresolved]:
     """Names with a failure, by environment."""
     found: dict[tuple[str, str], Unresolved] = {}
     for e in story.events:
@@ -102,7 +103,7 @@ def _name(e: Event) -> str | None:
     return next((x for x in m.groups() if x), None) if m else None
 
 
-def examine(story: Story, unresolved: Unresolved) -> Finding | None:
+def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding | None:
     """The proof: the resolver's word, how often, and what failed by it."""
     events = unresolved.events
     first, last = events[0], events[-1]

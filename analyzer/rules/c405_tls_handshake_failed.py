@@ -30,6 +30,7 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.payload import tls
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -38,12 +39,20 @@ CODE = "C405"
 NAME = "tls-handshake-failed"
 SUMMARY = "connected, then an alert, a close or silence before the TLS handshake ended"
 
-#: A client that waits this long for a ServerHello is no race of addresses (RFC 8305: 250 ms between attempts), and servers
-#: answer a hello within a second.
-LEAST_SILENCE_NS = 3 * SECOND
 ERROR_WITHIN_NS = 2 * SECOND
 #: Alerts that end a connection in order.
 ORDERLY = ("close_notify", "user_canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes silence a failure."""
+
+    least_silence_ns: int = duration(
+        3 * SECOND, "s", "a client that waited this long for a ServerHello, and left, was not answered",
+        "no race of addresses (RFC 8305: 250 ms between attempts), and servers answer a hello within a second",
+    )  # fmt: skip
+
 
 _OPEN = "0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.003 > CLIENT-HELLO\n"
 FIRES = (
@@ -77,7 +86,7 @@ class Told:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[int | Told]:
+def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     """Connections with a ClientHello and no application data; errors of the handshake in the log."""
     if len(story.connections):
         yield from sorted(
@@ -98,7 +107,7 @@ def select(story: Story) -> Iterable[int | Told]:
     yield from found.values()
 
 
-def examine(story: Story, candidate: int | Told) -> Finding | None:
+def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding | None:
     """The proof: the hello, and how it ended."""
     if isinstance(candidate, Told):
         return _from_log(candidate, story)
@@ -111,7 +120,7 @@ def examine(story: Story, candidate: int | Told) -> Finding | None:
         or any(s.marks & col.M_TLS_DATA or s.kinds & f.K_LOST for s in segments)
     ):
         return None
-    found = _failure(segments, hello)
+    found = _failure(segments, hello, settings[Thresholds].least_silence_ns)
     if found is None:
         return None
     end, what, confidence = found
@@ -135,7 +144,7 @@ def examine(story: Story, candidate: int | Told) -> Finding | None:
     return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k))
 
 
-def _failure(segments: list[Segment], hello: Segment) -> tuple[Segment, str, Confidence] | None:
+def _failure(segments: list[Segment], hello: Segment, least_silence_ns: int) -> tuple[Segment, str, Confidence] | None:
     """The segment that ended the handshake, what it means, how sure that is."""
     for s in segments:
         if s.time_ns < hello.time_ns or not s.marks & col.M_TLS_ALERT:
@@ -161,7 +170,7 @@ def _failure(segments: list[Segment], hello: Segment) -> tuple[Segment, str, Con
             f"the server {how} the connection {seconds(waited)} after the ClientHello, without a word of TLS",
             Confidence.LIKELY,
         )
-    if waited >= LEAST_SILENCE_NS:
+    if waited >= least_silence_ns:
         return (
             end,
             f"the server was silent for {seconds(waited)} after the ClientHello, until the client gave up",

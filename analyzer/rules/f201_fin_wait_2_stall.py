@@ -21,11 +21,13 @@ healthy. A capture that ends during the stall shows only that it lasted until th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
@@ -35,8 +37,19 @@ CODE = "F201"
 NAME = "fin-wait-2-stall"
 SUMMARY = "the server closed and was acknowledged; the client did not close, frozen or leaking"
 
-#: Stalls longer than this cost a server socket for a minute or more even without a freeze: Linux tcp_fin_timeout.
-FIN_TIMEOUT_NS = 60 * SECOND
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How long a half-closed connection stays before it is a stall, and before it costs something."""
+
+    stall_ns: int = common.stall()
+    fin_timeout_ns: int = duration(
+        60 * SECOND,
+        "s",
+        "a stall of this length is a warning even without a freeze: it cost the server a socket",
+        "Linux tcp_fin_timeout",
+    )
+
 
 _OPEN = """
         0.000 > SYN
@@ -81,13 +94,15 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose server closed first and was acknowledged, and whose client stayed for a second."""
     if not len(story.connections):
         return []
 
+    stall_ns = settings[Thresholds].stall_ns
+
     def stalled(rows: common.Rows) -> common.Mask:
-        least = rows[:, SERVER + f.FIN_ACKED_TS] + common.LEAST_STALL_NS
+        least = rows[:, SERVER + f.FIN_ACKED_TS] + stall_ns
         closed = (rows[:, SERVER + f.FIN_TS] > 0) & (rows[:, SERVER + f.FIN_ACKED_TS] > 0)
         for own_end in (rows[:, CLIENT + f.FIN_TS], rows[:, CLIENT + f.RST_TS]):
             closed &= (own_end == 0) | (own_end >= least)
@@ -96,7 +111,7 @@ def select(story: Story) -> Iterable[int]:
     return sorted(story.connections.by_point(stalled))
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: FIN, its acknowledgement, the client's silence, and how it ended."""
     segments = story.connections.segments(k)
     fin = next((s for s in segments if s.fin and not s.from_client), None)
@@ -129,9 +144,9 @@ def examine(story: Story, k: int) -> Finding | None:
     else:
         end, how = watched, ""
     stall = end - ack.time_ns
-    if stall < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
+    if stall < max(settings[Thresholds].stall_ns, 3 * common.rto_ns(segments)):
         return None
-    return _finding(story, k, segments, fin, ack, next_own, end, stall, how)
+    return _finding(story, k, segments, fin, ack, next_own, end, stall, how, settings[Thresholds].fin_timeout_ns)
 
 
 def _watched_until(story: Story, k: int) -> int:
@@ -150,6 +165,7 @@ def _finding(
     end: int,
     stall: int,
     how: str,
+    fin_timeout_ns: int,
 ) -> Finding:
     env = common.environment(story, k)
     freeze = common.frozen(story, k, ack.time_ns, end)
@@ -176,7 +192,7 @@ def _finding(
     evidence.sort(key=lambda e: e.time_ns)
     idle = closing.time_ns - last_data if last_data is not None else None
     # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
-    troubled = freeze is not None or stall >= FIN_TIMEOUT_NS or bool(after and after.payload)
+    troubled = freeze is not None or stall >= fin_timeout_ns or bool(after and after.payload)
     why = f"the server closed{f' after {seconds(idle)} idle' if idle is not None else ''}; the client's kernel acknowledged, its application "
     why += (
         f"was frozen for {seconds(freeze.length_ns)} and could not close"

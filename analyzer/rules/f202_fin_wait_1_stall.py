@@ -18,11 +18,13 @@ the server's side alone; the function's platform lines can.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import SERVER
@@ -32,8 +34,14 @@ CODE = "F202"
 NAME = "fin-wait-1-stall"
 SUMMARY = "the server's FIN was never acknowledged; the client is frozen or gone"
 
-#: Fewer copies than this are an ordinary loss.
-LEAST_FINS = 3
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes an unacknowledged FIN a stall."""
+
+    least_fins: int = count(3, "fewer copies of the FIN are an ordinary loss", "one loss each way", least=2)
+    stall_ns: int = common.stall()
+
 
 FIRES = (
     Case(
@@ -55,31 +63,33 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections in which some point saw the server's FIN several times and no acknowledgement."""
     if not len(story.connections):
         return []
 
+    t = settings[Thresholds]
+
     def unanswered(rows: common.Rows) -> common.Mask:
-        repeated: common.Mask = (rows[:, SERVER + f.FINS] >= LEAST_FINS) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0)
-        repeated &= rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= common.LEAST_STALL_NS
+        repeated: common.Mask = (rows[:, SERVER + f.FINS] >= t.least_fins) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0)
+        repeated &= rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= t.stall_ns
         return repeated
 
     return sorted(story.connections.by_point(unanswered))
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the FINs, the client's silence, what came after."""
     if not common.heard(story, k, "client"):
         return None
-    segments = story.connections.segments(k)
+    segments, t = story.connections.segments(k), settings[Thresholds]
     fins = [s for s in segments if s.fin and not s.from_client]
-    if len(fins) < LEAST_FINS or any(
+    if len(fins) < t.least_fins or any(
         s.from_client and (s.fin or s.rst) and s.time_ns < fins[0].time_ns for s in segments
     ):
         return None
     first, last = fins[0], fins[-1]
-    if last.time_ns - first.time_ns < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
+    if last.time_ns - first.time_ns < max(t.stall_ns, 3 * common.rto_ns(segments)):
         return None
     if any(s.from_client and not s.rst and s.time_ns > first.time_ns and s.ack == first.end_seq for s in segments):
         return None

@@ -19,11 +19,13 @@ is R303. A close that the client answers with its own close and nothing else har
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, factor
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import SERVER
@@ -33,9 +35,20 @@ CODE = "F203"
 NAME = "zombie-connection-reused"
 SUMMARY = "the client wrote on a connection that the server had closed long before"
 
-#: Writing sooner after the server's FIN than this many retransmission time-outs is a race.
-RACE_RTOS = 3
 ERROR_WITHIN_NS = 2 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a write late."""
+
+    race_rtos: float = factor(
+        3,
+        "a write sooner after the server's FIN than so many retransmission time-outs is a race (F204)",
+        "one loss each way takes up to three",
+        least=1,
+    )
+
 
 FIRES = (
     Case(
@@ -61,7 +74,7 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote."""
     if not len(story.connections):
         return []
@@ -72,13 +85,13 @@ def select(story: Story) -> Iterable[int]:
     return sorted(closed & woke & reset)
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the close, the gap, the write, the reset, the error."""
     segments = story.connections.segments(k)
     close = next((s for s in segments if not s.from_client and s.fin), None)
     if close is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < close.time_ns for s in segments):
         return None
-    late = close.time_ns + RACE_RTOS * common.rto_ns(segments)
+    late = close.time_ns + settings[Thresholds].race_rtos * common.rto_ns(segments)
     write = next(
         (s for s in segments if s.from_client and s.payload and not s.retransmitted and s.time_ns > late), None
     )

@@ -28,9 +28,10 @@ from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
+from analyzer.rules import f203_zombie_connection_reused as f203
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
-from analyzer.rules.f203_zombie_connection_reused import RACE_RTOS
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import SERVER
@@ -80,7 +81,7 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose client woke about when the server closed, and that the server then reset."""
     if not len(story.connections):
         return []
@@ -92,13 +93,13 @@ def select(story: Story) -> Iterable[int]:
     return sorted(story.connections.by_point(crossed))
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: rest, a request that knows nothing of the FIN, a FIN that knows nothing of the request, the reset."""
     segments = story.connections.segments(k)
     fin = next((s for s in segments if s.fin and not s.from_client), None)
     if fin is None:
         return None
-    request = _request(segments, fin)
+    request = _request(segments, fin, settings[f203.Thresholds].race_rtos)
     if request is None:
         return None
     reset = next(
@@ -116,9 +117,9 @@ def examine(story: Story, k: int) -> Finding | None:
     return _finding(story, k, segments, request, fin, reset, rest)
 
 
-def _request(segments: list[Segment], fin: Segment) -> Segment | None:
+def _request(segments: list[Segment], fin: Segment, race_rtos: float) -> Segment | None:
     """The client's first payload around the FIN that neither side knew of when the other was sent."""
-    window = RACE_RTOS * common.rto_ns(segments)
+    window = race_rtos * common.rto_ns(segments)
     for s in segments:
         if not s.from_client or not s.payload or s.retransmitted or abs(s.time_ns - fin.time_ns) > window:
             continue

@@ -32,6 +32,7 @@ from analyzer.model.records import Call, Transport
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -121,7 +122,7 @@ class Wire:
     close: Segment | None
 
 
-def select(story: Story) -> Iterable[Race]:
+def select(story: Story, settings: Settings) -> Iterable[Race]:
     """Connections with a GOAWAY from the server and a call that it took."""
     found: dict[str, Race] = {}
     for e in story.events:
@@ -185,7 +186,7 @@ def _answers(s: Segment) -> bool:
     )
 
 
-def examine(story: Story, race: Race) -> Finding | None:
+def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
     """The proof: the GOAWAY, the call, how it ended."""
     evidence = _evidence(story, race)
     primary = next(e for e in evidence if e.primary)

@@ -35,6 +35,7 @@ from analyzer.model.records import Freeze, Ping, Transport
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
 from analyzer.timeline.story import Story
@@ -43,17 +44,31 @@ CODE = "K101"
 NAME = "keepalive-timeout-after-freeze"
 SUMMARY = "a ping's timeout expired while the function was frozen; the connection was healthy"
 
-#: Without platform lines: lateness of the timeout line that a busy process does not reach (DESIGN K101).
-LEAST_OVERSHOOT_NS = 250 * MS
-OVERSHOOT_SHARE = 0.05
-#: A peer that had half of the timeout to answer while the process ran, and did not, was silent: that is K102.
-CLEARLY_BELOW = 0.5
 #: grpc.keepalive_timeout_ms when a trace does not show it (grpc-js README).
 DEFAULT_TIMEOUT_MS = 20_000
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
 #: Errors this soon after the timeout are its consequence: the reconnect that it forced.
 CONSEQUENCE_NS = 5 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What tells a timer that ran out in a freeze from one that ran out in time."""
+
+    overshoot_ns: int = duration(
+        250 * MS,
+        "ms",
+        "without platform lines: a timeout line is late if it is later than this and than `overshoot_share`",
+        "a busy process does not reach it (measured)",
+    )
+    overshoot_share: float = share(0.05, "… and than this part of the timeout", "as above, for long timeouts")
+    running_share: float = share(
+        0.5,
+        "a peer that had this part of the timeout to answer while the process ran, and did not, was silent (K102)",
+        "chosen: answers take milliseconds",
+    )
+
 
 FIRES = (
     Case(
@@ -158,14 +173,13 @@ def freezes_known(story: Story, ping: Ping, transport: Transport) -> bool:
     return end.end_ns is None or end.end_ns >= (ping.timed_out_ns or 0) - SLACK_NS
 
 
-def expired_in(story: Story, ping: Ping, transport: Transport) -> Freeze | None:
+def expired_in(story: Story, ping: Ping, transport: Transport, t: Thresholds) -> Freeze | None:
     """The freeze in which the timer ran out: it began after the ping, and the deadline lies in it (START may be stamped
     early, so a little after its end counts too)."""
     deadline = ping.sent_ns + timeout_ns(ping)
     for z in story.freezes_between(transport.environment, ping.sent_ns, ping.timed_out_ns or 0):
-        if z.start_ns <= deadline <= z.end_ns + z.error_ns and (ping.running_ns or 0) < CLEARLY_BELOW * timeout_ns(
-            ping
-        ):
+        answerable = (ping.running_ns or 0) >= t.running_share * timeout_ns(ping)
+        if z.start_ns <= deadline <= z.end_ns + z.error_ns and not answerable:
             return z
     return None
 
@@ -177,16 +191,16 @@ def timeout_ns(ping: Ping) -> int:
     return min(DEFAULT_TIMEOUT_MS * MS, (ping.timed_out_ns or 0) - ping.sent_ns)
 
 
-def overshoots(ping: Ping) -> bool:
+def overshoots(ping: Ping, t: Thresholds) -> bool:
     """Whether the timeout line is later than a busy process, or stamps cut to seconds, explain."""
-    return late_by(ping) - ping.resolution_ns > max(LEAST_OVERSHOOT_NS, OVERSHOOT_SHARE * timeout_ns(ping))
+    return late_by(ping) - ping.resolution_ns > max(t.overshoot_ns, t.overshoot_share * timeout_ns(ping))
 
 
-def is_after_freeze(story: Story, ping: Ping, transport: Transport) -> bool:
+def is_after_freeze(story: Story, ping: Ping, transport: Transport, t: Thresholds) -> bool:
     """The rule's condition."""
     if freezes_known(story, ping, transport):
-        return expired_in(story, ping, transport) is not None
-    return overshoots(ping) and was_silent(story, ping, transport)
+        return expired_in(story, ping, transport, t) is not None
+    return overshoots(ping, t) and was_silent(story, ping, transport)
 
 
 def is_mixed(story: Story, transport: Transport) -> bool:
@@ -213,18 +227,18 @@ def consequences(story: Story, transport: Transport, when: int) -> list[Event]:
     return [e for e in errors if e.remote in (None, transport.remote)]
 
 
-def select(story: Story) -> Iterable[Ping]:
+def select(story: Story, settings: Settings) -> Iterable[Ping]:
     """Pings that timed out."""
     return [p for p in story.pings if p.timed_out is not None]
 
 
-def examine(story: Story, ping: Ping) -> Finding | None:
+def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
     """The proof: sent, frozen, answered meanwhile (a capture), thawed, timed out, answered after (the log)."""
-    transport = story.transport(ping.transport)
-    if not is_after_freeze(story, ping, transport):
+    transport, t = story.transport(ping.transport), settings[Thresholds]
+    if not is_after_freeze(story, ping, transport, t):
         return None
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
-    freeze = expired_in(story, ping, transport) if freezes_known(story, ping, transport) else None
+    freeze = expired_in(story, ping, transport, t) if freezes_known(story, ping, transport) else None
     stale = _is_stale(story, timed_out.request_id, transport.environment, timed_out.time_ns)
     evidence = [story.evidence(sent), *common.freeze_evidence(story, freeze)]
     evidence.append(story.evidence(timed_out, "(previous request's id)" if stale else "", primary=True))

@@ -29,6 +29,7 @@ from analyzer.model.times import MS, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
 
 CODE = "K102"
@@ -55,17 +56,17 @@ FIRES = (
 QUIET = (k101.FIRES[0], k101.QUIET[4])
 
 
-def select(story: Story) -> Iterable[Ping | Transport]:
+def select(story: Story, settings: Settings) -> Iterable[Ping | Transport]:
     """Pings that timed out, and not by a freeze; transports that a timeout ended whose pings are not in the log."""
-    timed_out = [p for p in story.pings if p.timed_out is not None]
+    timed_out, limits = [p for p in story.pings if p.timed_out is not None], settings[k101.Thresholds]
     seen = {p.transport for p in timed_out}
-    yield from (p for p in timed_out if not k101.is_after_freeze(story, p, story.transport(p.transport)))
+    yield from (p for p in timed_out if not k101.is_after_freeze(story, p, story.transport(p.transport), limits))
     yield from (
         t for t in story.transports if t.closed_by == "keepalive-timeout" and t.cause is not None and t.id not in seen
     )
 
 
-def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
+def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Finding | None:
     """The proof: sent, no answer while the process ran, timed out."""
     if isinstance(candidate, Transport):
         return _unseen(story, candidate)
@@ -75,7 +76,7 @@ def examine(story: Story, candidate: Ping | Transport) -> Finding | None:
     sent, timed_out = story.events[ping.sent], story.events[ping.timed_out or 0]
     known = k101.freezes_known(story, ping, transport)
     told = known or ping.timeout_ms is not None
-    blocked = k101.overshoots(ping)  # late, yet not frozen
+    blocked = k101.overshoots(ping, settings[k101.Thresholds])  # late, yet not frozen
     errors = k101.consequences(story, transport, timed_out.time_ns)
     wire, verdict, answered = _on_the_wire(story, transport, ping)
     evidence = [story.evidence(sent), *wire, story.evidence(timed_out, primary=True)]

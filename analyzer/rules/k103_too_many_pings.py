@@ -29,6 +29,7 @@ from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -88,7 +89,7 @@ class Goaway:
     segments: list[Segment] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Goaway]:
+def select(story: Story, settings: Settings) -> Iterable[Goaway]:
     """GOAWAYs with code 11, one a connection."""
     found: dict[str, Goaway] = {}
     marked = (
@@ -109,7 +110,7 @@ def select(story: Story) -> Iterable[Goaway]:
     return list(found.values())
 
 
-def examine(story: Story, goaway: Goaway) -> Finding | None:
+def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
     """The proof: the pings before it and the frame or line itself."""
     when = _when(story, goaway)
     pings = [t for t in _ping_times(story, goaway) if t <= when]

@@ -18,6 +18,7 @@ Unanswered probes that stop at the thaw are no failure, and are not reported.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -25,6 +26,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
@@ -34,8 +36,15 @@ CODE = "K105"
 NAME = "keepalive-gave-up"
 SUMMARY = "TCP keepalive probes went unanswered until the prober reset the connection"
 
-#: Fewer unanswered probes than this are no series (Linux' smallest useful tcp_keepalive_probes).
-LEAST_PROBES = 3
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes probes a series."""
+
+    least_probes: int = count(
+        3, "fewer unanswered probes are no series", "the smallest useful tcp_keepalive_probes of Linux"
+    )
+
 
 FIRES = (
     Case(
@@ -55,19 +64,21 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections with several probes of a side that reset in the end."""
     if not len(story.connections):
         return []
 
+    least = settings[Thresholds].least_probes
+
     def probed(rows: common.Rows) -> common.Mask:
-        client: common.Mask = (rows[:, CLIENT + f.KEEPALIVES] >= LEAST_PROBES) & (rows[:, CLIENT + f.RSTS] > 0)
-        return client | (rows[:, SERVER + f.KEEPALIVES] >= LEAST_PROBES) & (rows[:, SERVER + f.RSTS] > 0)
+        client: common.Mask = (rows[:, CLIENT + f.KEEPALIVES] >= least) & (rows[:, CLIENT + f.RSTS] > 0)
+        return client | (rows[:, SERVER + f.KEEPALIVES] >= least) & (rows[:, SERVER + f.RSTS] > 0)
 
     return sorted(story.connections.by_point(probed))
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the last answer, the probes after it, the reset."""
     segments = story.connections.segments(k)
     reset = next((s for s in segments if s.rst), None)
@@ -79,7 +90,7 @@ def examine(story: Story, k: int) -> Finding | None:
     probes = [
         s for s in segments if s.keepalive and s.from_client == reset.from_client and heard < s.time_ns < reset.time_ns
     ]
-    if len(probes) < LEAST_PROBES or any(
+    if len(probes) < settings[Thresholds].least_probes or any(
         s.payload and s.from_client == reset.from_client and s.time_ns > heard for s in segments
     ):
         return None

@@ -29,6 +29,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -42,8 +43,16 @@ TEXT = re.compile(
     r"max number of clients|[Tt]oo many connections|ER_CON_COUNT_ERROR|ER_TOO_MANY_USER_CONNECTIONS|'max_user_connections'"
     r"|connection slots are reserved|too many clients already|no more connections allowed"
 )
-#: A server that means it closes right after saying so.
-CLOSES_WITHIN_NS = 1 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What ties a close to the words before it."""
+
+    closes_within_ns: int = duration(
+        SECOND, "s", "a server that means it closes this soon after saying so", "measured: within a round trip"
+    )
+
 
 _OPEN = "0.0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n"
 
@@ -101,7 +110,7 @@ class Limit:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Limit]:
+def select(story: Story, settings: Settings) -> Iterable[Limit]:
     """Servers whose words name a limit, from captures and logs."""
     found: dict[str, Limit] = {}
     marked = (
@@ -124,9 +133,10 @@ def select(story: Story) -> Iterable[Limit]:
     return list(found.values())
 
 
-def examine(story: Story, limit: Limit) -> Finding | None:
+def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
     """The proof: what the server said, how many it threw out, how many it held."""
-    thrown = [(k, s) for k, s in limit.thrown if _closed_after(story, k, s)]
+    within_ns = settings[Thresholds].closes_within_ns
+    thrown = [(k, s) for k, s in limit.thrown if _closed_after(story, k, s, within_ns)]
     if not thrown and not limit.events:
         return None
     evidence = [story.packet(s, primary=number == 0) for number, (_, s) in enumerate(thrown[:3])]
@@ -165,9 +175,9 @@ def _failures(story: Story, thrown: list[tuple[int, Segment]]) -> list[Event]:
     return found
 
 
-def _closed_after(story: Story, k: int, said: Segment) -> bool:
+def _closed_after(story: Story, k: int, said: Segment, within_ns: int) -> bool:
     return any(
-        not s.from_client and (s.fin or s.rst) and 0 <= s.time_ns - said.time_ns <= CLOSES_WITHIN_NS
+        not s.from_client and (s.fin or s.rst) and 0 <= s.time_ns - said.time_ns <= within_ns
         for s in story.connections.segments(k)
     )
 

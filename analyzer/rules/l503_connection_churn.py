@@ -18,6 +18,7 @@ The figures are of this capture: they include the network and the server's accep
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from analyzer.model.addresses import endpoint, host
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count, duration, share
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
@@ -33,12 +35,22 @@ CODE = "L503"
 NAME = "connection-churn"
 SUMMARY = "a connection for every exchange: what each set-up cost"
 
-#: Fewer are no habit.
-LEAST_CONNECTIONS = 10
-#: A connection that lives longer is reused, not thrown away.
-SHORT_NS = 10 * SECOND
-#: Share of connections that begin after the one before has ended: a pool would overlap.
-LEAST_SEQUENTIAL = 0.9
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a habit."""
+
+    least_connections: int = count(10, "fewer connections are no habit", "chosen", least=2)
+    short_ns: int = duration(
+        10 * SECOND,
+        "s",
+        "a connection that lives longer is reused, not thrown away",
+        "chosen: most invocations are shorter",
+    )
+    least_sequential: float = share(
+        0.9, "this part of the connections begins after the one before has ended: a pool would overlap", "chosen"
+    )
+
 
 #: What makes a client and a server.
 KEY = [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]
@@ -55,40 +67,44 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[tuple[int, ...]]:
+def select(story: Story, settings: Settings) -> Iterable[tuple[int, ...]]:
     """(client address, server address and port) with many short connections at the point nearest the client."""
     if not len(story.connections) or not story.connections.nearness:
         return []
     rows = story.connections.points[story.connections.nearness[0]].rows
-    short = np.flatnonzero(_short(rows))
+    t = settings[Thresholds]
+    short = np.flatnonzero(_short(rows, t.short_ns))
     # A sum of odd multiples stands for the five columns: cheap to count, and `examine` compares the columns themselves.
     mixed = np.zeros(len(short), np.int64)
     for column, factor in zip(KEY, FACTORS, strict=True):
         mixed += rows[short, column] * factor
     _, where, counts = np.unique(mixed, return_index=True, return_counts=True)
-    return [tuple(pair) for pair in rows[short[where[counts >= LEAST_CONNECTIONS]]][:, KEY].tolist()]
+    return [tuple(pair) for pair in rows[short[where[counts >= t.least_connections]]][:, KEY].tolist()]
 
 
-def _short(rows: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _short(
+    rows: np.ndarray[tuple[int, int], np.dtype[np.int64]], short_ns: int
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, CLIENT + f.FINS] > 0) & (rows[:, CLIENT + f.DATA_FIRST_TS] > 0)
     return np.asarray(
-        whole & (rows[:, SERVER + f.DATA_FIRST_TS] > 0) & (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS] < SHORT_NS)
+        whole & (rows[:, SERVER + f.DATA_FIRST_TS] > 0) & (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS] < short_ns)
     )
 
 
-def examine(story: Story, pair: tuple[int, ...]) -> Finding | None:
+def examine(story: Story, pair: tuple[int, ...], settings: Settings) -> Finding | None:
     """The proof: how many, one after the other, and the median set-up."""
+    t = settings[Thresholds]
     point = story.connections.nearness[0]
     rows = story.connections.points[point].rows
     index = story.connections.members[:, point]
     mine = np.ones(len(rows), np.bool_)
     for column, value in zip(KEY, pair, strict=True):
         mine &= rows[:, column] == value
-    wanted = np.flatnonzero(mine & _short(rows))
+    wanted = np.flatnonzero(mine & _short(rows, t.short_ns))
     short = wanted[np.argsort(rows[wanted, f.FIRST_TS], kind="stable")]
     ends = rows[short, f.END_TS]
     sequential = float((rows[short[1:], f.FIRST_TS] >= ends[:-1]).mean())
-    if sequential < LEAST_SEQUENTIAL or len(short) < LEAST_SEQUENTIAL * int(mine.sum()):
+    if sequential < t.least_sequential or len(short) < t.least_sequential * int(mine.sum()):
         return None
     opened = rows[short, f.SYN_TS]
     setup = int(np.median(rows[short, CLIENT + f.DATA_FIRST_TS] - opened))

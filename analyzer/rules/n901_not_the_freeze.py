@@ -27,6 +27,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
@@ -34,12 +35,21 @@ CODE = "N901"
 NAME = "not-the-freeze"
 SUMMARY = "a failure with no freeze or idle gap that could explain it"
 
-#: The shortest idle limit among defaults: undici's 4 s (its Client.md); Node's HTTP server has 5 s, load balancers 60 s.
-SHORTEST_LIMIT_NS = 4 * SECOND
 #: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
 BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
 #: Around the failure, what to fetch.
 AROUND_NS = 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What rest could have closed a connection."""
+
+    shortest_limit_ns: int = duration(
+        4 * SECOND, "s", "a shorter rest closes no connection: the shortest idle limit that a client or server has by default",
+        "undici 4 s (its Client.md); Node's HTTP server has 5 s, load balancers 60 s",
+    )  # fmt: skip
+
 
 FIRES = (
     Case(
@@ -93,9 +103,9 @@ class Failure:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Failure]:
+def select(story: Story, settings: Settings) -> Iterable[Failure]:
     """Connection errors of environments whose freezes are known, none of them after a freeze or rest long enough."""
-    rested = _rested(story)
+    rested = _rested(story, settings[Thresholds].shortest_limit_ns)
     found: dict[tuple[str, str, str], Failure] = {}
     for e in story.events:
         if e.kind == "error" and e.environment in rested and e.attrs.get("code") in BLAMED and e.level != "INFO":
@@ -104,7 +114,7 @@ def select(story: Story) -> Iterable[Failure]:
     return [x for x in found.values() if x.events[-1].time_ns < rested[x.events[0].environment or ""]]
 
 
-def _rested(story: Story) -> dict[str, int]:
+def _rested(story: Story, shortest_ns: int) -> dict[str, int]:
     """For each environment with platform lines, from when on a rest that could close a connection lies behind it."""
     never = max((e.time_ns for e in story.events), default=0) + 1
     guessed = {environment.id for environment in story.environments if environment.inferred}
@@ -112,28 +122,28 @@ def _rested(story: Story) -> dict[str, int]:
     last: dict[str, int] = {}
     for e in story.events:
         env = e.environment or ""
-        if env in first and e.time_ns - last.get(env, e.time_ns) >= SHORTEST_LIMIT_NS:
+        if env in first and e.time_ns - last.get(env, e.time_ns) >= shortest_ns:
             first[env] = min(first[env], last[env])
         last[env] = e.time_ns
     for z in story.freezes:
-        if z.environment in first and z.length_ns + z.error_ns >= SHORTEST_LIMIT_NS:
+        if z.environment in first and z.length_ns + z.error_ns >= shortest_ns:
             first[z.environment] = min(first[z.environment], z.start_ns)
     if len(story.connections):
-        for k in story.connections.by_point(lambda rows: rows[:, f.IDLE_NS] >= SHORTEST_LIMIT_NS):
+        for k in story.connections.by_point(lambda rows: rows[:, f.IDLE_NS] >= shortest_ns):
             owner = story.connections.environment.get(k)
             if owner in first:
                 first[owner] = 0
     return first
 
 
-def examine(story: Story, failure: Failure) -> Finding | None:
+def examine(story: Story, failure: Failure, settings: Settings) -> Finding | None:
     """The error, the longest gap before it, and what would be shorter."""
     first = failure.events[0]
     gaps = [z.length_ns for z in story.freezes_of(first.environment) if z.start_ns <= first.time_ns]
     longest = max(gaps, default=0)
     count = len(failure.events)
     times = f", {count} times" if count > 1 else ""
-    limit = f"{seconds(SHORTEST_LIMIT_NS)}, the shortest idle limit that a client or server has by default"
+    limit = f"{seconds(settings[Thresholds].shortest_limit_ns)}, the shortest idle limit that a client or server has by default"
     gap = (
         f"the longest freeze before it was {seconds(longest)}, below {limit}"
         if longest

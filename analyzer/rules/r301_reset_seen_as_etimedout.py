@@ -28,6 +28,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
@@ -67,16 +68,16 @@ QUIET = (
 GIVE_UP_NS = 125 * SECOND
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """The candidates of R302, where the application reports ETIMEDOUT at all."""
     if not any(e.kind == "error" and e.attrs.get("code") == "ETIMEDOUT" for e in story.events) or not story.aligned:
         return []
-    return r302.select(story)
+    return r302.select(story, settings)
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the server's forgetting, the unanswered data, the application's ETIMEDOUT."""
-    outage = r302.outage(story, k)
+    outage = r302.outage(story, k, settings[r302.Thresholds])
     if outage is None:
         return None
     segments = story.connections.segments(k)

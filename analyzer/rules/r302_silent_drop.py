@@ -28,6 +28,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -39,9 +40,16 @@ CODE = "R302"
 NAME = "silent-drop"
 SUMMARY = "data after an idle gap was retransmitted and never answered: a middlebox forgot the flow"
 
-#: Retransmissions of the same data that make it more than a loss.
-LEAST_COPIES = 3
 CONSEQUENCE_NS = 300 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes silence a drop."""
+
+    least_copies: int = count(3, "fewer copies of the same data are an ordinary loss", "one loss each way", least=2)
+    stall_ns: int = common.stall()
+
 
 FIRES = (
     Case(
@@ -72,20 +80,22 @@ class Outage:
     gap_ns: int
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose client data stays unacknowledged through several retransmissions, both directions having been seen."""
     if not len(story.connections):
         return []
 
+    least = settings[Thresholds].least_copies
+
     def unanswered(rows: common.Rows) -> common.Mask:
         silent = rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS]
-        copies = rows[:, CLIENT + f.UNACKED_RETX] >= LEAST_COPIES - 1
+        copies = rows[:, CLIENT + f.UNACKED_RETX] >= least - 1
         return silent & copies & (rows[:, CLIENT + f.NXT] > rows[:, CLIENT + f.UNA]) & (rows[:, SERVER + f.PKTS] > 0)
 
     return sorted(story.connections.by_point(unanswered))
 
 
-def outage(story: Story, k: int) -> Outage | None:
+def outage(story: Story, k: int, t: Thresholds) -> Outage | None:
     """The unanswered tail of a connection, None where something answered."""
     segments = story.connections.segments(k)
     last_server = max((s.time_ns for s in segments if not s.from_client and _reached_client(story, k, s)), default=0)
@@ -94,7 +104,7 @@ def outage(story: Story, k: int) -> Outage | None:
         return None
     first = tail[0]
     copies = [s for s in tail if s.seq == first.seq]
-    if len(copies) < LEAST_COPIES or first.retransmitted:
+    if len(copies) < t.least_copies or first.retransmitted:
         return None
     span = copies[-1].time_ns - first.time_ns
     before = max(
@@ -103,7 +113,7 @@ def outage(story: Story, k: int) -> Outage | None:
     )
     own = max((s.time_ns for s in segments if s.from_client and s.time_ns < first.time_ns), default=first.time_ns)
     gap = first.time_ns - own
-    if gap < common.LEAST_STALL_NS or span < max(common.LEAST_STALL_NS, 3 * common.rto_ns(segments)):
+    if gap < t.stall_ns or span < max(t.stall_ns, 3 * common.rto_ns(segments)):
         return None
     return Outage(first, copies[-1], len(copies), min(before, own), gap)
 
@@ -113,9 +123,9 @@ def _reached_client(story: Story, k: int, s: Segment) -> bool:
     return s.at(story.connections.seen_at(k)[0]) is not None
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the gap, the copies, nothing back; and where a second capture looked for them."""
-    found = outage(story, k)
+    found = outage(story, k, settings[Thresholds])
     if found is None:
         return None
     segments = story.connections.segments(k)

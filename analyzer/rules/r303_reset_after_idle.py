@@ -19,12 +19,14 @@ F203 takes this finding's place. A client that is closing anyway (its FIN or a T
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import detail
 from analyzer.tcp import fields as f
@@ -34,6 +36,13 @@ from analyzer.timeline.story import Story
 CODE = "R303"
 NAME = "reset-after-idle"
 SUMMARY = "the first write after an idle gap was answered with a reset, no close was seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes an idle gap."""
+
+    stall_ns: int = common.stall()
 
 
 FIRES = (Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),)
@@ -47,14 +56,14 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[int]:
+def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose server answered a waking client with RST and nothing else."""
     if not len(story.connections):
         return []
     return sorted(story.connections.by_point(lambda rows: rows[:, f.RST_GAP] >= f.WAKE_AFTER))
 
 
-def examine(story: Story, k: int) -> Finding | None:
+def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     """The proof: the gap, the write, the reset, who sent it."""
     segments = story.connections.segments(k)
     reset = next((s for s in segments if s.rst and not s.from_client), None)
@@ -80,7 +89,7 @@ def examine(story: Story, k: int) -> Finding | None:
         return None
     before = max((s.time_ns for s in segments if s.time_ns < burst.time_ns and s.from_client), default=burst.time_ns)
     gap = burst.time_ns - before
-    if gap < common.LEAST_STALL_NS:
+    if gap < settings[Thresholds].stall_ns:
         return None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)

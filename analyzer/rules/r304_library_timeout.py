@@ -28,6 +28,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
 
 CODE = "R304"
@@ -113,7 +114,7 @@ class Timer:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Timer]:
+def select(story: Story, settings: Settings) -> Iterable[Timer]:
     """Expired timers of libraries, one for each setting, peer and environment."""
     found: dict[tuple[str, ...], Timer] = {}
     for e in story.events:
@@ -128,7 +129,7 @@ def select(story: Story) -> Iterable[Timer]:
     return list(found.values())
 
 
-def examine(story: Story, timer: Timer) -> Finding | None:
+def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
     """The proof: the line, and what in it shows that no kernel spoke."""
     first, last = timer.events[0], timer.events[-1]
     waited, kernel = WAITED.get(timer.stage, _ANY)

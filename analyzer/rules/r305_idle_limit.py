@@ -27,7 +27,9 @@ from dataclasses import dataclass, field
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
+from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, count
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
@@ -37,10 +39,13 @@ CODE = "R305"
 NAME = "idle-limit"
 SUMMARY = "the idle gaps that survived and those that failed bracket a limit"
 
-#: Fewer gaps of either kind are no bracket.
-LEAST_EACH = 2
-#: Copies of data that nothing answers, as R302 counts them.
-LEAST_COPIES = 3
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a bracket."""
+
+    least_each: int = count(2, "fewer gaps of either kind, survived and failed, are no bracket", "one may be chance")
+
 
 _OPEN = "{0}.000 > SYN\n{0}.001 < SYN-ACK\n{0}.002 > ACK\n{0}.010 > 40\n{0}.012 < 90\n"
 _OK = "{1}.000 > 40\n{1}.002 < 90\n"
@@ -81,17 +86,18 @@ class Server:
     woken: list[int] = field(default_factory=list)
 
 
-def select(story: Story) -> Iterable[Server]:
+def select(story: Story, settings: Settings) -> Iterable[Server]:
     """Servers with several connections that failed on reuse, and all connections to them that ever woke."""
     if not len(story.connections):
         return []
-    failed = story.connections.by_point(_failed)
-    if len(failed) < LEAST_EACH:
+    least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
+    failed = story.connections.by_point(lambda rows: _failed(rows, copies))
+    if len(failed) < least:
         return []
     servers: dict[str, int] = defaultdict(int)
     for k in failed:
         servers[story.connections.server(k)] += 1
-    found = {address: Server(address) for address, count in servers.items() if count >= LEAST_EACH}
+    found = {address: Server(address) for address, number in servers.items() if number >= least}
     if found:
         for k in sorted(story.connections.by_point(lambda rows: rows[:, f.WAKE_TS] > 0)):
             server = found.get(story.connections.server(k))
@@ -100,21 +106,22 @@ def select(story: Story) -> Iterable[Server]:
     return [found[address] for address in sorted(found)]
 
 
-def _failed(rows: common.Rows) -> common.Mask:
+def _failed(rows: common.Rows, least_copies: int) -> common.Mask:
     """Connections whose last reuse was reset or never answered."""
-    silent = (rows[:, CLIENT + f.UNACKED_RETX] >= LEAST_COPIES - 1) & (
+    silent = (rows[:, CLIENT + f.UNACKED_RETX] >= least_copies - 1) & (
         rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS]
     )
     failed: common.Mask = (rows[:, f.WAKE_TS] > 0) & ((rows[:, f.RST_GAP] > 0) | silent)
     return failed
 
 
-def examine(story: Story, server: Server) -> Finding | None:
+def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
     """The bracket: the largest gap that survived, the smallest that failed."""
-    gaps = [gap for group in story.connections.batches(server.woken) for gap in _gaps_of(story, group)]
+    least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
+    gaps = [gap for group in story.connections.batches(server.woken) for gap in _gaps_of(story, group, copies)]
     lived = [gap for gap in gaps if not gap.ending]
     died = [gap for gap in gaps if gap.ending]
-    if min(len(lived), len(died)) < LEAST_EACH:
+    if min(len(lived), len(died)) < least:
         return None
     longest, shortest = max(lived, key=lambda gap: gap.ns), min(died, key=lambda gap: gap.ns)
     if longest.ns >= shortest.ns:
@@ -152,12 +159,13 @@ def examine(story: Story, server: Server) -> Finding | None:
     )  # fmt: skip
 
 
-def _gaps_of(story: Story, ks: list[int]) -> list[Gap]:
+def _gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
     story.connections.load(ks)
-    return [gap for k in ks if common.heard(story, k, "server") for gap in _gaps(k, story.connections.segments(k))]
+    heard = [k for k in ks if common.heard(story, k, "server")]
+    return [gap for k in heard for gap in _gaps(k, story.connections.segments(k), copies)]
 
 
-def _gaps(k: int, segments: list[Segment]) -> list[Gap]:
+def _gaps(k: int, segments: list[Segment], least_copies: int) -> list[Gap]:
     """Every write of the client after a rest of both sides, with what came of it; keepalives end a rest."""
     found: list[Gap] = []
     for at, s in enumerate(segments):
@@ -174,7 +182,7 @@ def _gaps(k: int, segments: list[Segment]) -> list[Gap]:
         back = next((x for x in segments[at + 1 :] if not x.from_client), None)
         closed = any(x.fin and not x.from_client for x in segments[:at])
         copies = sum(x.seq == s.seq and x.from_client and x.payload for x in segments[at:])
-        if back is None and copies < LEAST_COPIES:
+        if back is None and copies < least_copies:
             continue  # nothing is known of it
         if back is None or back.rst:
             gap.ending = "silence" if back is None else "closed by the server before" if closed else "reset"

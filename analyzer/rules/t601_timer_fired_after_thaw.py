@@ -31,24 +31,19 @@ from analyzer.model.records import Call, Freeze
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration, share
 from analyzer.timeline.story import Story
 
 CODE = "T601"
 NAME = "timer-fired-after-thaw"
 SUMMARY = "an operation begun before a freeze timed out right after it"
 
-#: Expired timers run first thing after a thaw (measured: 5 ms); START is stamped up to 91 ms before the guest runs.
-AFTER_THAW_NS = 250 * MS
 #: gRPC's status.
 DEADLINE_EXCEEDED = 4
 #: The lines of one end stand this close; deadlines of one setting differ by no more.
 SAME_NS = 20 * MS
-#: A deadline that fires later than this beyond its time did not fire on time (K101's bound).
-LATE_NS, LATE_SHARE = 250 * MS, 0.05
-#: A freeze shorter than this is no reason for a time-out.
-LEAST_FROZEN_NS = common.LEAST_STALL_NS
-#: Without platform lines: the share of the operation's time that was silent, and how soon after the silence it ended.
-SILENT_SHARE, SOON_NS = 0.8, 50 * MS
+#: Without platform lines: how soon after the silence it ended.
+SOON_NS = 50 * MS
 
 #: Timers of libraries: their messages, with the time where they print it.
 TIMER = re.compile(
@@ -58,6 +53,33 @@ TIMER = re.compile(
 )
 #: Levels of lines that tell of a failure.
 FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What ties a time-out to a thaw."""
+
+    after_thaw_ns: int = duration(
+        250 * MS,
+        "ms",
+        "a timer that ran out while frozen fires this soon after the thaw",
+        "measured: 5 ms; START is stamped up to 91 ms before the guest runs",
+    )
+    late_ns: int = duration(
+        250 * MS,
+        "ms",
+        "a deadline is late if it fires more than this and than `late_share` after its time",
+        "a busy process does not reach it (measured)",
+    )
+    late_share: float = share(0.05, "… and than this part of the deadline", "as above, for long deadlines")
+    least_frozen_ns: int = duration(
+        SECOND,
+        "s",
+        "a shorter freeze is no reason for a time-out",
+        "as for a stall: five of Linux's least retransmission time-outs (200 ms)",
+    )
+    silent_share: float = share(0.8, "without platform lines: this part of the operation's time was silent", "chosen")
+
 
 FIRES = (
     Case(
@@ -129,21 +151,21 @@ class Expiry:
     silence: tuple[int, int] | None = None
 
 
-def select(story: Story) -> Iterable[Expiry]:
+def select(story: Story, settings: Settings) -> Iterable[Expiry]:
     """Time-outs that a freeze, or where freezes are unknown a silence, lies across; a traced call once, whatever prints it."""
-    told: set[str] = set()
+    t, told = settings[Thresholds], set[str]()
     limits, platform = _limits(story), {i.environment for i in story.invocations}
     expired = [c for c in story.calls if c.status == DEADLINE_EXCEEDED and c.end_ns is not None]
     for call in expired:
         lines = story.events_between(call.end_ns or 0, (call.end_ns or 0) + SAME_NS, call.environment)
         mine = [e for e in lines if _ends(e) and (not call.details or call.details[:24] in e.text)]
         told |= {f"{e.source}{e.ref}" for e in mine}
-        found = _expiry(story, mine[-1], call, _own_limit(call), platform) if mine else None
+        found = _expiry(story, mine[-1], call, _own_limit(call), platform, t) if mine else None
         if found is not None:
             yield found
-    for e in _timeouts(story):
+    for e in _timeouts(story, t.after_thaw_ns):
         place = f"{e.source}{e.ref}"
-        found = _expiry(story, e, None, limits.get(e.environment), platform) if place not in told else None
+        found = _expiry(story, e, None, limits.get(e.environment), platform, t) if place not in told else None
         if found is not None:
             told.add(place)
             yield found
@@ -153,13 +175,13 @@ def _ends(e: Event) -> bool:
     return e.kind == "call-end" or (e.kind == "error" and e.attrs.get("code") == "DEADLINE_EXCEEDED")
 
 
-def _timeouts(story: Story) -> Iterator[Event]:
+def _timeouts(story: Story, after_thaw_ns: int) -> Iterator[Event]:
     """Deadlines and expired timers of libraries: among the errors, and among all lines that follow a thaw."""
     for e in story.events:
         if e.kind == "error" and (e.attrs.get("code") == "DEADLINE_EXCEEDED" or _timer(e)):
             yield e
     for z in story.freezes:
-        for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + AFTER_THAW_NS, z.environment):
+        for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + after_thaw_ns, z.environment):
             if e.layer == "app" and e.kind == "line" and e.level in FAILED and _timer(e):
                 yield e
 
@@ -168,32 +190,34 @@ def _timer(e: Event) -> bool:
     return e.attrs.get("kernel") is False or ("raised_by" not in e.attrs and bool(TIMER.search(e.text[:2000])))
 
 
-def _expiry(story: Story, e: Event, call: Call | None, limit: int | None, platform: set[str]) -> Expiry | None:
+def _expiry(
+    story: Story, e: Event, call: Call | None, limit: int | None, platform: set[str], t: Thresholds
+) -> Expiry | None:
     after = e.attrs.get("after_s")
     began = call.start_ns if call is not None else e.time_ns - round(after * SECOND) if after is not None else None
     limit = limit if call is not None or e.attrs.get("code") == "DEADLINE_EXCEEDED" else None
     thaw = next(
-        (z for z in story.freezes_between(e.environment, e.time_ns - AFTER_THAW_NS - SECOND, e.time_ns + AFTER_THAW_NS)
-         if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + AFTER_THAW_NS and z.length_ns >= LEAST_FROZEN_NS),
+        (z for z in story.freezes_between(e.environment, e.time_ns - t.after_thaw_ns - SECOND, e.time_ns + t.after_thaw_ns)
+         if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + t.after_thaw_ns and z.length_ns >= t.least_frozen_ns),
         None,
     )  # fmt: skip
     set_ns = int(e.attrs.get("timeout_ms") or 0) * MS
-    if thaw is not None and not 0 < set_ns <= AFTER_THAW_NS:
+    if thaw is not None and not 0 < set_ns <= t.after_thaw_ns:
         before = began is None or began <= thaw.start_ns + thaw.error_ns
         return Expiry(e, began, limit, call, thaw) if before else None
     frozen = (
         sum(z.overlap(began, e.time_ns) for z in story.freezes_between(e.environment, began, e.time_ns)) if began else 0
     )
-    if began is not None and limit is not None and frozen >= LEAST_FROZEN_NS and _late(e.time_ns - began, limit):
+    if began is not None and limit is not None and frozen >= t.least_frozen_ns and _late(e.time_ns - began, limit, t):
         return Expiry(e, began, limit, call, story.freeze_covering(e.environment, began, e.time_ns))
     if began is not None and e.environment not in platform:
-        quiet = _silence(story, e, began)
+        quiet = _silence(story, e, began, t)
         return Expiry(e, began, limit, call, None, quiet) if quiet else None
     return None
 
 
-def _late(took_ns: int, limit_ns: int) -> bool:
-    return took_ns - limit_ns > max(LATE_NS, LATE_SHARE * limit_ns)
+def _late(took_ns: int, limit_ns: int, t: Thresholds) -> bool:
+    return took_ns - limit_ns > max(t.late_ns, t.late_share * limit_ns)
 
 
 def _own_limit(call: Call) -> int | None:
@@ -212,23 +236,23 @@ def _limits(story: Story) -> dict[str | None, int]:
     return {env: high for env, (low, high) in spans.items() if high - low <= SAME_NS}
 
 
-def _silence(story: Story, e: Event, began_ns: int) -> tuple[int, int] | None:
+def _silence(story: Story, e: Event, began_ns: int, t: Thresholds) -> tuple[int, int] | None:
     """A stretch without a line that fills most of the operation and ended, by another line than an error, just before it."""
     lines = [x for x in story.events_between(began_ns, e.time_ns, e.environment) if x is not e]
     if not lines or lines[-1].kind != "line" or e.time_ns - lines[-1].time_ns > SOON_NS:
         return None
     woke = lines[-1].time_ns
     before = max((x.time_ns for x in lines if woke - x.time_ns > SOON_NS), default=began_ns)
-    if woke - before < max(LEAST_FROZEN_NS, SILENT_SHARE * (e.time_ns - began_ns)):
+    if woke - before < max(t.least_frozen_ns, t.silent_share * (e.time_ns - began_ns)):
         return None
     return before, woke
 
 
-def examine(story: Story, found: Expiry) -> Finding | None:
+def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
     """The proof: begun before the freeze, the freeze, the time-out right after it."""
-    e, freeze = found.event, found.freeze
+    e, freeze, t = found.event, found.freeze, settings[Thresholds]
     took = e.time_ns - found.began_ns if found.began_ns is not None else None
-    known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns)
+    known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns, t)
     evidence = (
         _begin(story, found)
         + common.freeze_evidence(story, freeze)
@@ -253,7 +277,7 @@ def examine(story: Story, found: Expiry) -> Finding | None:
         environment=e.environment, request_ids=_requests(found),
         silences=silences,
         ruled_out=["a slow server: " + (f"the process ran for {seconds(max((took or 0) - length, 0))} of the time only" if took is not None else "the timer fired within "
-                   f"{seconds(AFTER_THAW_NS)} of the thaw, too soon for one set after it")],
+                   f"{seconds(t.after_thaw_ns)} of the thaw, too soon for one set after it")],
         help="await every call before the handler returns, so that nothing is in flight at the freeze; judge idle connections by wall clock on borrow, not by timers",
         upgrade=_upgrade(known, freeze),
         clock=common.clock_line(story, evidence),

@@ -19,21 +19,34 @@ while the function runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration
 from analyzer.timeline.story import Story
 
 CODE = "T604"
 NAME = "background-timer-starved"
 SUMMARY = "a background counter fell behind the wall clock by the time that the function was frozen"
 
-#: Less than this may be rounding: both sides are printed in whole seconds.
-LEAST_DRIFT_S = 2.0
-#: Each freeze costs at most one tick more or less than its length (the tick that was pending fires at the thaw).
-TICK_S = 1.0
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What makes a counter late, and what ties that to the freezes."""
+
+    least_drift_ns: int = duration(
+        2 * SECOND, "s", "a counter that is less behind may be rounded", "both sides are printed in whole seconds"
+    )
+    tick_ns: int = duration(
+        SECOND,
+        "s",
+        "each freeze costs at most so much more or less than its length",
+        "the tick that was pending fires at the thaw",
+    )
+
 
 FIRES = (
     Case(
@@ -73,7 +86,7 @@ QUIET = (
 )
 
 
-def select(story: Story) -> Iterable[tuple[str, list[Event]]]:
+def select(story: Story, settings: Settings) -> Iterable[tuple[str, list[Event]]]:
     """Environments with at least two counter lines."""
     found: dict[str, list[Event]] = {}
     for e in story.events:
@@ -82,14 +95,15 @@ def select(story: Story) -> Iterable[tuple[str, list[Event]]]:
     return [(env, lines) for env, lines in sorted(found.items()) if len(lines) > 1]
 
 
-def examine(story: Story, candidate: tuple[str, list[Event]]) -> Finding | None:
+def examine(story: Story, candidate: tuple[str, list[Event]], settings: Settings) -> Finding | None:
     """The drift between the first and the last line against the time frozen in between."""
     env, lines = candidate
     first, last = lines[0], lines[-1]
     drift = (last.attrs["wall_s"] - first.attrs["wall_s"]) - (last.attrs["ticked_s"] - first.attrs["ticked_s"])
     between = [z for z in story.freezes_of(env) if z.overlap(first.time_ns, last.time_ns)]
     frozen = sum(z.overlap(first.time_ns, last.time_ns) for z in between)
-    if drift < LEAST_DRIFT_S or abs(drift - frozen / SECOND) > TICK_S * (len(between) + 1):
+    t = settings[Thresholds]
+    if drift * SECOND < t.least_drift_ns or abs(drift * SECOND - frozen) > t.tick_ns * (len(between) + 1):
         return None
     longest = max(between, key=lambda z: z.length_ns)
     evidence = [

@@ -32,6 +32,7 @@ from analyzer.model.records import Call, Invocation
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._thresholds import Settings, duration, share
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT
@@ -41,14 +42,27 @@ CODE = "T605"
 NAME = "invocation-timed-out-on-connection"
 SUMMARY = "Task timed out while a request on a connection had no answer"
 
-#: A request that waited less than this before the end did not decide it.
-LEAST_WAIT_NS = common.LEAST_STALL_NS
 #: Stamps of START and of the time-out line are the platform's, a few ms beside the guest's.
 SLACK_NS = 100 * MS
-#: From the log alone: others took at most this share of the time, and this share of it was silent.
-OTHERS_SHARE, SILENT_SHARE = 0.2, 0.8
 #: Frames that ask for no answer, or that a library sends by itself.
 NO_REQUEST = col.M_H2_PING | col.M_H2_PING_ACK | col.M_H2_GOAWAY | col.M_TLS_ALERT
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What ties the end of the time to a request."""
+
+    least_wait_ns: int = duration(
+        SECOND,
+        "s",
+        "a request that waited less before the end did not decide it",
+        "as for a stall: five of Linux's least retransmission time-outs (200 ms)",
+    )
+    others_share: float = share(
+        0.2, "from the log alone: earlier invocations took at most this part of its time", "chosen"
+    )
+    silent_share: float = share(0.8, "from the log alone: this part of its time was silent", "chosen")
+
 
 _WARM = """
         00:00:00.000 START 1
@@ -103,7 +117,7 @@ class Waiting:
     acknowledged: bool
 
 
-def select(story: Story) -> Iterable[tuple[Invocation, list[Invocation]]]:
+def select(story: Story, settings: Settings) -> Iterable[tuple[Invocation, list[Invocation]]]:
     """Invocations that timed out, each with those of its environment."""
     timed_out = [i for i in story.invocations if i.status == "timeout" and i.end_ns is not None]
     wanted = {i.environment for i in timed_out}
@@ -114,10 +128,10 @@ def select(story: Story) -> Iterable[tuple[Invocation, list[Invocation]]]:
     return [(i, siblings[i.environment]) for i in timed_out]
 
 
-def examine(story: Story, candidate: tuple[Invocation, list[Invocation]]) -> Finding | None:
+def examine(story: Story, candidate: tuple[Invocation, list[Invocation]], settings: Settings) -> Finding | None:
     """The proof: the platform's line, and the request that waited, or the call, or the silence."""
-    invocation, siblings = candidate
-    waiting = _waiting(story, invocation)
+    (invocation, siblings), t = candidate, settings[Thresholds]
+    waiting = _waiting(story, invocation, t.least_wait_ns)
     if waiting:
         return _on_connection(story, invocation, max(waiting, key=lambda w: w.request.time_ns))
     mine = [k for k, env in story.connections.environment.items() if env == invocation.environment]
@@ -125,12 +139,12 @@ def examine(story: Story, candidate: tuple[Invocation, list[Invocation]]) -> Fin
         return None  # the captures saw its connections, and none was waiting
     calls = [
         c for c in story.calls if c.environment == invocation.environment and c.start_ns is not None
-        and invocation.start_ns - SLACK_NS <= c.start_ns <= _end(invocation) - LEAST_WAIT_NS
+        and invocation.start_ns - SLACK_NS <= c.start_ns <= _end(invocation) - t.least_wait_ns
         and (c.end_ns is None or c.end_ns > _end(invocation))
     ]  # fmt: skip
     if calls:
         return _on_call(story, invocation, calls[-1])
-    return _in_silence(story, invocation, siblings)
+    return _in_silence(story, invocation, siblings, t)
 
 
 def _end(invocation: Invocation) -> int:
@@ -150,7 +164,7 @@ def _rows(story: Story, k: int) -> Iterable[tuple[common.Rows, int]]:
         yield point.rows[story.connections.members[k, p]], point.shift_ns
 
 
-def _waiting(story: Story, invocation: Invocation) -> list[Waiting]:
+def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waiting]:
     """Requests of this environment's connections, sent in the invocation, that had no answer at its end."""
     if not story.aligned:
         return []
@@ -160,10 +174,10 @@ def _waiting(story: Story, invocation: Invocation) -> list[Waiting]:
         and any(row[CLIENT + f.DATA_LAST_TS] + shift >= invocation.start_ns - SLACK_NS for row, shift in _rows(story, k))
     ]  # fmt: skip
     story.connections.load(ks)
-    return [w for w in (_unanswered(story, k, invocation) for k in ks) if w is not None]
+    return [w for w in (_unanswered(story, k, invocation, least_ns) for k in ks) if w is not None]
 
 
-def _unanswered(story: Story, k: int, invocation: Invocation) -> Waiting | None:
+def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> Waiting | None:
     end = _end(invocation) + SLACK_NS
     segments = [s for s in story.connections.segments(k) if s.time_ns <= end]
     answered = max((s.time_ns for s in segments if not s.from_client and (s.payload or s.fin or s.rst)), default=0)
@@ -175,7 +189,7 @@ def _unanswered(story: Story, k: int, invocation: Invocation) -> Waiting | None:
     ):
         return None
     first = asked[0]
-    if first.time_ns < invocation.start_ns - SLACK_NS or _end(invocation) - first.time_ns < LEAST_WAIT_NS:
+    if first.time_ns < invocation.start_ns - SLACK_NS or _end(invocation) - first.time_ns < least_ns:
         return None
     known = any(
         not s.from_client and s.time_ns > first.time_ns and (s.ack - first.end_seq) & 0xFFFFFFFF < 1 << 31
@@ -224,7 +238,7 @@ def _on_call(story: Story, invocation: Invocation, call: Call) -> Finding | None
     )  # fmt: skip
 
 
-def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation]) -> Finding | None:
+def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation], t: Thresholds) -> Finding | None:
     """The log alone: warm, others were short, nothing was printed for most of the time."""
     took = _end(invocation) - invocation.start_ns
     before = [
@@ -232,14 +246,14 @@ def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation]
         if i.end_ns is not None and i.end_ns <= invocation.start_ns and i.status == "success"
     ]  # fmt: skip
     freeze = next((z for z in story.freezes_of(invocation.environment) if z.after == invocation.request_id), None)
-    if not before or freeze is None or freeze.length_ns < LEAST_WAIT_NS or median(before) > OTHERS_SHARE * took:
+    if not before or freeze is None or freeze.length_ns < t.least_wait_ns or median(before) > t.others_share * took:
         return None
     lines = [
         e for e in story.events_between(invocation.start_ns, _end(invocation), invocation.environment) if e.layer in ("app", "grpc")
     ]  # fmt: skip
     last = lines[-1] if lines else None
     silent = _end(invocation) - (last.time_ns if last else invocation.start_ns)
-    if silent < max(LEAST_WAIT_NS, SILENT_SHARE * took):
+    if silent < max(t.least_wait_ns, t.silent_share * took):
         return None
     evidence = common.freeze_evidence(story, freeze) + ([story.evidence(last, "its last line")] if last else [])
     return _finding(
