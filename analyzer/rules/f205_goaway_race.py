@@ -79,6 +79,11 @@ QUIET = (
         + "0.010 > HEADERS\n0.020 < GOAWAY 0 max_age\n0.030 < HEADERS\n0.031 < FIN\n0.032 > FIN\n0.033 < ACK",
     ),
     Case(
+        "the client had given up before: the server answers its GOAWAY",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.012 < HEADERS\n5.000 > HEADERS\n6.000 > GOAWAY 0\n6.0001 > FIN\n6.0400 < ACK\n9.000 < GOAWAY 0\n9.001 < FIN\n9.002 > ACK",
+    ),
+    Case(
         "GOAWAY on an idle connection",
         packets=_OPEN
         + "0.010 > HEADERS\n0.012 < HEADERS\n9.0 < GOAWAY 0 max_idle\n9.001 < FIN\n9.002 > FIN\n9.003 < ACK",
@@ -167,6 +172,8 @@ def _on_the_wire(segments: list[Segment]) -> Wire | None:
     goaway = next((s for s in segments if s.marks & col.M_H2_GOAWAY and not s.from_client), None)
     if goaway is None or any(s.kinds & f.K_LOST for s in segments):
         return None
+    if any(_client_leaves(s) for s in segments if s.time_ns < goaway.time_ns):
+        return None  # the server's GOAWAY is an answer
     request = next(
         (s for s in reversed(segments) if s.from_client and s.marks & col.M_H2_HEADERS and not s.retransmitted), None
     )
@@ -176,6 +183,10 @@ def _on_the_wire(segments: list[Segment]) -> Wire | None:
     if request.time_ns <= goaway.time_ns and not (ends and not ends[0].from_client):
         return None  # running, and not the server but nobody or the client ended it
     return Wire(goaway, request, next((s for s in ends if not s.from_client), None))
+
+
+def _client_leaves(s: Segment) -> bool:
+    return s.from_client and (s.fin or s.rst or bool(s.marks & col.M_H2_GOAWAY))
 
 
 def _answers(s: Segment) -> bool:

@@ -105,13 +105,15 @@ def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Fi
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
-        Confidence.LIKELY if told and not blocked else Confidence.POSSIBLE,
+        Confidence.LIKELY if told and (answered or not blocked) else Confidence.POSSIBLE,
         title, timed_out.time_ns, evidence, why,
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
         request_ids=common.failed_requests(story, [timed_out, *errors]),
         ruled_out=ruled if told and not blocked else [],
-        help="look at the server and the path at this moment; if the server may pause longer, raise grpc.keepalive_timeout_ms (default 20 s)",
+        help="move long synchronous work off the event loop (worker threads, smaller pieces), or raise grpc.keepalive_timeout_ms above its length (default 20 s)"
+        if blocked
+        else "look at the server and the path at this moment; if the server may pause longer, raise grpc.keepalive_timeout_ms (default 20 s)",
         upgrade=_upgrade(transport, told, bool(wire)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

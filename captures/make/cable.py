@@ -3,10 +3,10 @@
 `stage.py` starts one per execution environment, in the router's namespace, and moves the function's end away to the
 function's. It is a process of its own so that packets keep moving while the maker waits for something else.
 
-usage: cable.py FUNCTION_END ROUTER_END DELAY_MS      then, on standard input: `pull` or `plug`, answered by `ok`
+usage: cable.py FUNCTION_END ROUTER_END DELAY_MS      then, on standard input: `pull`, `hold` or `plug`, answered by `ok`
 
 Why not `tc netem`? Not every kernel has it, and a virtual machine that stands still is more than a slow link:
-what is under way *to* it is lost at its door, what it had sent before still arrives.
+what is under way *to* it is lost at its door (`pull`) or waits there (`hold`), what it had sent before still arrives.
 """
 
 import contextlib
@@ -40,12 +40,17 @@ class Cable:
         self.router_end = router_end
         self.delay_s = delay_s
         self.plugged = True
+        self.holding = False
+        self._waiting: list[bytes] = []  # at the function's door
         self._on_the_way: list[tuple[float, int, int, bytes]] = []
         self._order = itertools.count()  # breaks ties, so that packets never overtake one another
 
     def accept(self, end: int) -> None:
         """Take one packet that the kernel sends into `end`."""
-        packet = os.read(end, LARGEST_PACKET)
+        try:
+            packet = os.read(end, LARGEST_PACKET)
+        except OSError:  # the stage is being taken down
+            return
         if end == self.function_end and not self.plugged:
             return
         other = self.router_end if end == self.function_end else self.function_end
@@ -60,7 +65,15 @@ class Cable:
             *_, end, packet = heapq.heappop(self._on_the_way)
             if end == self.router_end or self.plugged:
                 write(end, packet)
+            elif self.holding:
+                self._waiting.append(packet)
         return None
+
+    def obey(self, order: str) -> None:
+        """`pull`, `hold` or `plug`."""
+        self.plugged, self.holding = order == "plug", order == "hold"
+        while self.plugged and self._waiting:
+            write(self.function_end, self._waiting.pop(0))
 
 
 def write(end: int, packet: bytes) -> None:
@@ -80,7 +93,7 @@ def main(function_end: str, router_end: str, delay_ms: str) -> None:
             order = sys.stdin.readline().strip()
             if not order:
                 return
-            cable.plugged = order == "plug"
+            cable.obey(order)
             print("ok", flush=True)
         for end in set(ready) & ends:
             cable.accept(end)

@@ -3,12 +3,13 @@
 usage: python captures/make/make.py frozen-keepalive
        python captures/make/make.py all --out somewhere
 
-Needs Linux, root (for network namespaces), Python 3.11 and, on Debian 12:
+Needs Linux, root (for network namespaces), Python 3.11, Node.js 20 or later and, on Debian 12:
 
-    apt install iproute2 ethtool tcpdump tshark redis-server nodejs npm      (Node.js 20 or later)
+    apt install iproute2 ethtool nftables tcpdump tshark redis-server nginx-light postgresql mariadb-server dnsmasq-base \\
+        nodejs npm python3-venv
 
-The first run fetches two npm packages; everything after that stays on this machine.
-Writes server.pcap, lambda.json, expected.json and truth.json; README.md is written by people.
+The first run fetches npm and PyPI packages; everything after that stays on this machine.
+Writes captures, logs, expected.json and truth.json; README.md is written by people.
 """
 
 import argparse
@@ -21,13 +22,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cases import CASES, Case, capture_is_whole
+from cases import CASES
 from recording import Recording
 from service import Diary
-from stage import HERE, Stage
+from stage import HERE, PYTHON, Stage
+from story import Case, Claims, Expected
 
-TOOLS = ("ip", "ethtool", "tcpdump", "tshark", "redis-server", "node", "npm")
-INPUTS = ("server.pcap", "lambda.json")
+TOOLS = "ip ethtool nft tcpdump tshark node npm redis-server nginx mariadbd dnsmasq"
 
 
 def main() -> int:
@@ -35,11 +36,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("case", choices=[*CASES, "all"])
     parser.add_argument("--out", type=Path, default=HERE.parent, help="the folder of the case's folder")
+    parser.add_argument("--anyway", action="store_true", help="write a case that went wrong, too, to see why")
     arguments = parser.parse_args()
     check_machine()
     install_packages()
     chosen = list(CASES.values()) if arguments.case == "all" else [CASES[arguments.case]]
-    good = [make(case, arguments.out / case.name) for case in chosen]
+    good = [make(case, arguments.out / case.name, arguments.anyway) for case in chosen]
     return 0 if all(good) else 1
 
 
@@ -47,7 +49,7 @@ def check_machine() -> None:
     """Say at once what is missing, not halfway through."""
     if os.geteuid() != 0:
         sys.exit("make.py: network namespaces need root")
-    if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
+    if missing := [tool for tool in TOOLS.split() if not shutil.which(tool)]:
         sys.exit(f"make.py: not installed: {', '.join(missing)}; see the head of {__file__}")
 
 
@@ -56,9 +58,13 @@ def install_packages() -> None:
     if not (HERE / "node_modules").exists():
         command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
         subprocess.run(command, cwd=HERE, check=True)
+    if not PYTHON.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PYTHON.parent.parent)], check=True)
+        command = [str(PYTHON), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
+        subprocess.run(command, check=True)
 
 
-def make(case: Case, folder: Path) -> bool:
+def make(case: Case, folder: Path, anyway: bool) -> bool:
     """Play one case, and keep it only if the story is in the files."""
     print(f"{case.name}: playing", flush=True)
     with tempfile.TemporaryDirectory(prefix="capture-") as name:
@@ -66,17 +72,42 @@ def make(case: Case, folder: Path) -> bool:
         diary = Diary()
         with Stage(case.delay_ms) as stage:
             case.play(stage, diary, work)
-        diary.save_logs(work / "lambda.json")
-        recording = Recording(work / "server.pcap", diary)
-        if not tell(case, recording):
-            print(f"{case.name}: went wrong, nothing was written; try again", flush=True)
-            return False
-        write_json(work / "expected.json", {"inputs": list(INPUTS), **case.expected(recording)})
-        write_json(work / "truth.json", recording.truth())
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (*INPUTS, "expected.json", "truth.json"):
-            shutil.copyfile(work / file, folder / file)
-    return True
+        recording = Recording(work, case.captures, diary)
+        good = tell(case, recording)
+        if good or anyway:
+            keep(case, recording, folder)
+    if not good:
+        print(
+            f"{case.name}: went wrong{', and was written' if anyway else ', nothing was written'}; try again",
+            flush=True,
+        )
+    return good
+
+
+def keep(case: Case, recording: Recording, folder: Path) -> None:
+    """Write the case; what people wrote beside it stays."""
+    for old in folder.iterdir() if folder.exists() else ():
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name != "README.md":
+            old.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for capture in case.captures:
+        shutil.copyfile(recording.folder / capture, folder / capture)
+    inputs = list(case.captures)
+    if case.export:
+        inputs.append(case.export(recording.diary.in_order(), folder))
+    write_json(folder / "expected.json", {"inputs": inputs, **named(case.expected(recording), inputs)})
+    write_json(folder / "truth.json", recording.truth())
+
+
+def named(expected: Expected, inputs: list[str]) -> Expected:
+    """The expectations with the names of files for `server`, `client` and `logs`."""
+    alone = expected.pop("alone", {})
+    names = {Path(name).stem if Path(name).stem in ("server", "client") else "logs": name for name in inputs}
+    if len(inputs) > 1 and set(alone) != set(names):
+        raise ValueError(f"what is expected of each input alone: {sorted(alone)}, not {sorted(names)}")
+    return {**expected, "alone": {names[kind]: what for kind, what in alone.items()}}
 
 
 def tell(case: Case, recording: Recording) -> bool:
@@ -86,6 +117,14 @@ def tell(case: Case, recording: Recording) -> bool:
         if not holds:
             return False
     return True
+
+
+def capture_is_whole(recording: Recording) -> Claims:
+    """What every case must show."""
+    last_s = max(event["t"] for event in recording.diary.events if event["type"] == "invoke_start")
+    for capture in recording.captures:
+        last = max((c.packets[-1].time for c in recording.seen_in(capture)), default=0.0)
+        yield f"the last request is in {capture}", last > last_s
 
 
 def write_json(file: Path, document: object) -> None:

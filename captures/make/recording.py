@@ -6,15 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from service import Diary
+from service import Diary, LogEvent
 
 FIELDS = ["frame.number", "frame.time_epoch", "tcp.stream", "ip.src", "tcp.srcport", "ip.dst", "tcp.dstport"]
 FIELDS += ["tcp.flags.str", "tcp.len", "tcp.analysis.retransmission"]
+NEVER = float("inf")
 
 
 @dataclass(frozen=True)
 class Packet:
-    """One TCP segment of server.pcap."""
+    """One TCP segment."""
 
     number: int
     time: float
@@ -36,7 +37,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Connection:
-    """One TCP connection as server.pcap shows it."""
+    """One TCP connection as one capture shows it."""
 
     packets: list[Packet]
 
@@ -81,34 +82,44 @@ class Connection:
 class Recording:
     """The files of a case, and what truly happened."""
 
-    def __init__(self, capture: Path, diary: Diary) -> None:
-        self.capture = capture
+    def __init__(self, folder: Path, captures: tuple[str, ...], diary: Diary) -> None:
+        self.folder = folder
+        self.captures = captures
         self.diary = diary
 
     @cached_property
     def connections(self) -> list[Connection]:
-        """All TCP connections, in the order in which they were opened."""
+        """All TCP connections of the first capture, in the order in which they were opened."""
+        return self.seen_in(self.captures[0])
+
+    def seen_in(self, capture: str) -> list[Connection]:
+        """All TCP connections of a capture, in the order in which they were opened."""
         columns = [argument for name in FIELDS for argument in ("-e", name)]
-        command = ["tshark", "-n", "-r", str(self.capture), "-Y", "tcp", "-T", "fields", *columns]
+        command = ["tshark", "-n", "-r", str(self.folder / capture), "-Y", "tcp and not icmp", "-T", "fields", *columns]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         streams: dict[int, list[Packet]] = {}
         for packet in map(Packet.from_tshark, lines):
             streams.setdefault(packet.stream, []).append(packet)
         return [Connection(packets) for packets in streams.values()]
 
-    def logged(self, text: str) -> list[dict[str, Any]]:
+    def logged(self, text: str) -> list[LogEvent]:
         """The log events whose message holds `text`, in order."""
-        return [event for event in self.diary.logs if text in event["message"]]
+        return [event for event in self.diary.logs if text in event.message]
 
-    def freezes(self) -> list[tuple[float, float]]:
-        """(freeze, thaw) of every freeze that ended, in the order of the thaws."""
+    def noted(self, kind: str) -> list[dict[str, Any]]:
+        """What truly happened, of one kind."""
+        return [event for event in self.diary.events if event["type"] == kind]
+
+    def freezes(self, container: str | None = None) -> list[tuple[float, float]]:
+        """(freeze, thaw) of every freeze that ended, in the order of the thaws; of one environment, or of all."""
         began: dict[str, float] = {}
         spans = []
         for event in self.diary.events:
-            if event["type"] == "freeze":
-                began[event["container"]] = event["t"]
-            elif event["type"] == "thaw":
-                spans.append((began.pop(event["container"]), event["t"]))
+            if container in (None, event.get("container")):
+                if event["type"] == "freeze":
+                    began[event["container"]] = event["t"]
+                elif event["type"] == "thaw":
+                    spans.append((began.pop(event["container"]), event["t"]))
         return spans
 
     def truth(self) -> dict[str, Any]:
@@ -116,6 +127,26 @@ class Recording:
         return {"events": self.diary.events, "connections": [c.summary() for c in self.connections]}
 
 
-def request_id(event: dict[str, Any]) -> str:
+def request_id(event: LogEvent) -> str:
     """The request id that the runtime printed into a log line of the function."""
-    return str(event["message"].split("\t")[1])
+    return event.message.split("\t")[1]
+
+
+def soon(event: LogEvent, after_s: float) -> bool:
+    """Whether a log event follows a moment closely; its own stamp is cut to milliseconds."""
+    return -0.001 < event.timestamp_ms / 1000 - after_s < 0.1
+
+
+def packet_time(packet: Packet | None) -> float:
+    """When a packet was seen; a packet that is not there was never seen."""
+    return packet.time if packet else NEVER
+
+
+def resets(recording: Recording) -> list[Packet]:
+    """All RST segments."""
+    return [packet for connection in recording.connections for packet in connection.packets if "R" in packet.flags]
+
+
+def losses(recording: Recording) -> list[Packet]:
+    """All segments that were sent again."""
+    return [packet for connection in recording.connections for packet in connection.packets if packet.retransmission]

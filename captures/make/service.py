@@ -15,24 +15,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stage import HERE, SERVER_ADDRESS, Link, within
+from stage import HERE, PYTHON, SERVER_ADDRESS, Link, within
 
-# Of the node:20 runtime, to look right; nothing may depend on them.
-RUNTIME = (
-    "Runtime Version: nodejs:20.v52\tRuntime Version ARN: arn:aws:lambda:eu-central-1::runtime:"
-    "6b1f1cbd4c1f5d4a0ee7fdcfdb5a5a9ae6f5e9d3a2f4b4a3be2f7d4a5b1e0c97"
-)
+FUNCTIONS = HERE / "functions"
 MEMORY_MB = 256
-TIMEOUT_S = 30.0
+PATIENCE_S = 120.0
 
 # Between the thaw and the moment when the runtime finds the next event. Short, but not nothing: the timers that
 # fell due during the freeze run first, under the previous request's id.
 EVENT_ARRIVES_AFTER_S = 0.005
 
 # How an environment stands still.
-#   machine  the whole virtual machine: its kernel acknowledges nothing either
+#   machine  the whole virtual machine: its kernel acknowledges nothing either; what comes for it is lost
+#   queue    the same, but what comes for it waits in a queue at its door until the thaw
 #   process  only the runtime's processes: the kernel still acknowledges what arrives, as some platforms' does
-Freeze = Literal["machine", "process"]
+Freeze = Literal["machine", "queue", "process"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A managed runtime: how it is started, and how it calls itself; the latter is made up, nothing may depend on it."""
+
+    version: str
+    command: tuple[str, ...]
+
+
+def _arn(digits: str) -> str:
+    return f"Runtime Version ARN: arn:aws:lambda:eu-central-1::runtime:{digits * 8}"
+
+
+RUNTIMES = {
+    ".mjs": Runtime("nodejs:20.v52\t" + _arn("6b1f1cbd"), ("node", str(FUNCTIONS / "bootstrap.mjs"))),
+    ".py": Runtime("python:3.11.v77\t" + _arn("c4d1e0a7"), (str(PYTHON), str(FUNCTIONS / "bootstrap.py"))),
+    "": Runtime("provided:al2023.v98\t" + _arn("2f90ab3e"), ()),  # a program is its own runtime
+}
+
+
+@dataclass
+class LogEvent:
+    """One event of CloudWatch Logs."""
+
+    stream: str
+    timestamp_ms: int
+    message: str
+    ingestion_ms: int
+    order: int
 
 
 @dataclass
@@ -40,51 +67,56 @@ class Diary:
     """Everything that happens in one case, as it truly was (`events`) and as CloudWatch would tell it (`logs`)."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
-    logs: list[dict[str, Any]] = field(default_factory=list)
+    logs: list[LogEvent] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def log(self, stream: str, message: str, timestamp_ms: int | None = None) -> None:
         """Add one log event."""
         timestamp_ms = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
-        event = {
-            "logStreamName": stream,
-            "timestamp": timestamp_ms,
-            "message": message,
-            "ingestionTime": timestamp_ms + random.randint(200, 4000),
-            "eventId": f"{timestamp_ms:020d}{next(self._order):036d}",
-        }
-        self.logs.append(event)
+        ingested_ms = timestamp_ms + random.randint(200, 4000)
+        self.logs.append(LogEvent(stream, timestamp_ms, message, ingested_ms, next(self._order)))
 
-    def save_logs(self, file: Path) -> None:
-        """Write what `aws logs filter-log-events --output json` prints."""
-        events = sorted(self.logs, key=lambda event: event["timestamp"])  # stable: ties keep their order
-        file.write_text(json.dumps({"events": events, "searchedLogStreams": []}, indent=4) + "\n")
+    def in_order(self) -> list[LogEvent]:
+        """The log events by their stamps; ties keep their order."""
+        return sorted(self.logs, key=lambda event: event.timestamp_ms)
+
+    def note(self, kind: str, **details: Any) -> float:
+        """Add to the truth; returns the time, in epoch seconds."""
+        now = time.time()
+        self.events.append({"t": round(now, 6), "type": kind, **details})
+        return now
 
 
 class Environment:
-    """One execution environment: a Node.js process that runs a handler, and stands still between its requests."""
+    """One execution environment: a process that runs a handler, and stands still between its requests."""
 
-    def __init__(self, name: str, link: Link, diary: Diary, freeze: Freeze) -> None:
+    def __init__(self, name: str, link: Link, diary: Diary, freeze: Freeze, timeout_s: float = 30.0) -> None:
+        """`timeout_s`: after so long the service ends an invocation, and the process."""
         self.name = name
         self.link = link
         self.diary = diary
         self.freeze_kind = freeze
+        self.timeout_s = timeout_s
         self.stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
         self.frozen = False
+        self.process: subprocess.Popen[str]
         self._init_ms = 0.0  # reported with the first request, then none
-        self._process: subprocess.Popen[str]
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._started: tuple[str, dict[str, str]] = ("", {})
 
     def start(self, handler: str, **variables: str) -> None:
         """The cold start: load `functions/<handler>` with these environment variables."""
         began = time.time()
-        self._log(f"INIT_START {RUNTIME}\n")
+        self._started = handler, variables
+        kind = RUNTIMES["." + handler.rpartition(".")[2] if "." in handler else ""]
+        self._log(f"INIT_START Runtime Version: {kind.version}\n")
+        self._answers = queue.Queue()
         reading, writing = os.pipe()
-        functions = HERE / "functions"
-        node = ["node", str(functions / "bootstrap.mjs"), str(functions / handler)]
-        self._process = subprocess.Popen(
-            within(self.link.namespace, node),
+        self.process = subprocess.Popen(
+            within(self.link.namespace, [*kind.command, str(FUNCTIONS / handler)]),
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             pass_fds=[writing],
             env={
                 "PATH": os.environ["PATH"],
@@ -96,57 +128,87 @@ class Environment:
             text=True,
         )
         os.close(writing)
-        threading.Thread(target=self._listen, args=[reading], daemon=True).start()
-        self._await("ready")
+        threading.Thread(target=self._listen, args=[reading, self._answers], daemon=True).start()
+        threading.Thread(target=self._listen_to_lines, args=[self.process], daemon=True).start()
+        self._answer("ready", PATIENCE_S)
         self._init_ms = (time.time() - began) * 1000
 
-    def invoke(self, event: dict[str, Any]) -> Any:
-        """One request: thaw, START, the handler, END and REPORT, freeze. Returns the handler's result."""
+    def invoke(self, event: dict[str, Any], freeze: bool = True) -> Any:
+        """One request: thaw, START, the handler, END and REPORT, freeze. The handler's result, None without one.
+
+        An error that the handler throws is written to the log and leaves the environment as it is. When the time is
+        over, the process is killed and started anew, in the same environment.
+        """
         request_id = str(uuid.uuid4())
         self._log(f"START RequestId: {request_id} Version: $LATEST\n")
-        began = self._note("invoke_start", request_id=request_id)
+        began = self.note("invoke_start", request_id=request_id)
         self.thaw()
         self._send({"requestId": request_id, "event": event})
-        response = self._await("response")
-        ended = self._note("invoke_end", request_id=request_id)
+        try:
+            response = self._answer("response", self.timeout_s - (time.time() - began))
+        except queue.Empty:
+            self._time_out(request_id)
+            return None
+        ended = self.note("invoke_end", request_id=request_id)
         self._log(f"END RequestId: {request_id}\n")
         self._log(self._report(request_id, (ended - began) * 1000))
-        self.freeze()
+        if freeze:
+            self.freeze()
         return response
 
     def freeze(self) -> None:
         """What the service does as soon as the response is there."""
-        self._process.send_signal(signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
         if self.freeze_kind == "machine":
             self.link.pull()
+        elif self.freeze_kind == "queue":
+            self.link.hold()
         self.frozen = True
-        self._note("freeze", mode=self.freeze_kind)
+        self.note("freeze", mode=self.freeze_kind)
 
     def thaw(self) -> None:
         """What the service does when the next event is there."""
         if not self.frozen:
             return
         self.link.plug()
-        self._note("thaw", mode=self.freeze_kind)
-        self._process.send_signal(signal.SIGCONT)
+        self.note("thaw", mode=self.freeze_kind)
+        self.process.send_signal(signal.SIGCONT)
         self.frozen = False
         time.sleep(EVENT_ARRIVES_AFTER_S)
 
-    def _report(self, request_id: str, duration_ms: float) -> str:
+    def note(self, kind: str, **details: Any) -> float:
+        """Add to the truth about this environment; returns the time, in epoch seconds."""
+        return self.diary.note(kind, container=self.name, environment=self.stream, **details)
+
+    def _time_out(self, request_id: str) -> None:
+        ended = self.note("invoke_timeout", request_id=request_id)
+        self.process.kill()
+        self.process.wait()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ended)) + f".{int(ended * 1000) % 1000:03d}Z"
+        self._log(f"{stamp} {request_id} Task timed out after {self.timeout_s:.2f} seconds\n\n")
+        self._log(f"END RequestId: {request_id}\n")
+        self._log(self._report(request_id, self.timeout_s * 1000, "Status: timeout"))
+        handler, variables = self._started
+        self.start(handler, **variables)
+
+    def _report(self, request_id: str, duration_ms: float, status: str = "") -> str:
         init = f"Init Duration: {self._init_ms:.2f} ms\t" if self._init_ms else ""
         billed_ms = math.ceil(duration_ms + self._init_ms)
         self._init_ms = 0.0
         return (
             f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\tBilled Duration: {billed_ms} ms\t"
-            f"Memory Size: {MEMORY_MB} MB\tMax Memory Used: {self._memory_mb()} MB\t{init}\n"
+            f"Memory Size: {MEMORY_MB} MB\tMax Memory Used: {self._memory_mb()} MB\t{init}{status}\n"
         )
 
     def _memory_mb(self) -> int:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) // 1024
+        """The most that the process has used, 64 where it is gone."""
+        try:
+            with Path(f"/proc/{self.process.pid}/status").open() as status:
+                return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
+        except (FileNotFoundError, StopIteration):
+            return 64
 
-    def _listen(self, descriptor: int) -> None:
+    def _listen(self, descriptor: int, answers: "queue.Queue[dict[str, Any]]") -> None:
         """Take what the runtime says, in its order: log lines to the diary, answers to whoever waits."""
         with open(descriptor) as lines:
             for line in lines:
@@ -154,25 +216,27 @@ class Environment:
                 if log := said.get("log"):
                     self._log(log["message"], log["timestamp"])
                 else:
-                    self._answers.put(said)
+                    answers.put(said)
 
-    def _await(self, expected: str) -> Any:
-        answer = self._answers.get(timeout=TIMEOUT_S)
+    def _listen_to_lines(self, process: "subprocess.Popen[str]") -> None:
+        """What a process prints past its runtime is a log event per line, without a request's id."""
+        assert process.stdout
+        for line in process.stdout:
+            self._log(line)
+
+    def _answer(self, expected: str, patience_s: float) -> Any:
+        """What the runtime answers. Raises queue.Empty if it does not in time."""
+        answer = self._answers.get(timeout=max(patience_s, 0))
+        if "error" in answer:
+            return None
         if expected not in answer:
             raise RuntimeError(f"environment {self.name}: {answer}")
         return answer[expected]
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
 
     def _log(self, message: str, timestamp_ms: int | None = None) -> None:
         self.diary.log(self.stream, message, timestamp_ms)
-
-    def _note(self, kind: str, **details: str) -> float:
-        now = time.time()
-        self.diary.events.append(
-            {"t": round(now, 6), "type": kind, "container": self.name, "environment": self.stream, **details}
-        )
-        return now

@@ -50,11 +50,23 @@ async function get(key, deadlineMs) {
   }
 }
 
-/** event: {deadlines: [ms of each call], until: wait for a trace line with this text, workMs: then work so long} */
-export async function handler({ deadlines, until, workMs = WORK_MS }) {
+/** Compute for so long, and let nothing else run: no timer, no socket. */
+function block(ms) {
+  for (const end = Date.now() + ms; Date.now() < end; );
+}
+
+/**
+ * event: {deadlines: [ms of each call], key, until: wait for a trace line with this text, blockMs: then compute so
+ * long, workMs: then work so long, forget: start the calls and do not wait for them}
+ */
+export async function handler({ deadlines, key = "greeting", until, blockMs = 0, workMs = WORK_MS, forget = false }) {
   const results = [];
-  for (const deadlineMs of deadlines) results.push(await get("greeting", deadlineMs));
-  if (until) await printed(until);
+  for (const deadlineMs of deadlines) results.push(forget ? void get(key, deadlineMs) : await get(key, deadlineMs));
+  if (until) {
+    await printed(until);
+    await sleep(1); // printed is not sent: let the socket have it
+  }
+  if (blockMs) block(blockMs);
   if (workMs) await sleep(workMs);
   return { results };
 }
