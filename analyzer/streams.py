@@ -23,18 +23,15 @@ SNIFF_BYTES = 65_536
 PIECE = 1 << 16
 
 #: What a damaged or foreign compressed stream raises while it is read.
-try:
-    from zstandard import ZstdError
-except ImportError:  # pragma: no cover - zstandard is a dependency; this keeps a broken install readable
-    ZstdError = OSError  # type: ignore[assignment,misc]
-READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, ZstdError)
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
 
 
 class _Salvage(io.RawIOBase):
     """A decompressing stream that hands out what it could read before damage, and raises only after that."""
 
-    def __init__(self, inner: Any, file: BinaryIO) -> None:
+    def __init__(self, inner: Any, file: BinaryIO, *damage: type[Exception]) -> None:
         self._inner = inner
+        self._damage = damage  # what its library raises that is none of `READ_ERRORS`
         self._file = file  # which the decompressor leaves open
         self._error: Exception | None = None
 
@@ -56,7 +53,7 @@ class _Salvage(io.RawIOBase):
             except READ_ERRORS as error:
                 self._error = error
                 break
-            except RuntimeError as error:  # lz4's word for damage
+            except self._damage as error:
                 self._error = OSError(str(error))
                 break
             if not part:
@@ -86,9 +83,10 @@ def open_stream(path: str) -> BinaryIO:
     if head.startswith(ZSTD_MAGIC):
         import zstandard
 
-        return _Salvage(zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True), plain)  # type: ignore[return-value]
+        reader = zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True)
+        return _Salvage(reader, plain, zstandard.ZstdError)  # type: ignore[return-value]
     if head.startswith(LZ4_MAGIC):
-        return _Salvage(_lz4(plain), plain)  # type: ignore[return-value]
+        return _Salvage(_lz4(plain), plain, RuntimeError)  # type: ignore[return-value]
     return plain
 
 
