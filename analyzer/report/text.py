@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter, defaultdict
 
@@ -19,6 +20,7 @@ from analyzer.timeline.story import Story
 
 GUTTER = "   |"
 MARK = " > |"
+COMMAND_INDENT = " " * 7
 #: Connections shown in a summary; `--all` shows the rest.
 SHOWN = 12
 
@@ -109,11 +111,51 @@ def _fit(text: str, note: str, room: int, style: Style) -> list[str]:
 
 
 def _note(name: str, text: str, style: Style) -> list[str]:
-    indent = " " * (len(name) + 7)
-    wrapped = textwrap.wrap(
-        text, max(style.width - len(indent), 30), break_long_words=False, break_on_hyphens=False
-    ) or [""]
-    return [f"   = {style.paint(name, 'bold')}: {wrapped[0]}", *(f"{indent}{line}" for line in wrapped[1:])]
+    """A named remark; its long commands get lines of their own, so that they can be pasted."""
+    pieces = _pieces(text)
+    hang = " " * (len(name) + 7 if len(pieces) == 1 else 5)
+    lines: list[str] = []
+    for piece, is_command in pieces:
+        if is_command:
+            lines += [f"{hang}  {line}" for line in _command(piece, style.width - len(hang) - 2)]
+        elif words := piece.strip(" ;"):
+            lead = hang if lines else f"   = {name}: "
+            lines += textwrap.wrap(
+                words, max(style.width, len(hang) + 30), initial_indent=lead, subsequent_indent=hang,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return [lines[0].replace(name, style.paint(name, "bold"), 1), *lines[1:]]
+
+
+#: What stands in backticks and is longer than this is a command, not a word of the sentence.
+LONG_COMMAND = 40
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """Sentences and the commands between them, in order; True for a command."""
+    found = [("", False)]
+    for number, part in enumerate(text.split("`")):
+        if number % 2 and len(part) > LONG_COMMAND:
+            found += [(part, True), ("", False)]
+        else:
+            found[-1] = found[-1][0] + (f"`{part}`" if number % 2 else part), False
+    return found
+
+
+def _command(text: str, room: int) -> list[str]:
+    """A command in lines that a shell joins again, broken between its words where it is wider than the terminal."""
+    lines = [""]
+    for word in _WORDS.findall(text):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > room:
+            lines[-1] += " \\"
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return lines
+
+
+#: Words of a command as a shell takes them: what stands in quotes is one; an option keeps its value.
+_WORDS = re.compile(r"(?:-{1,2}[\w-]+ (?!-))?(?:'[^']*'|[^\s'])+")
 
 
 # ---- summaries

@@ -232,35 +232,5 @@ def limit_near(gap_ns: int) -> str:
     return ""
 
 
-def service(address: str) -> str:
-    """The protocol usually behind a server's port, for advice."""
-    port = address.rsplit(":", 1)[-1]
-    return {
-        "6379": "Redis",
-        "6380": "Redis",
-        "3306": "MySQL",
-        "5432": "PostgreSQL",
-        "27017": "MongoDB",
-        "50051": "gRPC",
-    }.get(port, "")
-
-
 #: Beside the packet of `last_words`.
 OWN_REASON = "the server's own reason"
-
-CHECK_ON_BORROW = (
-    "check by wall clock before reuse: drop a connection that was idle longer than the server's limit less a margin "
-    "(background reapers and pings do not run while frozen)"
-)
-IDLE_HELP = {
-    "Redis": f"{CHECK_ON_BORROW}; ioredis: retryStrategy plus maxRetriesPerRequest 1–3; redis-py: health_check_interval; or raise the server's `timeout`",
-    "MySQL": f"{CHECK_ON_BORROW}; mysql2: ping() on borrow; serverless-mysql: end() per invocation; or raise wait_timeout",
-    "PostgreSQL": f"{CHECK_ON_BORROW}; pg: test on borrow and retry once; SQLAlchemy: pool_pre_ping; or raise idle_session_timeout",
-    "MongoDB": f"{CHECK_ON_BORROW}; maxIdleTimeMS is checked on checkout and works after a thaw",
-    "gRPC": f"{CHECK_ON_BORROW}: close and recreate the channel when idle longer than 240 s; retry UNAVAILABLE once",
-}
-
-
-def idle_help(address: str) -> str:
-    """What to change so that an idle connection is not reused dead."""
-    return IDLE_HELP.get(service(address), f"{CHECK_ON_BORROW}; retry idempotent requests once on ECONNRESET/EPIPE")

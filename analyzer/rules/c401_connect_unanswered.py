@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, count
@@ -115,7 +116,6 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
     evidence += [story.evidence(e) for e in named[:1]]
     evidence.sort(key=lambda e: e.time_ns)
-    port = story.connections.server(k).rsplit(":", 1)[-1]
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.LIKELY,
         f"connect never answered: {len(syns)} SYNs in {seconds(span)}",
@@ -125,8 +125,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         request_ids=common.failed_requests(story, named),
         ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset)"],
         help="check security groups, network ACLs, routes and the server's accept queue; in bursts: reuse connections and ramp up",
-        upgrade=f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port} and tcp[tcpflags] & tcp-syn != 0'`) shows "
-        "whether the SYNs arrive",
+        upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(story.connections.server(k), collect.OPENINGS)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

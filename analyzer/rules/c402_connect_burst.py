@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import c401_connect_unanswered as c401
 from analyzer.rules._cases import Case
@@ -139,7 +140,6 @@ def examine(story: Story, burst: Burst, settings: Settings) -> Finding | None:
         return None
     firsts.sort(key=lambda s: s.time_ns)
     span = firsts[-1].time_ns - firsts[0].time_ns
-    port = burst.server.rsplit(":", 1)[-1]
     evidence = [story.packet(firsts[0], "never answered", primary=True)]
     evidence += [story.packet(s, "never answered") for s in firsts[1:3]]
     evidence.sort(key=lambda e: e.time_ns)
@@ -154,7 +154,7 @@ def examine(story: Story, burst: Burst, settings: Settings) -> Finding | None:
         connections=[story.connections.id(k) for k in ks], environment=envs.pop() if len(envs) == 1 else None,
         ruled_out=["a freeze or a stale connection (none of these was ever established)", "an address that cannot be reached, a security group (others were answered)"],
         help="keep connections across invocations, ramp up, or put a multiplexing proxy in between; raise the server's accept queue (net.core.somaxconn, listen backlog)",
-        upgrade=f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port} and tcp[tcpflags] & tcp-syn != 0'`) shows whether the SYNs arrive; there "
-        "`nstat -az TcpExtListenOverflows TcpExtListenDrops` counts what the accept queue dropped",
+        upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(burst.server, collect.OPENINGS)}; there, what the accept queue dropped: "
+        "`nstat -az TcpExtListenOverflows TcpExtListenDrops`",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -27,6 +27,7 @@ import numpy as np
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, count
@@ -171,7 +172,6 @@ def _finding(
     connection: str | None,
     env: str | None,
 ) -> Finding:
-    port = server.rsplit(":", 1)[-1]
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN, title,
         next(e.time_ns for e in evidence if e.primary), evidence,
@@ -180,6 +180,6 @@ def _finding(
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a stale or frozen connection (none was established)", "a silent drop or an overloaded path (an answer came at once)"],
         help="check that the server listens on this address and port and that its name points to it; retry with a pause if it may be restarting",
-        upgrade=f"on the server: `ss -ltn 'sport = :{port}'` shows whether anything listens",
+        upgrade=f"on the server: `ss -ltn 'sport = :{collect.port(server)}'` shows whether anything listens",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

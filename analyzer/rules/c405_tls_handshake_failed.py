@@ -28,6 +28,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.payload import tls
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, duration
@@ -191,7 +192,6 @@ def _finding(
     story: Story, what: str, server: str, name: str, evidence: list[Evidence], errors: list[Event], confidence: Confidence,
     env: str | None, connection: str | None,
 ) -> Finding:  # fmt: skip
-    port = server.rsplit(":", 1)[-1] if ":" in server else "443"
     return Finding(
         CODE, NAME, Severity.ERROR, confidence, what,
         next(e.time_ns for e in evidence if e.primary), evidence,
@@ -200,7 +200,7 @@ def _finding(
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a stale or frozen connection (it was new)", "an unreachable server (TCP was answered)"],
         help="read the alert, check the certificate's names and dates and the versions on both sides; behind a load balancer, whether any server stands behind it",
-        upgrade=f"`openssl s_client -connect {server or 'HOST:443'} -servername {name}` from the same network; "
-        f"a capture from the first packet on (`tcpdump -i any -s 0 -w tls.pcap 'tcp port {port}'`)",
+        upgrade=f"from the same network: `openssl s_client -connect {collect.host(server)}:{collect.port(server)} -servername {collect.host(name)}`; "
+        f"or a capture from the first packet on: {collect.capture(server, whole=True, file='tls.pcap')}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -25,8 +25,10 @@ from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -220,7 +222,7 @@ def _finding(
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env, request_ids=requests,
         silences=common.silence(story, k, ack.time_ns, end, freeze, "server in FIN_WAIT_2, client in CLOSE_WAIT"),
         ruled_out=ruled,
-        help=common.idle_help(story.connections.server(k)),
-        upgrade="" if freeze else "the function's log for this time (START/REPORT) would tell a freeze from a client that leaks its socket",
+        help=for_connection(story, k, Trouble.STALE),
+        upgrade="" if freeze else "what tells a freeze from a client that leaks its socket: the platform's lines " + collect.platform_lines(story, env, fin.time_ns, end),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

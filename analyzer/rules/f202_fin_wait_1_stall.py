@@ -22,8 +22,10 @@ from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -122,7 +124,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         silences=common.silence(story, k, last.time_ns, after.time_ns, freeze, "no packet from the client") if after else [],
         ruled_out=["F201 (no acknowledgement of the FIN was seen, so FIN_WAIT_2 was not reached)"],
-        help=common.idle_help(story.connections.server(k)),
-        upgrade="" if freeze else "the function's log for this time (START/REPORT) would tell a freeze from a cut path",
+        help=for_connection(story, k, Trouble.STALE),
+        upgrade="" if freeze else "what tells a freeze from a cut path: the platform's lines " + collect.platform_lines(story, env, first.time_ns, last.time_ns),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -25,6 +25,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, factor
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -131,6 +132,6 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
             f"a close race (F204): the write came {seconds(gap)} after the close",
             "a silent drop (R302): the server answered",
         ],
-        help=common.idle_help(story.connections.server(k)),
+        help=for_connection(story, k, Trouble.STALE, errors),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -30,6 +30,7 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import f203_zombie_connection_reused as f203
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -170,7 +171,6 @@ def _finding(
             "a middlebox that forgot the flow (R303): the server's own FIN was seen",
             "a client that was closing itself (it sent no FIN of its own before)",
         ],
-        help="give up idle connections on the client before the server does, by a margin above the round trip (undici keepAliveTimeout, "
-        "Node agentKeepAliveTimeoutBuffer, a wall-clock check on borrow), or raise the server's limit; retry idempotent requests once on ECONNRESET",
+        help=f"{for_connection(story, k, Trouble.RACE, errors)}; or raise the server's limit above the client's",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -30,8 +30,10 @@ from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.grpc import HTTP2_ERRORS, status_name
 from analyzer.model.records import Call, Transport
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -228,8 +230,7 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         transport=race.transport.id if race.transport else None, environment=env,
         request_ids=sorted({c.request_id for c in race.calls if c.request_id} | set(common.failed_requests(story, errors))),
         ruled_out=["a graceful end (a call failed by it)", "a failing server or path: the connection was ended by an orderly GOAWAY"],
-        help="retry UNAVAILABLE (service config with a retryPolicy; above the GOAWAY's last stream id it is safe by RFC 9113 §6.8); on the server raise "
-        "MAX_CONNECTION_IDLE / MAX_CONNECTION_AGE, and the grace above the longest call",
+        help=f"{for_transport(Trouble.GOAWAY, race.transport)}; on the server raise MAX_CONNECTION_IDLE and MAX_CONNECTION_AGE, and the grace above the longest call",
         upgrade=_upgrade(race, story),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -290,6 +291,7 @@ def _upgrade(race: Race, story: Story) -> str:
     if race.calls and race.wire:
         return ""
     if race.calls:
-        port = ((race.transport.remote if race.transport else None) or ":443").rsplit(":", 1)[1]
-        return f"a capture (`tcpdump -i any -s 0 -w server.pcap 'tcp port {port}'`) of cleartext HTTP/2 would show the GOAWAY's last stream id"
-    return "the client's trace: GRPC_VERBOSITY=DEBUG GRPC_TRACE=transport,subchannel,subchannel_call,resolving_call names the call and its status"
+        remote = (race.transport.remote if race.transport else None) or ""
+        return f"a capture of cleartext HTTP/2 would show the GOAWAY's last stream id: {collect.capture(remote, whole=True)}"
+    dialect = race.transport.dialect if race.transport else ""
+    return f"the client's trace names the call and its status: {collect.trace(dialect)}"

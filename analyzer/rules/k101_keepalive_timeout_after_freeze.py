@@ -33,8 +33,10 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity, Silence
 from analyzer.model.records import Freeze, Ping, Transport
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
@@ -275,9 +277,9 @@ def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
         request_ids=common.failed_requests(story, [timed_out, *errors]),
         silences=_silences(ping, freeze),
         ruled_out=_ruled_out(story, ping, answer, transport),
-        help="turn keepalive pings off in this function and recreate channels idle longer than 240 s (both: without pings, "
-        "a silently dropped connection is noticed only by deadlines)",
-        upgrade="" if freeze else "the function's platform lines for this time (START/REPORT) would tell a freeze from a blocked event loop",
+        help=for_transport(Trouble.FROZEN_PING, transport),
+        upgrade="" if freeze else "what tells a freeze from a blocked event loop: the platform's lines "
+        + collect.platform_lines(story, transport.environment, ping.sent_ns, timed_out.time_ns),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

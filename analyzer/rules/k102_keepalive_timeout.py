@@ -26,9 +26,11 @@ from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.grpc import CORE, CORE_POLLED
 from analyzer.model.records import Ping, Transport
 from analyzer.model.times import MS, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
 
@@ -111,9 +113,7 @@ def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Fi
         transport=transport.id, environment=transport.environment,
         request_ids=common.failed_requests(story, [timed_out, *errors]),
         ruled_out=ruled if told and not blocked else [],
-        help="move long synchronous work off the event loop (worker threads, smaller pieces), or raise grpc.keepalive_timeout_ms above its length (default 20 s)"
-        if blocked
-        else "look at the server and the path at this moment; if the server may pause longer, raise grpc.keepalive_timeout_ms (default 20 s)",
+        help=for_transport(Trouble.BLOCKED if blocked else Trouble.DEAD_PING, transport),
         upgrade=_upgrade(transport, told, bool(wire)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -126,10 +126,8 @@ def _upgrade(transport: Transport, told: bool, captured: bool) -> str:
         else ["the configured keepalive timeout: if it is clearly shorter than this, the process did not run (K101)"]
     )
     if not captured:
-        port = (transport.remote or ":0").rsplit(":", 1)[1]
-        missing.append(
-            f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) would tell a stalled server from a dead path"
-        )
+        command = collect.capture(transport.remote or "")
+        missing.append(f"a capture at the server would tell a stalled server from a dead path: {command}")
     return "; ".join(missing)
 
 
@@ -184,7 +182,7 @@ def _unseen(story: Story, transport: Transport) -> Finding:
         transport=transport.id, environment=transport.environment,
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         request_ids=common.failed_requests(story, errors),
-        help="look at the server and the path at this moment; in functions, turn keepalive pings off and recreate channels that were idle",
+        help=for_transport(Trouble.DEAD_PING, transport),
         upgrade="the frames (grpc-go: GODEBUG=http2debug=2; grpc-java: FINE for io.grpc.netty) or a capture would show the ping and its answer",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -29,6 +29,7 @@ from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -146,8 +147,7 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         transport=goaway.transport, environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["an idle or age limit of the server (those close with NO_ERROR)"],
-        help="raise grpc.keepalive_time_ms to 5 minutes or more (or the server's MinTime), leave grpc.keepalive_permit_without_calls off; "
-        "in functions, turn pings off and recreate idle channels",
+        help=for_transport(Trouble.MANY_PINGS, transport),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -120,6 +121,6 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a silent drop of a request (no data was under way)", f"a reset by the {other} (the {who} sent it)"],
-        help="reconnect on ETIMEDOUT; " + common.idle_help(story.connections.server(k)),
+        help="reconnect on ETIMEDOUT; " + for_connection(story, k, Trouble.STALE, errors),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

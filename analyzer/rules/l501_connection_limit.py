@@ -27,8 +27,10 @@ from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, advice
 from analyzer.rules._thresholds import Settings, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -157,8 +159,8 @@ def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
          if thrown else "the server's error text says so"),
         connections=ids, request_ids=common.failed_requests(story, errors),
         ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],
-        help="reserved concurrency ≤ limit ÷ connections per environment; a multiplexing proxy or an HTTP interface; idle eviction on the server",
-        upgrade="" if thrown else "a capture at the server shows how many connections it held",
+        help=advice(Trouble.LIMIT, limit.server, []),
+        upgrade="" if thrown else f"on the server, how many connections it holds, and whose: {collect.sockets(limit.server)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

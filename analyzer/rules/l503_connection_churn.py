@@ -26,6 +26,7 @@ from analyzer.model.addresses import endpoint, host
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, advice
 from analyzer.rules._thresholds import Settings, count, duration, share
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
@@ -128,5 +129,5 @@ def examine(story: Story, pair: tuple[int, ...], settings: Settings) -> Finding 
         f"{seconds(whole)} in all ({setup / max(whole, 1):.0%} set-up)",
         connections=[story.connections.id(k) for k in ks], environment=env,
         ruled_out=["a pool (they do not overlap)"],
-        help="keep the connection across invocations, checked by wall clock before reuse, if the set-up matters beside the work",
+        help=advice(Trouble.CHURN, server, []),
     )  # fmt: skip

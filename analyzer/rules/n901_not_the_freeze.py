@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, duration
@@ -37,8 +38,6 @@ SUMMARY = "a failure with no freeze or idle gap that could explain it"
 
 #: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
 BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
-#: Around the failure, what to fetch.
-AROUND_NS = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +158,18 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
         environment=first.environment, request_ids=common.failed_requests(story, failure.events),
         ruled_out=["a freeze or an idle limit: " + ("the environment was new" if whole and not longest else "no gap was long enough")],
         help="look for a restart or deployment of the server, its connection limit, a path that drops, an error in the request itself",
-        upgrade=_upgrade(failure),
+        upgrade=_upgrade(story, failure),
     )  # fmt: skip
 
 
-def _upgrade(failure: Failure) -> str:
+def _upgrade(story: Story, failure: Failure) -> str:
     """What to collect: all environments' errors around that time, the server's side, the transport's own trace."""
-    start, end = failure.events[0].time_ns - AROUND_NS, failure.events[-1].time_ns + AROUND_NS
-    query = (
-        "aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION "
-        f"--start-time {start // 1_000_000} --end-time {end // 1_000_000} --filter-pattern '\"{failure.code}\"'"
-    )
+    first, last = failure.events[0], failure.events[-1]
+    start, end = first.time_ns - collect.AROUND_NS, last.time_ns + collect.AROUND_NS
+    others = collect.logs(story, first.environment, start, end, f'"{failure.code}"', everybody=True)
     if failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-        return f"{query} (do other environments fail at the same time?); GRPC_VERBOSITY=DEBUG GRPC_TRACE=keepalive,transport,subchannel,resolving_call"
-    port = failure.peer.rsplit(":", 1)[-1] if ":" in failure.peer else "PORT"
+        return f"whether other environments fail at the same time: {others}; what the transport says: {collect.trace(first.dialect or '')}"
     return (
-        f"{query} (do other environments fail at the same time?); at the server `tcpdump -i any -s 128 -w server.pcap "
-        f"'tcp port {port} and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0'` shows who ended the connection"
+        f"whether other environments fail at the same time: {others}; who ended the connection, at the server: "
+        + collect.capture(failure.peer, collect.ENDINGS)
     )

@@ -28,6 +28,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp.segments import Segment
@@ -111,7 +112,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
             "a connect time-out (the connection was established)",
             "an ordinary reset (it would read ECONNRESET or EPIPE)",
         ],
-        help="find what drops the server's resets on the way to the function; " + common.idle_help(story.connections.server(k)),
+        help="find what drops the server's resets on the way to the function; " + for_connection(story, k, Trouble.STALE, [error]),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

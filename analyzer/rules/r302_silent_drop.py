@@ -26,8 +26,10 @@ from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -160,7 +162,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         and common.heard_at(story, k, points[-1], "client")
     )
     near = common.limit_near(found.gap_ns)
-    port = story.connections.server(k).rsplit(":", 1)[-1]
+    server = story.connections.server(k)
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"silent drop: {found.copies} copies of a request after {seconds(found.gap_ns)} idle, no answer of any kind",
@@ -173,9 +175,8 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, freeze, "no packet of this connection"),
         ruled_out=["a slow server (it would acknowledge)", "a reset or a close (neither arrived)"]
         + (["a dead server (its capture went on and never saw the data)"] if proven else []),
-        help=common.idle_help(story.connections.server(k)) + "; bound it with TCP_USER_TIMEOUT or a timeout that destroys the socket",
-        upgrade="" if proven else f"a capture at the server for the same time (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) would "
-        "tell a middlebox from a dead server",
+        help=for_connection(story, k, Trouble.SILENT, errors),
+        upgrade="" if proven else f"a capture at the server for the same time would tell a middlebox from a dead server: {collect.capture(server)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -199,7 +200,7 @@ def _rejected(story: Story, k: int, found: Outage, icmp: list[AboutConnection]) 
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, None, "no packet of this connection"),
         ruled_out=["a slow server (it would acknowledge)", "a flow forgotten in silence (an ICMP error came back)"],
-        help=f"check routes and firewall rules at {error.sender}; bound it with TCP_USER_TIMEOUT or a timeout that destroys the socket",
+        help=f"check routes and firewall rules at {error.sender}; until then: {for_connection(story, k, Trouble.SILENT)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -221,7 +222,7 @@ def _server_side(story: Story, k: int, found: Outage, closed: Segment | None) ->
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, None, "no packet from the client"),
         ruled_out=["a slow server (it would acknowledge)"],
-        help="let the server's resets through to the client; " + common.idle_help(story.connections.server(k)),
+        help="let the server's resets through to the client; " + for_connection(story, k, Trouble.STALE),
         upgrade="the application's error (ETIMEDOUT?) and a capture on the client's side",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

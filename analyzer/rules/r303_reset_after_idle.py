@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import detail
@@ -116,9 +118,8 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         silences=common.silence(story, k, before, burst.time_ns, freeze, "no packet of this connection"),
         ruled_out=["a close by the server (no FIN or RST before the write)", "a silent drop (an answer came)"]
         + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
-        help=common.idle_help(story.connections.server(k)),
-        upgrade="" if proven else f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {story.connections.server(k).rsplit(':', 1)[-1]}'`) "
-        "would show whether the reset came from it",
+        help=for_connection(story, k, Trouble.STALE, errors),
+        upgrade="" if proven else f"a capture at the server would show whether the reset came from it: {collect.capture(story.connections.server(k))}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
@@ -47,18 +49,6 @@ WAITED = {
     "pool": ("a free connection of the pool", "no system call waits for a pool"),
 }  # fmt: skip
 _ANY = ("an answer", "the kernel's own would carry a numeric errno and a system call")
-
-#: Settings with a trap (FACTS: remedies).
-HELP = {
-    ("ioredis", "commandTimeout"): "ioredis' commandTimeout rejects the command and leaves the dead socket in use: set socketTimeout too, which destroys it and reconnects",
-    ("ioredis", "connectTimeout"): "ioredis: keep connectTimeout below the function's time limit, with retryStrategy and maxRetriesPerRequest 1–3",
-    ("ioredis", "socketTimeout"): "ioredis destroyed the socket and reconnects; commands in flight may have been carried out",
-    ("mysql", "timeout"): "mysql: await query and end(): a timer left running by one invocation fires in the next",
-    ("mysql2", "timeout"): "mysql2: await query and end(): a timer left running by one invocation fires in the next",
-    ("pg", "connectionTimeoutMillis"): "pg: await every client's release; connectionTimeoutMillis covers the wait for the pool as well as the connect",
-    ("aws-sdk-js-v3", "connectionTimeout"): "AWS SDK: requestHandler connectionTimeout; the SDK retries it by itself (maxAttempts)",
-    ("mongodb", "serverSelectionTimeoutMS"): "mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error",
-}  # fmt: skip
 
 FIRES = (
     Case(
@@ -147,7 +137,7 @@ def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
         f"{knob}{value} was over while it waited for {waited}{to}; no system call failed",
         environment=first.environment, request_ids=common.failed_requests(story, timer.events),
         ruled_out=[f"a time-out of the kernel: {kernel}"],
-        help=_help(timer),
+        help=remedies.timer(timer.library, timer.setting, timer.stage),
         upgrade=_upgrade(timer),
     )  # fmt: skip
 
@@ -160,22 +150,8 @@ def _value(e: Event) -> str:
     return f" (default {seconds(int(default) * MS)}; what was configured is not in the line)" if default else ""
 
 
-def _help(timer: Timer) -> str:
-    told = HELP.get((timer.library, timer.setting))
-    if told:
-        return told
-    if timer.stage == "pool":
-        return "find who keeps the connections: await releases, size the pool for the invocations that run at a time"
-    if timer.stage == "connect":
-        return (
-            "check that the address answers (C401) before raising the setting; keep it below the function's time limit"
-        )
-    return "make sure that the time-out destroys the connection, else it is used again; raise it only if the work needs longer"
-
-
 def _upgrade(timer: Timer) -> str:
     """What would tell what the timer waited for."""
     if timer.stage == "pool":
-        return "the server's list of connections at that moment (`ss -tn`, SHOW PROCESSLIST, pg_stat_activity)"
-    port = timer.peer.rsplit(":", 1)[-1] if ":" in timer.peer else "PORT"
-    return f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) shows whether the SYN or the request arrived and was answered"
+        return f"the server's connections at that moment: {collect.sockets(timer.peer)}, or SHOW PROCESSLIST, pg_stat_activity"
+    return f"a capture at the server shows whether the SYN or the request arrived and was answered: {collect.capture(timer.peer)}"

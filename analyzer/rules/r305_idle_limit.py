@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
@@ -152,9 +153,8 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
         ruled_out=["chance: no gap that survived is as long as one that failed"]
         + ([] if by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
         help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box between",
-        upgrade="gaps between the two values narrow the bracket; a capture at the server "
-        f"(`tcpdump -i any -s 128 -w server.pcap 'tcp port {server.address.rsplit(':', 1)[-1]}'`) shows who ended the connection: a FIN is the server's or an ALB's, "
-        "a reset that the server did not send is a middlebox's",
+        upgrade="rests between the two values narrow the bracket; who ended the connection (a FIN is the server's or an ALB's, a reset that the server did not send "
+        f"a middlebox's), at the server: {collect.capture(server.address, collect.ENDINGS)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

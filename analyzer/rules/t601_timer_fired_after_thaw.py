@@ -29,6 +29,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
 from analyzer.model.records import Call, Freeze
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, duration, share
@@ -279,7 +280,7 @@ def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
         ruled_out=["a slow server: " + (f"the process ran for {seconds(max((took or 0) - length, 0))} of the time only" if took is not None else "the timer fired within "
                    f"{seconds(t.after_thaw_ns)} of the thaw, too soon for one set after it")],
         help="await every call before the handler returns, so that nothing is in flight at the freeze; judge idle connections by wall clock on borrow, not by timers",
-        upgrade=_upgrade(known, freeze),
+        upgrade=_upgrade(story, found, known),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -307,12 +308,11 @@ def _begin(story: Story, found: Expiry) -> list[Evidence]:
     return [story.evidence(lines[0])] if lines else []
 
 
-def _upgrade(known: bool, freeze: Freeze | None) -> str:
-    if known and freeze:
+def _upgrade(story: Story, found: Expiry, known: bool) -> str:
+    if known and found.freeze:
         return ""
-    if freeze is None:
-        return (
-            "the platform's lines (START, REPORT) of this function: aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION --start-time MS --end-time MS; "
-            "or the configured deadline: if it is clearly shorter, the process did not run"
-        )
-    return "the configured time of this operation; for gRPC, GRPC_VERBOSITY=DEBUG GRPC_TRACE=channel,resolving_call prints each call's deadline"
+    e = found.event
+    if found.freeze is None:
+        platform = collect.platform_lines(story, e.environment, found.began_ns or e.time_ns, e.time_ns)
+        return f"the platform's lines {platform}; or the configured deadline: if it is clearly shorter, the process did not run"
+    return f"the configured time of this operation; for gRPC, each call's deadline is in its trace: {collect.trace(e.dialect or '')}"

