@@ -136,8 +136,8 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         CORE: _r("look at the server and the path at this moment; a longer GRPC_ARG_KEEPALIVE_TIMEOUT_MS only if the server may pause for longer (default 20 s)"),
     },
     Trouble.BLOCKED: {
-        "": _r("move long synchronous work off the event loop (worker threads, smaller pieces), or a keepalive timeout above its length (gRPC's default is 20 s)"),
-        JS: _r("move long synchronous work off the event loop (worker threads, smaller pieces), or grpc.keepalive_timeout_ms above its length (default 20 s)"),
+        "": _r("move long synchronous work off the event loop (worker threads, smaller pieces), or raise the keepalive timeout above its length (gRPC's default is 20 s)"),
+        JS: _r("move long synchronous work off the event loop (worker threads, smaller pieces), or raise grpc.keepalive_timeout_ms above its length (default 20 s)"),
     },
     Trouble.MANY_PINGS: {
         "": _r("a keepalive time of 5 min or more, or of what the server permits; in functions no pings at all", _NO_PINGS),
