@@ -307,7 +307,7 @@ def read(
     servers = tuple(network(s, "--server") for s in server or ())
     how = How(checksums, sides_of(clients, servers))
     view = View(
-        _time("since", since), _time("until", until), environment, request_id,
+        time_of("since", since), time_of("until", until), environment, request_id,
         clients, servers, tuple(port or ()),
     )  # fmt: skip
 
@@ -329,7 +329,7 @@ def read(
     return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how, counter or ()))
 
 
-def _time(name: str, value: str | int | None) -> int | None:
+def time_of(name: str, value: str | int | None) -> int | None:
     """A time that the user gave, in ns since the epoch; raises `InputError` for text that is none."""
     if value is None or isinstance(value, int):
         return value

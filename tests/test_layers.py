@@ -24,7 +24,7 @@ MAY = {
     "inputs": {"model", "capture", "logs", "standard_input", "streams", "timeline"},
     "rules": {"model", "capture", "payload", "tcp", "logs", "timeline", "discovery"},
     "report": {"saved", "model", "capture", "tcp", "timeline", "rules", "trace"},
-    "plot": {"model", "capture", "tcp", "timeline", "report", "trace"},
+    "plot": {"model", "capture", "deep", "tcp", "timeline", "report", "trace"},
     "deep": {"model", "capture", "tcp", "timeline"},
     "saved": {"model", "capture", "tcp", "timeline", "inputs", "trace"},
     "trace": {"saved", "deep", "model", "capture", "tcp", "timeline", "rules", "report", "inputs"},

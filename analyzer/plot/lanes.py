@@ -1,99 +1,36 @@
-"""The lanes of a timeline, one class each: how high it is, and how it is drawn from its top downwards. Places are in inches."""
+"""The lanes of a timeline beside the connections', one class each: how high it is, and how it is drawn from its top downwards."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from matplotlib.collections import LineCollection
-from matplotlib.lines import Line2D
-from matplotlib.patches import PathPatch, Polygon, Rectangle
-from matplotlib.path import Path
-from matplotlib.patheffects import withStroke
+from matplotlib.patches import Polygon
 
-from analyzer.model.times import MS, seconds
-from analyzer.plot.canvas import NORMAL, SMALL, Shelf, clean, fit, text_width, write
-from analyzer.plot.scene import Scene, StateRun, failed
-from analyzer.plot.theme import GREEN, ORANGE, PURPLE, Theme
+from analyzer.model.grpc import status_name
+from analyzer.model.times import seconds
+from analyzer.plot.canvas import NORMAL, Shelf, clean, fit, text_width, write
+from analyzer.plot.packets import ROW
+from analyzer.plot.pen import Key, Pen, grain
+from analyzer.plot.scene import Arc, Scene, failed
+from analyzer.plot.theme import ENDINGS, Theme, ending
 from analyzer.timeline.story import event_text
-from analyzer.trace import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from matplotlib.axes import Axes
-
     from analyzer.model.events import Event
-    from analyzer.model.records import Invocation, Ping
+    from analyzer.model.records import Call, Invocation, Transport
     from analyzer.plot.scale import Scale
-    from analyzer.tcp.segments import Segment
 
-ROW = 0.155
 #: A transport's number and address before a gRPC trace line: every line of the plot is about this connection.
 _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
-#: Resolution at which marks that fall together are drawn once, in marks an inch: a million packets cost a screenful.
-GRAIN = 400
-
 #: Kinds of log lines that only repeat what another one has said.
 _ECHOES = frozenset(("ping-error", "call-cancelled"))
-
-
-@dataclass(slots=True)
-class Pen:
-    """What every lane draws with."""
-
-    axes: Axes
-    theme: Theme
-    scale: Scale
-
-    def box(self, x0: float, x1: float, y0: float, y1: float, fill: str, **style: Any) -> Rectangle:
-        """A filled rectangle."""
-        defaults: dict[str, Any] = {"facecolor": fill, "linewidth": 0, "zorder": 3}
-        box = Rectangle((x0, y0), x1 - x0, y1 - y0, **(defaults | style))
-        self.axes.add_patch(box)
-        return box
-
-    def lines(self, segments: list[Any], colour: str, **style: Any) -> None:
-        """Many strokes at once."""
-        if segments:
-            self.axes.add_collection(LineCollection(segments, colors=colour, **style), autolim=False)
-
-    def marks(self, xs: list[float], ys: list[float], colour: str, marker: Any, size: float, **style: Any) -> None:
-        """Many marks at once."""
-        if xs:
-            style = {"zorder": 5, "markeredgewidth": 0} | style
-            self.axes.add_line(Line2D(xs, ys, linestyle="none", marker=marker, markersize=size, color=colour, **style))
-
-    def text(self, x: float, y: float, text: str, colour: str, **style: Any) -> None:
-        """Text with a rim in the page's colour, readable on hatching and across lines."""
-        rim = [withStroke(linewidth=2.2, foreground=self.theme.page)]
-        write(self.axes, x, y, text, color=colour, path_effects=rim, **style)
-
-    def label(self, x0: float, x1: float, y: float, texts: tuple[str, ...], colour: str, fill: str) -> bool:
-        """The first of these texts that fits into [x0, x1], beside the breaks if it can, else on a ground that hides the break."""
-        for text in texts:
-            found = self.scale.room(x0 + 0.04, x1 - 0.04, text_width(text))
-            if found is not None:
-                ground = {"boxstyle": "square,pad=0.12", "facecolor": fill, "linewidth": 0}
-                write(self.axes, found[0], y, text, ha="center", color=colour, bbox=ground)
-                return True
-        return False
-
-
-@dataclass(slots=True)
-class Key:
-    """An entry of the legend: a patch (`fill`), or a marker on a line."""
-
-    label: str
-    fill: str | None = None
-    colour: str = ""
-    marker: Any = None
-    dashed: bool = False
+#: Least width of what lasts for a while, in inches.
+LEAST = 0.025
 
 
 class Lane(Protocol):
-    """One lane."""
+    """One lane. `name` stands beside it, where it does not name itself."""
 
     name: str
     height: float
@@ -103,9 +40,6 @@ class Lane(Protocol):
 
     def keys(self, theme: Theme) -> list[Key]:
         """What the legend must explain."""
-
-
-# ---- invocations
 
 
 class Invocations:
@@ -124,7 +58,7 @@ class Invocations:
     def _ends(self, i: Invocation) -> tuple[float, float]:
         end = self.scene.end_ns if i.end_ns is None else i.end_ns
         x0, x1 = self.scale.x(i.start_ns), self.scale.x(end)
-        return x0, max(x1, x0 + 0.025)
+        return x0, max(x1, x0 + LEAST)
 
     def _label(self, i: Invocation, shelf: Shelf) -> tuple[float, int, str] | None:
         word = "" if i.status in ("success", "unknown") else f" {i.status}"
@@ -139,322 +73,239 @@ class Invocations:
     def draw(self, pen: Pen, top: float) -> None:
         """Bars, ids, and the freezes' lengths."""
         y = top + 0.04 + self.rows * ROW
-        for i in self.scene.invocations:
-            bad = i.status in ("error", "timeout", "crash")
-            fill = pen.theme.error if bad else pen.theme.invocation
-            pen.box(*self._ends(i), y, y + self.BAR, fill, edgecolor=pen.theme.lane, linewidth=0.6, gid="invocation")
+        for bad, fill in ((False, pen.theme.invocation), (True, pen.theme.error)):
+            ends = [self._ends(i) for i in self.scene.invocations if _is_bad(i) is bad]
+            boxes = [(grain(x0), grain(x1), y, y + self.BAR) for x0, x1 in ends]
+            gid = "invocation-failed" if bad else "invocation"
+            pen.boxes(boxes, fill, edgecolor=pen.theme.lane, linewidth=0.6, gid=gid)
         for x, row, text in self.labels:
             pen.text(x, y - (row + 0.5) * ROW, text, pen.theme.ink, gid="request-id")
         for z in self.scene.freezes:
             length = seconds(z.length_ns)
-            ends = pen.scale.x(z.start_ns), pen.scale.x(z.end_ns)
-            pen.label(*ends, y + self.BAR / 2, (f"frozen {length}", length), pen.theme.ink, pen.theme.freeze)
+            x0, x1 = pen.scale.x(z.start_ns), pen.scale.x(z.end_ns)
+            pen.label(x0, x1, y + self.BAR / 2, (f"frozen {length}", length), pen.theme.ink, pen.theme.freeze)
 
     def keys(self, theme: Theme) -> list[Key]:
-        """The freeze's hatching."""
-        return [Key("frozen", fill="freeze")] if self.scene.freezes else []
+        """The freeze's hatching, and the colour of invocations that failed."""
+        keys = [Key("frozen", hatched=True)] if self.scene.freezes else []
+        bad = any(_is_bad(i) for i in self.scene.invocations)
+        return keys + ([Key("invocation failed", fill=theme.error)] if bad else [])
 
 
-# ---- gRPC pings
+def _is_bad(i: Invocation) -> bool:
+    return i.status in ("error", "timeout", "crash")
 
 
 class Pings:
-    """Arcs from the line that sent a ping to the line that had its answer, or gave up."""
+    """Arcs from when a ping was sent to when its answer was read, or it was given up."""
 
-    name = "gRPC pings"
     height = 0.62
 
-    def __init__(self, scene: Scene, scale: Scale) -> None:
-        self.scene, self.scale = scene, scale
+    def __init__(self, scene: Scene) -> None:
+        self.pings = scene.pings
+        self.name = "captured PINGs" if scene.wire_pings else "gRPC pings"
 
     def draw(self, pen: Pen, top: float) -> None:
-        """Green arcs are answered, red ones timed out."""
+        """Green arcs are answered, red ones timed out; a dot alone had neither."""
         base = top + self.height - 0.09
-        shelf = Shelf(1, 0.0, pen.scale.width)
         pen.lines([[(0, base), (pen.scale.width, base)]], pen.theme.faint, linewidths=0.6, zorder=2)
-        for p in self.scene.pings:
-            x0 = pen.scale.x(p.sent_ns)
-            pen.marks([x0], [base], pen.theme.ink, "o", 3)
-            if p.timed_out_ns is not None:
-                self._timed_out(pen, p, p.timed_out_ns, base, shelf)
-            elif p.acked_ns is not None:
-                self._arc(pen, x0, pen.scale.x(p.acked_ns), base, pen.theme.good, "ping-acked")
-        late = [self.scene.trace.story.events[p.late_ack].time_ns for p in self.scene.pings if p.late_ack is not None]
-        xs = [pen.scale.x(t) for t in late]
-        pen.marks(
-            xs, [base] * len(xs), pen.theme.good, "D", 4, zorder=5.5, markerfacecolor=pen.theme.page, markeredgewidth=1
-        )
+        sent = sorted({grain(pen.scale.x(p.sent_ns)) for p in self.pings})
+        pen.marks(sent, [base] * len(sent), pen.theme.ink, "o", 3, gid="ping-sent")
+        acked = [p for p in self.pings if p.acked_ns is not None and p.timed_out_ns is None]
+        dead = [p for p in self.pings if p.timed_out_ns is not None]
+        pen.arcs(sorted({_arc(pen, p.sent_ns, p.acked_ns) for p in acked}), base, pen.theme.good, gid="ping-acked")
+        pen.arcs([_arc(pen, p.sent_ns, p.timed_out_ns) for p in dead], base, pen.theme.error, gid="ping-timeout")
+        ends = [pen.scale.x(p.timed_out_ns or 0) for p in dead]
+        pen.marks(ends, [base] * len(ends), pen.theme.error, "X", 5.5)
+        shelf = Shelf(1, 0.0, pen.scale.width)
+        for p in dead:
+            self._name(pen, p, base, shelf)
+        late = [pen.scale.x(p.late_ns) for p in dead if p.late_ns is not None]
+        style = {"zorder": 5.5, "markerfacecolor": pen.theme.page, "markeredgewidth": 1}
+        pen.marks(late, [base] * len(late), pen.theme.good, "D", 4, gid="ping-late", **style)
 
-    def _arc(self, pen: Pen, x0: float, x1: float, base: float, colour: str, gid: str) -> float:
-        x1 = max(x1, x0 + 0.06)
-        high = base - min(0.34, 0.1 + 0.25 * (x1 - x0)) * 4 / 3
-        path = Path(
-            [(x0, base), (x0, high), (x1, high), (x1, base)], [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
-        )
-        pen.axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=1.5, zorder=4, gid=gid))
-        return base - (base - high) * 0.75
-
-    def _timed_out(self, pen: Pen, p: Ping, end_ns: int, base: float, shelf: Shelf) -> None:
-        x0, x1 = pen.scale.x(p.sent_ns), pen.scale.x(end_ns)
-        apex = self._arc(pen, x0, x1, base, pen.theme.error, "ping-timeout")
-        pen.marks([x1], [base], pen.theme.error, "X", 5.5)
+    def _name(self, pen: Pen, p: Arc, base: float, shelf: Shelf) -> None:
+        x0, x1, high = _arc(pen, p.sent_ns, p.timed_out_ns)
+        wall = seconds((p.timed_out_ns or p.sent_ns) - p.sent_ns)
         ran = f", ran {seconds(p.running_ns)}" if p.running_ns is not None else ""
-        limit = f" of {seconds(p.timeout_ms * MS)}" if ran and p.timeout_ms else ""
-        for text in (f"timed out after {seconds(end_ns - p.sent_ns)}{ran}{limit}", f"timed out{ran}", "timed out"):
+        limit = (f" of {seconds(p.timeout_ns)}" if ran else f", limit {seconds(p.timeout_ns)}") if p.timeout_ns else ""
+        for text in (f"timed out after {wall}{ran}{limit}", f"timed out{ran or ' after ' + wall}", "timed out"):
             width = text_width(text)
             found = pen.scale.room(x0 - 0.5, x1 + 0.5, width)
             x = min(max((found[0] if found else x1) - width / 2, 0.0), pen.scale.width - width)
             if shelf.place(x, width) is not None:
-                pen.text(x, apex - 0.09, text, pen.theme.error)
+                pen.text(x, base - high - 0.09, text, pen.theme.error, gid="ping-text")
                 return
 
     def keys(self, theme: Theme) -> list[Key]:
         """Arcs."""
         keys = []
-        if any(p.acked_ns is not None and p.timed_out_ns is None for p in self.scene.pings):
+        if any(p.acked_ns is not None and p.timed_out_ns is None for p in self.pings):
             keys.append(Key("ping answered", colour=theme.good))
-        if any(p.timed_out_ns is not None for p in self.scene.pings):
+        if any(p.timed_out_ns is not None for p in self.pings):
             keys.append(Key("ping timed out", colour=theme.error, marker="X"))
-        if any(p.late_ack is not None for p in self.scene.pings):
-            keys.append(Key("answer after the timeout", colour=theme.good, marker="D"))
+        if any(p.late_ns is not None for p in self.pings):
+            keys.append(Key("answer after the timeout", colour=theme.good, marker="D", line=False, hollow=True))
         return keys
 
 
-# ---- endpoint states
+def _arc(pen: Pen, start_ns: int, end_ns: int | None) -> tuple[float, float, float]:
+    x0, x1 = pen.scale.x(start_ns), pen.scale.x(end_ns or start_ns)
+    x1 = grain(max(x1, x0 + 0.06))
+    return grain(x0), x1, min(0.34, 0.1 + 0.25 * (x1 - x0)) if x1 > x0 else 0.1
 
 
-class States:
-    """One endpoint's RFC 9293 state, as far as packets prove it."""
+class _Rows:
+    """Things that last for a while, each in the first row that is free; what finds none is counted."""
 
-    height = 0.25
-    #: Narrower bars are not explained in the legend: nobody could see their colour.
-    SEEN = 0.03
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._ends: list[float] = []
+        self.out = 0
 
-    def __init__(self, name: str, runs: list[StateRun], scale: Scale) -> None:
-        self.name, self.scale = name, scale
-        self.bars = [(*self._ends(run), run.state) for run in runs]
-        named = {state for x0, x1, state in self.bars if scale.room(x0 + 0.04, x1 - 0.04, text_width(state))}
-        seen = dict.fromkeys(state for x0, x1, state in self.bars if x1 - x0 >= self.SEEN)
-        self.unnamed = [state for state in seen if state not in named]
+    def place(self, x0: float, x1: float) -> int | None:
+        """The row for [x0, x1]; things come in order of their start."""
+        for row, end in enumerate(self._ends):
+            if end <= x0:
+                self._ends[row] = x1
+                return row
+        if len(self._ends) < self.most:
+            self._ends.append(x1)
+            return len(self._ends) - 1
+        self.out += 1
+        return None
 
-    def _ends(self, run: StateRun) -> tuple[float, float]:
-        return self.scale.x(run.start_ns), self.scale.x(run.end_ns)
-
-    def draw(self, pen: Pen, top: float) -> None:
-        """A bar a state, named where the name fits."""
-        for x0, x1, state in self.bars:
-            fill = pen.theme.state(state)
-            style = {"edgecolor": pen.theme.page, "linewidth": 0.4, "gid": f"state-{state}"}
-            pen.box(x0, max(x1, x0 + 0.015), top + 0.025, top + self.height - 0.025, fill, **style)
-        for x0, x1, state in self.bars:
-            fill = pen.theme.state(state)
-            pen.label(x0, x1, top + self.height / 2, (state,), pen.theme.on(fill), fill)
-
-    def keys(self, theme: Theme) -> list[Key]:
-        """States whose names did not fit."""
-        return [Key(state, fill=theme.state(state)) for state in self.unnamed]
+    @property
+    def used(self) -> int:
+        """Number of rows."""
+        return max(len(self._ends), 1)
 
 
-# ---- packets
+class Calls:
+    """RPCs as bars from start to end; failures with their status, and those whose end was not logged as a stroke."""
 
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How one kind of packet is drawn: later ones of the list lie on top."""
-
-    label: str
-    colour: str
-    head: Any
-    size: float
-    line: float
-    dashed: bool = False
-
-
-LOOKS = {
-    "ack": Look("ACK", "dim", None, 0, 0.45),
-    "data": Look("data", "data", ">", 4.2, 0.9),
-    "keepalive": Look("keepalive probe", "dim", "o", 4, 0.9, True),
-    "ping": Look("PING", "ping", "D", 4, 1.1),
-    "again": Look("retransmitted", ORANGE, ">", 4.8, 1.2, True),
-    "goaway": Look("GOAWAY", PURPLE, "h", 5.5, 1.4),
-    "syn": Look("SYN", GREEN, "o", 4.6, 1.2),
-    "fin": Look("FIN", PURPLE, "s", 4.8, 1.5),
-    "rst": Look("RST", "error", "x", 6.5, 1.6),
-}
-_KINDS = {
-    "syn-ack": "syn",
-    "fin-retransmission": "fin",
-    "ping-ack": "ping",
-    "retransmission": "again",
-    "keepalive-probe": "keepalive",
-}
-
-
-def look_of(segment: Segment) -> str:
-    """The key of `LOOKS` that a segment is drawn with."""
-    if segment.retransmitted and not segment.syn and not segment.rst and not segment.fin:
-        return "again"
-    kind = kind_of(segment)
-    return _KINDS.get(kind, kind)
-
-
-#: Kinds that are named even where no finding speaks of them, the gravest first.
-_NAMED = ("rst", "fin", "goaway", "syn", "again")
-
-
-def _runs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
-    """Segments one by one, but repetitions of one (same side, same sequence number) together."""
-    last: list[Segment] = []
-    for s in segments:
-        if (
-            last
-            and s.retransmitted
-            and (s.from_client, s.seq, s.retransmitted) == (last[0].from_client, last[0].seq, last[0].retransmitted)
-        ):
-            last.append(s)
-            continue
-        if last:
-            yield last
-        last = [s]
-    if last:
-        yield last
-
-
-def _proves(scene: Scene, segment: Segment, refs: set[tuple[str, str]]) -> bool:
-    return any((p.source, scene.trace.story.source(p.source).packet_ref(p.no)) in refs for p in segment.places)
-
-
-@dataclass(slots=True)
-class _Marks:
-    strokes: list[Any] = field(default_factory=list)
-    down: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-    up: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
-
-
-class Packets:
-    """Strokes between two lines, the client above and the server below; the head is at the receiver.
-
-    With captures at both ends a stroke leans by the time it took; one that a second capture never saw stops half way.
-    """
-
-    name = "packets"
-    HIGH = 0.82
+    BAR, STEP = 0.1, 0.13
 
     def __init__(self, scene: Scene, scale: Scale) -> None:
-        self.scene, self.scale = scene, scale
-        self.above, self.below = Shelf(2, 0.0, scale.width), Shelf(2, 0.0, scale.width)
-        self.labels: list[tuple[float, int, bool, str, str]] = []
-        seen: set[tuple[int, str, bool]] = set()
-        self.found: dict[str, list[Segment]] = {name: [] for name in LOOKS}
-        for s in scene.segments:
-            name = look_of(s)
-            grain = (round(scale.x(s.time_ns) * GRAIN), name, s.from_client)
-            if len(s.places) == len(scene.points) and grain in seen:
-                continue
-            seen.add(grain)
-            self.found[name].append(s)
-        self._label_all()
-        self.height = self.HIGH + (self.above.used + self.below.used) * ROW + 0.2
+        self.scale = scale
+        self.bars: dict[tuple[float, float, str], tuple[int, Call]] = {}
+        rows = _Rows(4)
+        for call in sorted(scene.calls, key=lambda c: (c.start_ns or 0, c.id)):
+            x0 = grain(scale.x(call.start_ns or 0))
+            x1 = grain(max(scale.x(call.end_ns or 0), x0 + LEAST))
+            key = (x0, x1, _outcome(call))
+            if key not in self.bars and (row := rows.place(x0, x1)) is not None:
+                self.bars[key] = row, call
+        self.name = f"calls (+{rows.out} more)" if rows.out else "calls"
+        self.shelf = Shelf(2, 0.0, scale.width)
+        self.rows = rows.used
+        labels = (self._label(x0, call) for (x0, _, how), (_, call) in self.bars.items() if how == "failed")
+        self.labels = [label for label in labels if label is not None]
+        self.height = 0.1 + self.rows * self.STEP + self.shelf.used * ROW
 
-    def _label_all(self) -> None:
-        """The packets that open, end or prove something are named, where there is room, and what was sent again and again."""
-        refs = self.scene.evidence_refs()
-        wanted = []
-        for run in _runs(
-            s for s in self.scene.segments if look_of(s) not in ("ack", "data") or _proves(self.scene, s, refs)
-        ):
-            name, proof = look_of(run[0]), any(_proves(self.scene, s, refs) for s in run)
-            if proof or name in _NAMED:
-                wanted.append(
-                    (not proof, _NAMED.index(name) if name in _NAMED else len(_NAMED), run[0].time_ns, name, run)
-                )
-        for *_, name, run in sorted(wanted, key=lambda x: x[:3]):
-            self._label(run, name)
-
-    def _label(self, run: list[Segment], name: str) -> None:
-        words = run[0].describe()[2:].split(" (")[0].replace(", retransmitted", "")
-        again = (" again" if run[0].retransmitted else "") + (f" ×{len(run)}" if len(run) > 1 else "")
-        text = fit(clean(words), 2.2) + again
-        side = 0 if run[0].from_client else 1
-        x = self._ends(run[len(run) // 2])[side]
+    def _label(self, x0: float, call: Call) -> tuple[float, int, str] | None:
+        text = status_name(call.status)
         width = text_width(text)
-        at = min(max(x - width / 2, 0.0), self.scale.width - width)
-        row = (self.above if run[0].from_client else self.below).place(at, width)
-        if text and row is not None:
-            self.labels.append((at, row, run[0].from_client, text, name))
-
-    def _ends(self, s: Segment) -> tuple[float, float]:
-        """Where a stroke meets the client's line and the server's."""
-        points = self.scene.points
-        near, far = s.at(points[0]), s.at(points[-1])
-        client, server = near or far, far or near
-        if client is None or server is None:
-            client = server = s.places[0]
-        return self.scale.x(client.time_ns), self.scale.x(server.time_ns)
+        at = max(min(x0, self.scale.width - width), 0.0)
+        place = self.shelf.place(at, width)
+        return (at, place, text) if place is not None else None
 
     def draw(self, pen: Pen, top: float) -> None:
-        """The two lines, then the kinds of packets from the commonest to the gravest."""
-        upper = top + 0.1 + self.above.used * ROW
-        lower = upper + self.HIGH
-        for y in (upper, lower):
-            pen.lines([[(0, y), (pen.scale.width, y)]], pen.theme.dim, linewidths=0.8, zorder=2)
-        for name, segments in self.found.items():
-            self._kind(pen, LOOKS[name], segments, upper, lower)
-        for at, row, from_client, text, name in self.labels:
-            y = upper - 0.09 - (row + 0.5) * ROW + 0.03 if from_client else lower + 0.09 + (row + 0.5) * ROW - 0.03
-            colour = pen.theme.error if name == "rst" else pen.theme.ink
-            pen.text(at, y, text, colour, gid="packet-text")
-        for y, text in ((upper, "client"), (lower, "server")):
-            write(pen.axes, -0.06, y, text, ha="right", color=pen.theme.dim)
-
-    def _kind(self, pen: Pen, look: Look, segments: list[Segment], upper: float, lower: float) -> None:
-        marks = _Marks()
-        for s in segments:
-            self._stroke(s, upper, lower, marks)
-        colour = colour_of(look, pen.theme)
-        order = 3 + list(LOOKS.values()).index(look) / 10
-        dash = (0, (2.5, 1.5)) if look.dashed else "solid"
-        pen.lines(
-            marks.strokes, colour, linewidths=look.line, linestyles=dash, zorder=order, gid=f"packets-{look.label}"
-        )
-        for heads, arrow in ((marks.down, "v"), (marks.up, "^")):
-            if look.head is not None:
-                edge = 1.8 if look.head == "x" else 0
-                pen.marks(
-                    *heads,
-                    colour,
-                    arrow if look.head == ">" else look.head,
-                    look.size,
-                    zorder=order + 2,
-                    markeredgewidth=edge,
-                )
-
-    def _stroke(self, s: Segment, upper: float, lower: float, marks: _Marks) -> None:
-        a, b = self._ends(s)
-        points = self.scene.points
-        seen_near, seen_far = s.at(points[0]) is not None, s.at(points[-1]) is not None
-        half = (upper + lower) / 2
-        y0, y1 = (upper if seen_near else half), (lower if seen_far else half)
-        if len(points) == 1:
-            y0, y1 = upper, lower
-        marks.strokes.append([(a, y0), (b, y1)])
-        x, y = (b, y1 - 0.03) if s.from_client else (a, y0 + 0.03)
-        heads = marks.down if s.from_client else marks.up
-        heads[0].append(x)
-        heads[1].append(y)
+        """Bars, and below them what went wrong."""
+        for how, (_, fill) in _calls(pen.theme).items():
+            rows = [
+                (x0, x1, top + 0.05 + row * self.STEP) for (x0, x1, what), (row, _) in self.bars.items() if what == how
+            ]
+            pen.boxes([(x0, x1, y, y + self.BAR) for x0, x1, y in rows], fill, gid=f"call-{how}")
+        for at, row, text in self.labels:
+            y = top + 0.05 + self.rows * self.STEP + (row + 0.5) * ROW
+            pen.text(at, y, text, pen.theme.error, gid="call-text")
 
     def keys(self, theme: Theme) -> list[Key]:
-        """The kinds that are there."""
-        used = [look for name, look in LOOKS.items() if self.found[name]]
-        return [Key(look.label, colour=colour_of(look, theme), marker=look.head, dashed=look.dashed) for look in used]
+        """The colours used."""
+        told = {how for *_, how in self.bars}
+        return [Key(label, fill=fill) for how, (label, fill) in _calls(theme).items() if how in told]
 
 
-def colour_of(look: Look, theme: Theme) -> str:
-    """A look's own hue, or the theme's colour of that name."""
-    return look.colour if look.colour.startswith("#") else str(getattr(theme, look.colour))
+def _outcome(call: Call) -> str:
+    if call.end_ns is None:
+        return "open"
+    return "failed" if call.status not in (0, None) else "done"
 
 
-# ---- log lines
+def _calls(theme: Theme) -> dict[str, tuple[str, str]]:
+    """Legend and colour of a call by its outcome."""
+    return {
+        "open": ("call, end not logged", theme.dim),
+        "done": ("call", theme.tint(theme.good, 0.65)),
+        "failed": ("call failed", theme.error),
+    }
+
+
+class Transports:
+    """gRPC transports of which no packets are drawn: from the line that opened one to the line that ended it."""
+
+    BAR = 0.17
+
+    def __init__(self, scene: Scene, scale: Scale, transports: list[Transport]) -> None:
+        self.scene, self.scale = scene, scale
+        rows = _Rows(5)
+        self.bars: list[tuple[float, float, int, Transport]] = []
+        for t in sorted(transports, key=lambda t: (self._start(t), t.id)):
+            x0 = scale.x(self._start(t))
+            x1 = max(scale.x(scene.end_ns if t.closed_ns is None else t.closed_ns), x0 + LEAST)
+            if (row := rows.place(x0, x1)) is not None:
+                self.bars.append((x0, x1, row, t))
+        self.name = f"transports (+{rows.out})" if rows.out else "transports"
+        self.height = 0.06 + rows.used * (self.BAR + 0.03)
+
+    def _start(self, t: Transport) -> int:
+        return self.scene.start_ns if t.opened_ns is None else t.opened_ns
+
+    def draw(self, pen: Pen, top: float) -> None:
+        """A bar each, with the peer's address and what ended it."""
+        for x0, x1, row, t in self.bars:
+            y = top + 0.04 + row * (self.BAR + 0.03)
+            fill = pen.theme.state("ESTABLISHED")
+            pen.box(x0, x1, y, y + self.BAR, fill, edgecolor=pen.theme.page, linewidth=0.4, gid="transport")
+            name = clean(f"({t.number}) {t.remote or ''}").strip()
+            full = (f"{name}, ended by {t.closed_by.replace('-', ' ')}",) if t.closed_by else ()
+            pen.label(x0, x1, y + self.BAR / 2, (*full, name, f"({clean(t.number)})"), pen.theme.on(fill), fill)
+
+    def keys(self, theme: Theme) -> list[Key]:
+        """They name themselves."""
+        return []
+
+
+class Lives:
+    """Connections whose packets are not drawn, a line each from the first to the end, by who ended it."""
+
+    STEP = 0.055
+
+    def __init__(self, scene: Scene, scale: Scale) -> None:
+        self.lines: dict[str, list[tuple[float, float, int]]] = {}
+        rows, seen = _Rows(14), set()
+        for life in sorted(scene.lives, key=lambda x: (x.start_ns, x.name)):
+            x0 = grain(scale.x(life.start_ns))
+            x1 = max(grain(scale.x(life.end_ns)), x0 + LEAST)
+            kind = ending(life.ended_by)
+            if (x0, x1, kind) not in seen and (row := rows.place(x0, x1 + 0.02)) is not None:
+                self.lines.setdefault(kind, []).append((x0, x1, row))
+            seen.add((x0, x1, kind))
+        drawn = f" ({rows.out} not drawn)" if rows.out else ""
+        self.name = f"{len(scene.lives):,} other{drawn}"
+        self.height = max(0.12 + rows.used * self.STEP, 0.2)
+
+    def draw(self, pen: Pen, top: float) -> None:
+        """Lines."""
+        for kind, lines in self.lines.items():
+            strokes: list[Any] = [[(x0, y), (x1, y)] for x0, x1, row in lines for y in (top + 0.08 + row * self.STEP,)]
+            colour = ENDINGS[kind].hue(pen.theme)
+            pen.lines(strokes, colour, linewidths=2.2, capstyle="butt", zorder=3, gid=f"connections-{kind}")
+
+    def keys(self, theme: Theme) -> list[Key]:
+        """Who ended them."""
+        return [Key(ENDINGS[kind].label, colour=ENDINGS[kind].hue(theme)) for kind in ENDINGS if kind in self.lines]
 
 
 class Log:
@@ -508,9 +359,9 @@ class Log:
     def draw(self, pen: Pen, top: float) -> None:
         """Ticks, then flags and their texts below."""
         y0, y1 = top + 0.05, top + self.TICKS
-        places = {round(pen.scale.x(e.time_ns) * GRAIN) / GRAIN: e.layer for e in self.plain}
+        places = sorted({grain(pen.scale.x(e.time_ns)) for e in self.plain})
         pen.lines([[(x, y0 + 0.04), (x, y1)] for x in places], pen.theme.dim, linewidths=0.6, zorder=3, gid="log-lines")
-        xs = sorted({round(pen.scale.x(e.time_ns) * GRAIN) / GRAIN for e in self.bad})
+        xs = sorted({grain(pen.scale.x(e.time_ns)) for e in self.bad})
         pen.marks(xs, [(y0 + y1) / 2] * len(xs), pen.theme.error, "v", 6, gid="log-errors")
         for at, x, row, text, bad in self.labels:
             colour = pen.theme.error if bad else pen.theme.ink
@@ -520,7 +371,7 @@ class Log:
 
     def keys(self, theme: Theme) -> list[Key]:
         """The red flags."""
-        return [Key("log line of a failure", colour=theme.error, marker="v")] if self.bad else []
+        return [Key("log line of a failure", colour=theme.error, marker="v", line=False)] if self.bad else []
 
 
 # ---- findings
@@ -564,8 +415,3 @@ class Findings:
     def keys(self, theme: Theme) -> list[Key]:
         """A code is named in the headline."""
         return []
-
-
-def legend_width(key: Key) -> float:
-    """Room of one entry, its swatch included."""
-    return 0.3 + text_width(key.label, SMALL) + 0.2

@@ -77,6 +77,10 @@ class Scale:
         """Where a time lies, in inches from the left end; times outside lie at the nearer end."""
         return float(np.interp(time_ns - self.start_ns, self._times, self._places))
 
+    def cuts(self, x0: float, x1: float) -> bool:
+        """Whether the mark of a break lies in [x0, x1]."""
+        return any(x0 < (b.x0 + b.x1) / 2 + CUT and (b.x0 + b.x1) / 2 - CUT < x1 for b in self.breaks)
+
     def room(self, x0: float, x1: float, width: float) -> tuple[float, bool] | None:
         """The middle of a place for `width` inches of text in [x0, x1], and whether a break runs through it.
 

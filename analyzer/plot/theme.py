@@ -55,6 +55,34 @@ class Theme:
         return self.tint(hue, strength)
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended, in the legend's words, and its colour: a hue, or the theme's of that name."""
+
+    label: str
+    colour: str
+
+    def hue(self, theme: Theme) -> str:
+        """The colour on a page."""
+        return self.colour if self.colour.startswith("#") else str(getattr(theme, self.colour))
+
+
+#: Kinds of endings, the gravest last.
+ENDINGS = {
+    "open": Ending("connection, not ended", GREEN),
+    "client": Ending("ended by the client", BLUE),
+    "server": Ending("ended by the server", ORANGE),
+    "reset": Ending("ended by a reset", "error"),
+}
+
+
+def ending(ended_by: str | None) -> str:
+    """The key of `ENDINGS` for `ended_by` of the connection table."""
+    if ended_by is None:
+        return "open"
+    return "reset" if ended_by.endswith("rst") else ended_by.removesuffix("-fin")
+
+
 _STATES = {
     "SYN_SENT": (SKY, 0.6), "SYN_RECEIVED": (SKY, 0.9), "ESTABLISHED": (GREEN, 0.32), "FIN_WAIT_1": (YELLOW, 0.9),
     "FIN_WAIT_2": (ORANGE, 0.95), "CLOSE_WAIT": (RED, 0.9), "CLOSING": (PURPLE, 0.6), "LAST_ACK": (PURPLE, 0.95),

@@ -53,6 +53,25 @@ def mark_pings(segments: list[Segment]) -> None:
     _mark_copies(segments)
 
 
+def pairs(segments: list[Segment]) -> list[tuple[Segment, Segment | None]]:
+    """Each PING among a connection's segments in order of time, seen or likely, with its ACK; None where none was captured.
+
+    A side's PINGs are answered in their order (RFC 9113 §6.7 asks for it at once); copies count once.
+    """
+    found: list[tuple[Segment, Segment | None]] = []
+    waiting: dict[bool, list[int]] = {True: [], False: []}
+    for s in segments:
+        if s.retransmitted:
+            continue
+        if s.marks & col.M_PING:
+            waiting[s.from_client].append(len(found))
+            found.append((s, None))
+        if s.marks & col.M_PING_ACK and waiting[not s.from_client]:
+            at = waiting[not s.from_client].pop(0)
+            found[at] = (found[at][0], s)
+    return found
+
+
 def _mark_copies(segments: list[Segment]) -> None:
     """A retransmission is what its original is."""
     likely = col.M_TLS_PING | col.M_TLS_PING_ACK

@@ -9,11 +9,16 @@ import matplotlib as mpl
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import analyzer
+from analyzer.deep import DeepFrame
+from analyzer.model.records import Environment
+from analyzer.model.times import MS, SECOND
 from analyzer.plot import timeline
 from analyzer.plot.canvas import SETTINGS
+from analyzer.plot.scene import scene
 from analyzer.rules import rules, run
 from analyzer.rules._cases import Case
 from analyzer.trace import Trace
@@ -25,6 +30,14 @@ SCENES = [
     ("zombie-fin-wait-2", "C1"),
     ("healthy", "C1"),
     ("healthy", "C2"),
+]
+#: Beside connections: an environment, and a request; as parts of their names.
+OTHERS = [
+    ("frozen-keepalive", "20e6082ed6564572bdde2d18bd648985"),
+    ("frozen-keepalive", "b9cb51a5"),
+    ("zombie-fin-wait-2", "63a637dedda84412a4e918e0378afc23"),
+    ("zombie-fin-wait-2", "1741ca7d"),
+    ("healthy", "b23dd459111840949471189329c7829d"),
 ]
 FIRES = [pytest.param(case, id=f"{rule.CODE}-{n}") for rule in rules() for n, case in enumerate(rule.FIRES, 1)]
 
@@ -54,7 +67,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize(("name", "connection"), SCENES)
+@pytest.mark.parametrize(("name", "connection"), SCENES + OTHERS)
 def test_shipped_captures_are_drawn(traces, name, connection, dark):
     figure = timeline(traces[name], connection, dark=dark)
     assert saved(figure, "png").startswith(b"\x89PNG")
@@ -96,6 +109,84 @@ def test_the_zombie_is_named(traces):
     )
 
 
+def test_an_environment_is_all_its_connections(traces):
+    """The mission: invocations of one environment, pings sent and acknowledged, the freeze, the ping that dies."""
+    trace = traces["frozen-keepalive"]
+    figure = timeline(trace, trace.story.environments[0].id)
+    assert {"invocation", "freeze", "ping-acked", "ping-timeout", "call-done", "call-failed", "finding-K101"} <= gids(
+        figure
+    )
+    shown = texts(figure)
+    assert {"C1", "C2", "frozen 5.501 s", "timed out after 5.502 s, ran 1 ms of 1 s", "DEADLINE_EXCEEDED"} <= set(shown)
+    assert {i.request_id[:8] for i in trace.story.invocations} <= set(shown)
+    assert any(t.startswith("7 invocations · frozen 6 times, 17.5 s in all · 2 connections · from ") for t in shown)
+
+
+def test_a_request_has_the_freezes_on_both_sides_and_no_more(traces):
+    trace = traces["frozen-keepalive"]
+    invocation = next(i for i in trace.story.invocations if i.request_id.startswith("b9cb51a5"))
+    found = scene(trace, "b9cb51a5")
+    before, after = (
+        z for z in trace.story.freezes if invocation.start_ns == z.end_ns or z.start_ns == invocation.end_ns
+    )
+    assert found.start_ns <= before.start_ns and after.end_ns <= found.end_ns <= after.end_ns + MS * 50
+    assert [i.request_id[:8] for i in found.invocations] == ["02713a3b", "b9cb51a5", "0cd18886"]
+    assert all(found.start_ns <= s.time_ns <= found.end_ns for track in found.tracks for s in track.segments)
+    assert [f.rule for f in found.findings] == ["K101"]
+
+
+def test_logs_alone_are_drawn():
+    trace = analyzer.read(CAPTURES / "frozen-keepalive", kinds=frozenset(("log",)))
+    figure = timeline(trace, trace.story.environments[0].id)
+    assert {"invocation", "freeze", "ping-timeout", "transport", "finding-K101"} <= gids(figure)
+    assert "(1) 10.0.2.20:50051, ended by keepalive timeout" in texts(figure)
+    assert not {g for g in gids(figure) if g.startswith("packets")}
+
+
+def test_a_capture_alone_has_its_own_pings():
+    trace = analyzer.read(CAPTURES / "frozen-keepalive", kinds=frozenset(("pcap",)))
+    found = scene(trace, "C1")
+    assert found.wire_pings and "captured PINGs" in texts(timeline(trace, "C1"))
+    sent = [s for s in found.tracks[0].segments if s.describe() == "→ PING (17 B)"]
+    assert [p.sent_ns for p in found.pings] == [s.time_ns for s in sent]
+    assert all(p.acked_ns is not None and p.acked_ns > p.sent_ns for p in found.pings)
+
+
+def test_what_tshark_saw_inside_is_named(traces):
+    trace = analyzer.read(CAPTURES / "healthy")
+    segment = next(s for s in trace.story.connections.segments(0) if s.payload)
+    trace.deep = {0: [DeepFrame(True, "grpc", "request", "POST /cache.Cache/Get, stream 1", 1, segment.places[0])]}
+    assert "POST /cache.Cache/Get, stream 1" in texts(timeline(trace, "C1"))
+
+
+def test_a_part_is_cut_out(traces):
+    trace = traces["zombie-fin-wait-2"]
+    whole = scene(trace, "C1")
+    middle = whole.start_ns + 9 * SECOND
+    first, second = scene(trace, "C1", until_ns=middle), scene(trace, "C1", since_ns=middle + 1)
+    assert [*first.tracks[0].segments, *second.tracks[0].segments] == whole.tracks[0].segments
+    assert [*first.events, *second.events] == whole.events
+    assert second.tracks[0].client_states[0].start_ns == second.start_ns
+    assert first.findings == [] and [f.rule for f in second.findings] == ["F201"]
+    with pytest.raises(ValueError, match="outside"):
+        timeline(trace, "C1", since="2030-01-01")
+
+
+def test_many_connections_of_an_environment_are_lines():
+    lives = "".join(
+        f"{n}.0 > SYN\n{n}.01 < SYN-ACK\n{n}.02 > ACK\n{n}.03 > 9\n{n}.04 < 9\n{n}.05 > FIN\n" for n in range(1, 30)
+    )
+    trace = traced(Case("churn", packets=lives))
+    trace.story.environments.append(Environment("env"))
+    trace.story.connections.environment.update(dict.fromkeys(range(29), "env"))
+    found = scene(trace, "env")
+    assert (len(found.tracks), len(found.lives)) == (1, 28)
+    figure = timeline(trace, "env")
+    (lines,) = [c for c in figure.findobj(LineCollection) if c.get_gid() == "connections-client"]
+    assert len(lines.get_segments()) == 28
+    assert "28 other" in texts(figure)
+
+
 def test_a_retransmission_the_client_never_saw_stops_half_way():
     """Two captures: what only one of them saw does not reach the other line."""
     case = Case(
@@ -110,7 +201,19 @@ def test_a_retransmission_the_client_never_saw_stops_half_way():
     assert abs(stroke[1][1] - stroke[0][1]) == pytest.approx(abs(whole[1][1] - whole[0][1]) / 2)
 
 
-@pytest.mark.parametrize(("name", "connection"), SCENES)
+def test_a_lost_packet_ends_in_a_cross():
+    case = Case(
+        "the server's reply is lost on the way",
+        packets="0 > SYN\n0.002 < SYN-ACK\n0.003 > ACK\n0.010 > 60\n9.0 > 60",
+        server_packets="0.001 > SYN\n0.001 < SYN-ACK\n0.004 > ACK\n0.011 > 60\n5.000 < 30\n9.001 > 60",
+    )
+    figure = timeline(traced(case), "C1")
+    (crosses,) = [a for a in figure.findobj(Line2D) if a.get_gid() == "packets-lost"]
+    assert len(crosses.get_xdata()) == 1
+    assert "lost between the captures" in texts(figure)
+
+
+@pytest.mark.parametrize(("name", "connection"), SCENES + OTHERS)
 def test_no_label_covers_another(traces, name, connection):
     figure = timeline(traces[name], connection)
     with mpl.rc_context(SETTINGS):
