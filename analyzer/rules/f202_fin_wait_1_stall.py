@@ -1,7 +1,8 @@
 """fin-wait-1-stall
 
 ## What it does
-Flags a server's FIN that was retransmitted and never acknowledged: the server is in FIN_WAIT_1, the client is frozen or gone.
+Flags a server's FIN that was retransmitted and acknowledged never, or only when the client woke: the server was in
+FIN_WAIT_1, the client frozen or gone.
 
 ## Why it matters
 The client still believes in the connection. When the server's kernel gives up (Linux: after tcp_orphan_retries, about 106 s by
@@ -11,7 +12,8 @@ default) it forgets the connection without a word; the client's next write meets
 As for F201: check by wall clock before reuse. The server cannot do better than to close earlier or later.
 
 ## Known limits
-An unacknowledged FIN is FIN_WAIT_1, never FIN_WAIT_2. Whether the client was frozen or its path was cut cannot be told from
+An unacknowledged FIN is FIN_WAIT_1, never FIN_WAIT_2. A late acknowledgement (what waited at a stopped machine's door is
+answered at the thaw) harms nobody where the client then closes too and was not frozen: info. Whether the client was frozen or its path was cut cannot be told from
 the server's side alone; the function's platform lines can.
 """
 
@@ -34,7 +36,7 @@ from analyzer.timeline.story import Story
 
 CODE = "F202"
 NAME = "fin-wait-1-stall"
-SUMMARY = "the server's FIN was never acknowledged; the client is frozen or gone"
+SUMMARY = "the server's FIN was not acknowledged; the client is frozen or gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,18 @@ FIRES = (
         packets=_OPEN
         + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n9.650 < FIN again lost",
     ),
+    Case(
+        "the copies wait at a frozen machine's door; it answers when the server has forgotten",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:16.100 START 2
+        00:00:16.130 app 2 Error: write EPIPE { errno: -32, code: 'EPIPE', syscall: 'write' }
+        00:00:16.300 REPORT 2
+        """,
+        packets=_OPEN
+        + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again\n16.105 > ACK\n16.106 < RST",
+    ),
 )
 QUIET = (
     Case(
@@ -66,14 +80,14 @@ QUIET = (
 
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
-    """Connections in which some point saw the server's FIN several times and no acknowledgement."""
+    """Connections in which some point saw the server's FIN several times, over a stall's length."""
     if not len(story.connections):
         return []
 
     t = settings[Thresholds]
 
     def unanswered(rows: common.Rows) -> common.Mask:
-        repeated: common.Mask = (rows[:, SERVER + f.FINS] >= t.least_fins) & (rows[:, SERVER + f.FIN_ACKED_TS] == 0)
+        repeated: common.Mask = rows[:, SERVER + f.FINS] >= t.least_fins
         repeated &= rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= t.stall_ns
         return repeated
 
@@ -93,38 +107,57 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     first, last = fins[0], fins[-1]
     if last.time_ns - first.time_ns < max(t.stall_ns, 3 * common.rto_ns(segments)):
         return None
-    if any(s.from_client and not s.rst and s.time_ns > first.time_ns and s.ack == first.end_seq for s in segments):
-        return None
     after = next((s for s in segments if s.from_client and s.time_ns > last.time_ns), None)
     if any(s.from_client and first.time_ns < s.time_ns <= last.time_ns for s in segments):
         return None  # the client is alive and talks: its acknowledgement is missing for another reason
+    late = after if after is not None and not after.rst and after.ack == first.end_seq else None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, first.time_ns, after.time_ns if after else last.time_ns)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
+    count = "none acknowledged" if late is None else "none acknowledged until then"
     evidence = [story.packet(first, "server: FIN_WAIT_1", primary=True)]
     evidence.append(story.packet(fins[1]))
-    evidence.append(story.packet(last, common.copies_note(segments, first, f"{len(fins)} FINs, none acknowledged")))
+    evidence.append(story.packet(last, common.copies_note(segments, first, f"{len(fins)} FINs, {count}")))
     evidence += common.freeze_evidence(story, freeze)
     evidence += [
         story.packet(s, note)
-        for s, note in ((after, "client still ESTABLISHED"), (reply, "the server had forgotten it"))
+        for s, note in (
+            (after, "the first acknowledgement" if late else "client still ESTABLISHED"),
+            (reply, "the server had forgotten it"),
+        )
         if s is not None
     ]
     evidence.sort(key=lambda e: e.time_ns)
     last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=None)
     span = last.time_ns - first.time_ns
-    returned = f"; the client spoke again {seconds(after.time_ns - first.time_ns)} after the FIN" if after else ""
+    back = after.time_ns - first.time_ns if after else 0
+    title = f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}"
+    if late is not None:
+        title = f"server's FIN acknowledged only after {seconds(back)}: sent {len(fins)} times"
     return Finding(
-        CODE, NAME, Severity.WARNING, Confidence.CERTAIN if freeze else Confidence.LIKELY,
-        f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}",
-        first.time_ns, evidence,
+        CODE, NAME,
+        Severity.WARNING if late is None or freeze or reply else Severity.INFO,
+        Confidence.CERTAIN if freeze else Confidence.LIKELY,
+        title, first.time_ns, evidence,
         (f"the server closed after {seconds(first.time_ns - last_data)} idle; " if last_data is not None else "the server closed; ")
         + (f"the client was frozen for {seconds(freeze.length_ns)}" if freeze else "no acknowledgement reached it: the client was frozen, gone, or cut off")
-        + f", so the server stayed in FIN_WAIT_1 and never reached FIN_WAIT_2{returned}",
+        + ", so the server stayed in FIN_WAIT_1"
+        + _ending(back, late is not None, reply is not None),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         silences=common.silence(story, k, last.time_ns, after.time_ns, freeze, "no packet from the client") if after else [],
-        ruled_out=["F201 (no acknowledgement of the FIN was seen, so FIN_WAIT_2 was not reached)"],
+        ruled_out=["F201 (no acknowledgement of the FIN was seen while the server waited, so FIN_WAIT_2 was not reached)"],
         help=for_connection(story, k, Trouble.STALE),
         upgrade="" if freeze else "what tells a freeze from a cut path: the platform's lines " + collect.platform_lines(story, env, first.time_ns, last.time_ns),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _ending(back_ns: int, acknowledged: bool, forgotten: bool) -> str:
+    """How the wait of the server ended, as far as it was seen."""
+    if not acknowledged:
+        return " and never reached FIN_WAIT_2" + (
+            f"; the client spoke again {seconds(back_ns)} after the FIN" if back_ns else ""
+        )
+    if forgotten:
+        return f" until it forgot the connection; the client acknowledged {seconds(back_ns)} after the FIN and was answered with a reset"
+    return f" for {seconds(back_ns)}, until the client acknowledged"
