@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.plot.canvas import SMALL, Shelf, clean, fit, text_width, write
 from analyzer.plot.pen import GRAIN, Key, Pen
 from analyzer.plot.theme import GREEN, ORANGE, PURPLE, Theme
+from analyzer.timeline.whereabouts import is_lost
 from analyzer.trace import kind_of
 
 if TYPE_CHECKING:
@@ -74,11 +75,6 @@ def look_of(segment: Segment) -> str:
 def words(segment: Segment) -> str:
     """What a packet is, without its direction, size and repetition: `SYN`, `PING ack`, `60 B`."""
     return clean(segment.describe()[2:].split(" (")[0].replace(", retransmitted", ""))
-
-
-def is_lost(fate: str) -> bool:
-    """Whether a packet's fate is that it did not arrive."""
-    return fate.startswith("lost")
 
 
 def _runs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:

@@ -318,12 +318,12 @@ def _add_connections(found: Scene, ks: list[int]) -> None:
 
 def _track(found: Scene, k: int) -> Track:
     cs = found.trace.story.connections
-    segments = cs.segments(k)
-    series = states(segments)
+    segments, became = cs.segments(k), fates(cs, k)
+    series = states(segments, became)
     client = _runs([(t, a) for t, a, _ in series], found)
     server = _runs([(t, b) for t, _, b in series], found)
     ends = (cs.client(k), cs.server(k))
-    return Track(k, cs.id(k), *ends, cs.seen_at(k), segments, fates(cs, k), client, server, found.trace.deep.get(k, []))
+    return Track(k, cs.id(k), *ends, cs.seen_at(k), segments, became, client, server, found.trace.deep.get(k, []))
 
 
 def _runs(series: list[tuple[int, int]], found: Scene) -> list[StateRun]:

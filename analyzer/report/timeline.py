@@ -28,7 +28,7 @@ from analyzer.tcp.states import (
     TRANSITIONS,
 )  # fmt: skip
 from analyzer.timeline.story import event_text
-from analyzer.timeline.whereabouts import fates
+from analyzer.timeline.whereabouts import fates, is_lost
 from analyzer.trace import is_notable
 
 if TYPE_CHECKING:
@@ -48,12 +48,16 @@ SHORT = {
 }  # fmt: skip
 
 
-def states(segments: list[Segment]) -> list[tuple[int, int, int]]:
-    """(time, client state, server state) after each segment: the machine of `tcp.states` over merged segments."""
+def states(segments: list[Segment], fates: list[str]) -> list[tuple[int, int, int]]:
+    """(time, client state, server state) after each segment: the machine of `tcp.states` over merged segments.
+
+    A segment whose fate (`timeline.whereabouts`) is to be lost changes nothing at its receiver, one made on the way nothing at
+    the side that it seems to come from.
+    """
     ends = {True: 0, False: 0}
     fin_end: dict[bool, int | None] = {True: None, False: None}
     series = []
-    for s in segments:
+    for s, fate in zip(segments, fates, strict=True):
         me, peer = s.from_client, not s.from_client
         if s.rst:
             steps = [(me, SENDS_RST), (peer, GETS_RST)]
@@ -66,7 +70,10 @@ def states(segments: list[Segment]) -> list[tuple[int, int, int]]:
             if s.fin:
                 fin_end[me] = s.end_seq
                 steps.append((me, SENDS_FIN))
+        unmoved = {peer} if is_lost(fate) else {me} if fate else set()
         for side, event in steps:
+            if side in unmoved:
+                continue
             ends[side] = TRANSITIONS[event][ends[side]]
         series.append((s.time_ns, ends[True], ends[False]))
     return series
@@ -88,7 +95,8 @@ def timeline_text(trace: Trace, connection: str, style: Style, everything: bool 
         + f" · from {iso(zero)[:26]}Z"
     )
     rows: list[tuple[int, str, str, str, bool]] = []  # time, layer, place, text, notable
-    for s, (_, a, b), fate in zip(segments, states(segments), fates(cs, k), strict=True):
+    became = fates(cs, k)
+    for s, (_, a, b), fate in zip(segments, states(segments, became), became, strict=True):
         place = min(s.places, key=lambda p: p.time_ns)
         where = story.source(place.source).at(story.source(place.source).packet_ref(place.no))
         text = f"{s.describe():<44} {SHORT[STATES[a]]:>10} / {SHORT[STATES[b]]}"

@@ -23,12 +23,17 @@ _Seen = tuple[list[int], list[Segment]]
 
 
 def fates(cs: Connections, k: int) -> list[str]:
-    """For each segment of connection `k`: `lost before srv.pcap`, `not from beyond srv.pcap`, or nothing to say."""
+    """For each segment of connection `k`: `lost before srv.pcap`, `made on the way: …`, or nothing to say."""
     segments, points = cs.segments(k), cs.seen_at(k)
     if len(points) < 2:
         return [""] * len(segments)
     seen = {(p, way): _seen(segments, p, way) for p in points for way in (True, False)}
     return [_fate(cs, s, points if s.from_client else points[::-1], seen) for s in segments]
+
+
+def is_lost(fate: str) -> bool:
+    """Whether a packet's fate is that it did not arrive; the other one is that it was made on the way."""
+    return fate.startswith("lost")
 
 
 def _seen(segments: list[Segment], point: int, from_client: bool) -> _Seen:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import analyzer
+from analyzer.report.timeline import states
+from analyzer.tcp.states import STATES
 from analyzer.timeline.whereabouts import fates
 from tests.capture import packets
 
@@ -53,6 +55,21 @@ def test_a_segment_is_lost_between_the_points(tmp_path: Path) -> None:
     assert told(tmp_path, [*OPEN, again, *LATER], OPEN + LATER) == {"→ 20 B": "lost before server.pcap"}
     answer = (9.0, SERVER, 951, 3101, PSH | ACK, 20)
     assert told(tmp_path, OPEN + LATER, [*OPEN, answer, *LATER]) == {"← 20 B": "lost before client.pcap"}
+
+
+def test_what_did_not_arrive_or_was_not_sent_changes_no_state(tmp_path: Path) -> None:
+    """The forger's reset ends the client only; the server's lost FIN is news to the server only."""
+    for sent, states_then in (
+        ((9.0, SERVER, 951, 3101, RST | ACK, 0), ("CLOSED", "ESTABLISHED")),
+        ((9.0, SERVER, 951, 3101, FIN | ACK, 0), ("ESTABLISHED", "FIN_WAIT_1")),
+    ):
+        at_client = sent[4] & RST
+        late = [(99.0, ("10.0.0.1", "10.0.0.2", 40_009, 80), 1, 0, SYN, 0)]
+        capture(tmp_path / "client.pcap", [*OPEN, *([sent] if at_client else []), *late], 0)
+        capture(tmp_path / "server.pcap", [*OPEN, *([] if at_client else [sent]), *late], 0.0004)
+        cs = analyzer.read(tmp_path).story.connections
+        _, client, server = states(cs.segments(0), fates(cs, 0))[-1]
+        assert (STATES[client], STATES[server]) == states_then
 
 
 def test_a_reset_that_no_endpoint_sent(tmp_path: Path) -> None:
