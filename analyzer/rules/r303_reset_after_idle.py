@@ -1,8 +1,8 @@
 """reset-after-idle
 
 ## What it does
-Flags the first write after an idle gap that is answered with a reset, where no close was seen before: a middlebox that
-forgot the flow and answers for the server, or a server that lost its state.
+Flags the first write, or first acknowledgement, after an idle gap that is answered with a reset, where no close was seen
+before: a middlebox that forgot the flow and answers for the server, or a server that lost its state.
 
 ## Why it matters
 The request fails with ECONNRESET at once. Unlike a server's close there is nothing to notice beforehand: the connection
@@ -13,7 +13,8 @@ Recreate connections idle longer than the path's limit, by wall clock; retry onc
 
 ## Known limits
 TTL and IP-ID hint at who sent the reset, a second capture proves it. With a second capture that shows the server's close,
-F203 takes this finding's place. A client that is closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing.
+F203 takes this finding's place. Where the reset answers a bare acknowledgement (what a frozen machine's kernel still owed, or a
+keepalive probe) no request was harmed by it yet: a warning, unless an application error stands beside it. A client that is closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import detail
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
 CODE = "R303"
 NAME = "reset-after-idle"
-SUMMARY = "the first write after an idle gap was answered with a reset, no close was seen"
+SUMMARY = "what the client first sent after an idle gap was answered with a reset, no close was seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,29 @@ class Thresholds:
     stall_ns: int = common.stall()
 
 
-FIRES = (Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),)
+FIRES = (
+    Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),
+    Case(
+        "frozen with a reply on its way; the server gave up, and the kernel's late acknowledgement finds it gone",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:16.100 START 2
+        00:00:16.110 app 1 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:00:16.300 REPORT 2
+        """,
+        packets=_OPEN
+        + "\n0.090 > 20\n0.091 < 39 lost\n0.300 < 39 again lost\n0.720 < 39 again\n16.105 > ACK\n16.106 < RST",
+    ),
+)
 QUIET = (
     Case(
         "the server had closed before (F203)",
         packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n16.1 > 60\n16.101 < RST",
     ),
     Case("the client was closing", packets=_OPEN + "\n14.3 > 31\n14.3001 > FIN\n14.301 < RST"),
+    Case("the server spoke, and reset at once", packets=_OPEN + "\n14.3 < 20\n14.301 > ACK\n14.302 < RST"),
+    Case("the server reset an idle connection unasked", packets=_OPEN + "\n14.3 < RST"),
     Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
 )
 
@@ -62,36 +80,35 @@ def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose server answered a waking client with RST and nothing else."""
     if not len(story.connections):
         return []
-    return sorted(story.connections.by_point(lambda rows: rows[:, f.RST_GAP] >= f.WAKE_AFTER))
+
+    def acknowledged(rows: common.Rows) -> common.Mask:
+        """Reset long after the client last wrote, without a close of either side."""
+        found: common.Mask = (rows[:, SERVER + f.RSTS] > 0) & (rows[:, CLIENT + f.RSTS] == 0)
+        found &= (rows[:, SERVER + f.FINS] == 0) & (rows[:, CLIENT + f.FINS] == 0)
+        wrote = rows[:, CLIENT + f.DATA_LAST_TS]
+        return found & (wrote > 0) & (rows[:, SERVER + f.RST_TS] - wrote >= f.WAKE_AFTER)
+
+    return sorted(
+        story.connections.by_point(lambda rows: rows[:, f.RST_GAP] >= f.WAKE_AFTER)
+        | story.connections.by_point(acknowledged)
+    )
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:
-    """The proof: the gap, the write, the reset, who sent it."""
+    """The proof: the gap, what the client then sent, the reset, who sent it."""
     segments = story.connections.segments(k)
     reset = next((s for s in segments if s.rst and not s.from_client), None)
-    if reset is None:
+    if reset is None or any((s.fin or (s.rst and s.from_client)) and s.time_ns <= reset.time_ns for s in segments):
         return None
-    write = next(
-        (
-            s
-            for s in reversed(segments)
-            if s.from_client and s.payload and not s.retransmitted and s.time_ns <= reset.time_ns
-        ),
-        None,
-    )
-    if write is None or any(s.from_client and (s.fin or s.rst) and s.time_ns <= reset.time_ns for s in segments):
+    stall = settings[Thresholds].stall_ns
+    burst = _late_acknowledgement(segments, reset, stall) or _write(segments, reset)
+    if burst is None or burst.marks & col.M_TLS_ALERT:
         return None
-    if any(not s.from_client and s.fin and s.time_ns < reset.time_ns for s in segments):
-        return None
-    burst = _burst_start(segments, write)
-    if (
-        any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments)
-        or burst.marks & col.M_TLS_ALERT
-    ):
+    if any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments):
         return None
     before = max((s.time_ns for s in segments if s.time_ns < burst.time_ns and s.from_client), default=burst.time_ns)
     gap = burst.time_ns - before
-    if gap < settings[Thresholds].stall_ns:
+    if gap < stall:
         return None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
@@ -107,21 +124,54 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     evidence.sort(key=lambda e: e.time_ns)
     sender, proven = _sender(story, k, segments, reset, burst)
     near = common.limit_near(gap)
+    wrote = burst.payload
+    repeated = [s for s in segments if not s.from_client and s.retransmitted and before < s.time_ns < burst.time_ns]
+    if repeated:
+        evidence.append(story.packet(repeated[-1], f"unanswered, the last of {len(repeated)} copies"))
+        evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR if wrote or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"reset after {seconds(gap)} idle, no close seen before",
         reset.time_ns, evidence,
         f"the connection had been idle for {seconds(gap)}{' (frozen)' if freeze else ''}"
-        + (f", near a known limit: {near}" if near else "") + f"; the first write was answered with a reset by {sender}",
+        + (f", near a known limit: {near}" if near else "") + f"; {_FIRST[wrote]} was answered with a reset by {sender}"
+        + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         silences=common.silence(story, k, before, burst.time_ns, freeze, "no packet of this connection"),
-        ruled_out=["a close by the server (no FIN or RST before the write)", "a silent drop (an answer came)"]
+        ruled_out=["a close by the server (no FIN or RST before)", "a silent drop (an answer came)"]
         + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
         help=for_connection(story, k, Trouble.STALE, errors),
         upgrade="" if proven else f"a capture at the server would show whether the reset came from it: {collect.capture(story.connections.server(k))}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+#: What drew the reset, by whether it carried payload.
+_FIRST = {True: "the first write", False: "the client's first segment, a bare acknowledgement,"}
+
+
+def _write(segments: list[Segment], reset: Segment) -> Segment | None:
+    """The start of the burst whose last payload comes before the reset."""
+    own = (s for s in reversed(segments) if s.from_client and s.payload and not s.retransmitted)
+    write = next((s for s in own if s.time_ns <= reset.time_ns), None)
+    return write and _burst_start(segments, write)
+
+
+def _late_acknowledgement(segments: list[Segment], reset: Segment, stall_ns: int) -> Segment | None:
+    """The client's segment without payload that a reset answers (RFC 9293 §3.10.7.1: its SEQ is that segment's ACK), after a rest.
+
+    What the server sent anew just before would be its cause; then the client did not wake by itself.
+    """
+    within = reset.time_ns - common.rto_ns(segments)
+    woke = next((s for s in reversed(segments) if s.from_client and within <= s.time_ns <= reset.time_ns), None)
+    if woke is None or woke.payload or woke.syn or woke.ack != reset.seq:
+        return None
+    spoke = any(
+        s.payload and not s.retransmitted and not s.keepalive and woke.time_ns - stall_ns < s.time_ns < woke.time_ns
+        for s in segments
+    )
+    return None if spoke else woke
 
 
 def _burst_start(segments: list[Segment], write: Segment) -> Segment:
