@@ -215,23 +215,7 @@ def _run(
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
-        if to.format_ is Format.JSON:
-            from analyzer.report.document import stream
-
-            _write(stream(trace.story, trace.findings), to.output)
-        elif to.format_ is not Format.TEXT:
-            from analyzer.report import tables
-
-            writers = {Format.CSV: tables.csv, Format.JSONL: tables.json_lines, Format.PARQUET: tables.parquet}
-            one_table = to.format_ in writers
-            _write(
-                writers[to.format_](tables.frame_of(trace, to.table)) if one_table else tables.concise(trace), to.output
-            )
-        else:
-            from analyzer.report.text import report
-
-            text = report(trace.story, trace.findings, _style(to.output), everything=to.everything, view=view)
-            _write(text, to.output)
+        _write(_content(trace, to, view), to.output)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
         if to.fail_on is not None:
@@ -241,6 +225,33 @@ def _run(
                 raise typer.Exit(EXIT_FINDINGS)
 
     _guarded(work)
+
+
+def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
+    """What a command writes of a trace."""
+    match to.format_:
+        case Format.TEXT:
+            from analyzer.report.text import report
+
+            return report(trace.story, trace.findings, _style(to.output), everything=to.everything, view=view)
+        case Format.JSON:
+            from analyzer.report.document import stream
+
+            return stream(trace.story, trace.findings)
+        case Format.PERFETTO:
+            from analyzer.report.perfetto import perfetto
+
+            return perfetto(trace)
+        case Format.MARKDOWN:
+            from analyzer.report.markdown import markdown
+
+            return markdown(trace)
+    from analyzer.report import tables
+
+    if to.format_ is Format.CONCISE:
+        return tables.concise(trace)
+    write = {Format.CSV: tables.csv, Format.JSONL: tables.json_lines, Format.PARQUET: tables.parquet}[to.format_]
+    return write(tables.frame_of(trace, to.table))
 
 
 def _read(

@@ -23,6 +23,8 @@ class Format(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
+    MARKDOWN = "markdown"
+    PERFETTO = "perfetto"
 
 
 class Level(StrEnum):
@@ -45,7 +47,7 @@ class Report(NamedTuple):
         Format,
         typer.Option(
             "--format",
-            help="text for people, concise a line a finding, json everything (schema analyzer/1); jsonl, csv, parquet one table.",
+            help="text for people, concise a line a finding, markdown for an issue, json everything (schema analyzer/1); jsonl, csv, parquet one table; perfetto for ui.perfetto.dev.",
         ),
     ] = Format.TEXT
     table: Annotated[
