@@ -18,6 +18,7 @@ from analyzer.report.escape import terminal
 from analyzer.report.timeline import states
 from analyzer.tcp.states import STATES, UNKNOWN
 from analyzer.timeline.story import event_text
+from analyzer.timeline.whereabouts import fates
 
 if TYPE_CHECKING:
     from analyzer.model.events import Event
@@ -166,7 +167,7 @@ class _Writer:
             ends = (min(segments[0].time_ns, life.start_ns), max(segments[-1].time_ns, life.start_ns))
             life = life._replace(start_ns=ends[0], end_ns=ends[1])
         yield from self._slices(track, [life._replace(flows=flows)])
-        series = states(segments)
+        series = states(segments, fates(cs, k))
         for rank, (side, column) in enumerate((("client", 1), ("server", 2))):
             below = yield from self._track(f"{side} state", track, rank)
             yield from self._slices(below, _runs([(s[0], s[column]) for s in series], life.end_ns))

@@ -33,7 +33,7 @@ def test_text_of_a_log_cannot_leave_its_block(tmp_path: Path) -> None:
     log = tmp_path / "fn.log"
     hostile = "````` </details> @everyone"
     log.write_text(
-        "2026-11-21T00:00:00.000Z 6f0d0000-0000-4000-8000-000000000000 ERROR Error: connect ECONNREFUSED 10.0.0.1:6379 "
+        "2026-11-21T00:00:00.000Z\t6f0d0000-0000-4000-8000-000000000000\tERROR\tconnect ECONNREFUSED 10.0.0.1:6379 "
         f"{hostile}\n"
     )
     trace = analyzer.read(log)
