@@ -143,7 +143,8 @@ def test_a_small_capture_never_loads_the_compiler() -> None:
 
 
 def hot_loops() -> dict[str, Kernel]:
-    import analyzer.capture.reader  # noqa: F401 - registers them
+    import analyzer.capture.reader
+    import analyzer.tcp.signs  # noqa: F401 - register them
 
     mine = [one for one in kernel._kernels if one.interpreted.__module__.startswith("analyzer.")]
     return {one.interpreted.__name__: one for one in mine}
@@ -152,6 +153,6 @@ def hot_loops() -> dict[str, Kernel]:
 def test_every_hot_loop_is_machine_code_of_its_own() -> None:
     """A set display or a list in a helper would bring numba's runtime in, and with it importing and compiling every time."""
     loops = hot_loops()
-    assert {"scan_pcap", "scan_enhanced", "unwrap", "decode", "track", "reindex"} <= set(loops)
+    assert {"scan_pcap", "scan_enhanced", "unwrap", "decode", "track", "reindex", "read_signs"} <= set(loops)
     for one in loops.values():
         assert native.load(one.interpreted, one.helpers)

@@ -27,7 +27,10 @@ class Rule(Protocol):
     QUIET: tuple[Any, ...]
 
     def select(self, story: Story, settings: Settings) -> Iterable[Any]:
-        """Candidates: what is worth examining."""
+        """Candidates, what is worth examining: numbers of connections, or things of the rule's own.
+
+        Where such a thing has a number as `connection`, the segments of that one are at hand when it is examined.
+        """
 
     def examine(self, story: Story, candidate: Any, settings: Settings) -> Finding | None:
         """The finding, if the evidence holds."""
@@ -64,18 +67,17 @@ def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
 
 def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
     """Every rule's word on each of its candidates; connections group by group, so that each capture is read again once."""
-    by_connection: dict[int, list[Rule]] = {}
+    waiting: dict[int, list[tuple[Rule, Any]]] = {}
     for rule in rules():
         for candidate in rule.select(story, settings):
-            if isinstance(candidate, int):
-                by_connection.setdefault(candidate, []).append(rule)
+            k = candidate if isinstance(candidate, int) else getattr(candidate, "connection", None)
+            if isinstance(k, int):
+                waiting.setdefault(k, []).append((rule, candidate))
             else:
                 yield rule.examine(story, candidate, settings)
-    for group in story.connections.batches(by_connection):
-        story.connections.load(group)
-        for k in group:
-            for rule in by_connection[k]:
-                yield rule.examine(story, k, settings)
+    for k in story.connections.loaded(waiting):
+        for rule, candidate in waiting[k]:
+            yield rule.examine(story, candidate, settings)
 
 
 def _settle(found: list[Finding]) -> list[Finding]:

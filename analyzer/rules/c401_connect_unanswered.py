@@ -20,7 +20,7 @@ connections; the rule keeps silent when the client goes on to send data, and in 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -28,11 +28,12 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
-from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
 CODE = "C401"
@@ -43,8 +44,7 @@ SUMMARY = "SYN repeated, never answered, or answered by a router's ICMP error"
 CODES = ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EACCES")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a connect unanswered."""
 
     least_syns: int = count(
@@ -70,26 +70,12 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections of repeated SYNs alone."""
-    if not len(story.connections):
-        return []
-
-    least = settings[Thresholds].least_syns
-
-    def alone(rows: common.Rows) -> common.Mask:
-        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (rows[:, f.SYN_COUNT] >= least)
-        only_syns &= rows[:, SERVER + f.PKTS] == 0
-        return only_syns
-
-    def attempts(rows: common.Rows) -> common.Mask:
-        only_syns: common.Mask = (rows[:, CLIENT + f.PKTS] == rows[:, f.SYN_COUNT]) & (rows[:, f.SYN_COUNT] > 0)
-        return only_syns
-
-    cs = story.connections
-    answered = cs.by_point(lambda rows: rows[:, SERVER + f.PKTS] > 0)
-    refused = {k for k in cs.with_icmp() if any(e.from_client and e.undelivered for e in cs.icmp(k))} & cs.by_point(
-        attempts
-    )
-    return sorted((cs.by_point(alone) | refused) - answered)
+    least, cs = settings[Thresholds].least_syns, story.connections
+    alone = cs.by_point(signs.SYN_ONLY, lambda rows: rows[:, f.SYN_COUNT] >= least)
+    if reported := cs.with_icmp():
+        undelivered = {k for k in reported if any(e.from_client and e.undelivered for e in cs.icmp(k))}
+        alone = sorted(undelivered.intersection(cs.showing(signs.SYN_ONLY)).union(alone))
+    return [k for k in alone if not any(row[SERVER + f.PKTS] for row, _ in cs.rows(k))]
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

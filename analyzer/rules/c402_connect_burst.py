@@ -31,7 +31,7 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import c401_connect_unanswered as c401
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, count, duration
+from analyzer.rules._thresholds import Settings, Values, count, duration
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
@@ -40,8 +40,7 @@ NAME = "connect-burst"
 SUMMARY = "several connects to one server unanswered at once, while others succeed: dropped in a burst"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a burst."""
 
     least_unanswered: int = count(

@@ -30,9 +30,10 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
-from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.tcp import signs
+from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
 CODE = "C403"
@@ -42,8 +43,7 @@ SUMMARY = "the SYN was answered with a reset: nothing listens there"
 ERROR_WITHIN_NS = 2 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What is no failure but a search."""
 
     scan_ports: int = count(
@@ -102,23 +102,18 @@ def select(story: Story, settings: Settings) -> Iterable[int | Refused]:
 
 
 def _in_captures(story: Story, scan_ports: int) -> set[int]:
-    if not len(story.connections):
-        return set()
     found = set()
     for p, point in enumerate(story.connections.points):
-        rows = point.rows
-        hit = (rows[:, f.SYN_TS] > 0) & (rows[:, f.SYN_ACK_TS] == 0) & (rows[:, SERVER + f.RSTS] > 0)
-        hit &= (rows[:, f.SYN_COUNT] == rows[:, CLIENT + f.PKTS]) & (
-            rows[:, SERVER + f.RSTS] == rows[:, SERVER + f.PKTS]
-        )
-        at = np.flatnonzero(hit)
+        rows, wanted = point.rows, signs.SYN_ONLY | signs.SERVER_RESET
+        at = np.flatnonzero(point.signs & wanted == wanted)
+        at = at[(rows[at, f.SYN_ACK_TS] == 0) & (rows[at, SERVER + f.RSTS] == rows[at, SERVER + f.PKTS])]
         if not len(at):
             continue
-        targets = np.unique(rows[at][:, [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]], axis=0)
+        targets = np.unique(rows[at[:, None], [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]], axis=0)
         clients, ports = np.unique(targets[:, :2], axis=0, return_counts=True)
         scanners = {tuple(c) for c in clients[ports >= scan_ports].tolist()}
-        kept = {int(r) for r in at if (int(rows[r, f.C_HI]), int(rows[r, f.C_LO])) not in scanners}
-        found |= {int(k) for k in np.flatnonzero(np.isin(story.connections.members[:, p], list(kept)))}
+        kept = [r for r in at.tolist() if (int(rows[r, f.C_HI]), int(rows[r, f.C_LO])) not in scanners]
+        found.update(story.connections.owners(p)[kept].tolist())
     return found
 
 

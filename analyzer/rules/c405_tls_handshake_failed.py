@@ -31,8 +31,9 @@ from analyzer.payload import tls
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, duration
+from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -45,8 +46,7 @@ ERROR_WITHIN_NS = 2 * SECOND
 ORDERLY = ("close_notify", "user_canceled")
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes silence a failure."""
 
     least_silence_ns: int = duration(
@@ -89,14 +89,7 @@ class Told:
 
 def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     """Connections with a ClientHello and no application data; errors of the handshake in the log."""
-    if len(story.connections):
-        yield from sorted(
-            story.connections.by_point(
-                lambda rows: (
-                    (rows[:, f.MARKS_SEEN] & (col.M_TLS_CLIENT_HELLO | col.M_TLS_DATA)) == col.M_TLS_CLIENT_HELLO
-                )
-            )
-        )
+    yield from story.connections.showing(signs.HELLO_ONLY)
     found: dict[tuple[str, str], Told] = {}
     for e in story.events:
         if (

@@ -21,7 +21,8 @@ healthy. A capture that ends during the stall shows only that it lasted until th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import numpy as np
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
@@ -29,8 +30,9 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings, duration
+from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
@@ -40,8 +42,7 @@ NAME = "fin-wait-2-stall"
 SUMMARY = "the server closed and was acknowledged; the client did not close, frozen or leaking"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """How long a half-closed connection stays before it is a stall, and before it costs something."""
 
     stall_ns: int = common.stall()
@@ -98,19 +99,15 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose server closed first and was acknowledged, and whose client stayed for a second."""
-    if not len(story.connections):
-        return []
-
     stall_ns = settings[Thresholds].stall_ns
 
     def stalled(rows: common.Rows) -> common.Mask:
         least = rows[:, SERVER + f.FIN_ACKED_TS] + stall_ns
-        closed = (rows[:, SERVER + f.FIN_TS] > 0) & (rows[:, SERVER + f.FIN_ACKED_TS] > 0)
-        for own_end in (rows[:, CLIENT + f.FIN_TS], rows[:, CLIENT + f.RST_TS]):
-            closed &= (own_end == 0) | (own_end >= least)
-        return closed
+        own_ends = (rows[:, CLIENT + f.FIN_TS], rows[:, CLIENT + f.RST_TS])
+        stayed: common.Mask = np.all([(own_end == 0) | (own_end >= least) for own_end in own_ends], axis=0)
+        return stayed
 
-    return sorted(story.connections.by_point(stalled))
+    return story.connections.by_point(signs.LEFT_OPEN, stalled)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

@@ -20,7 +20,6 @@ the server's side alone; the function's platform lines can.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
@@ -28,9 +27,10 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
@@ -39,8 +39,7 @@ NAME = "fin-wait-1-stall"
 SUMMARY = "the server's FIN was not acknowledged; the client is frozen or gone"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes an unacknowledged FIN a stall."""
 
     least_fins: int = count(3, "fewer copies of the FIN are an ordinary loss", "one loss each way", least=2)
@@ -81,9 +80,6 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections in which some point saw the server's FIN several times, over a stall's length."""
-    if not len(story.connections):
-        return []
-
     t = settings[Thresholds]
 
     def unanswered(rows: common.Rows) -> common.Mask:
@@ -91,7 +87,7 @@ def select(story: Story, settings: Settings) -> Iterable[int]:
         repeated &= rows[:, SERVER + f.FIN_LAST_TS] - rows[:, SERVER + f.FIN_TS] >= t.stall_ns
         return repeated
 
-    return sorted(story.connections.by_point(unanswered))
+    return story.connections.by_point(signs.FIN_REPEATED, unanswered)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

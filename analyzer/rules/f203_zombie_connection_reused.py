@@ -19,17 +19,15 @@ is R303. A close that the client answers with its own close and nothing else har
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings, factor
+from analyzer.rules._thresholds import Settings, Values, factor
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
-from analyzer.tcp import fields as f
-from analyzer.timeline.points import SERVER
+from analyzer.tcp import signs
 from analyzer.timeline.story import Story
 
 CODE = "F203"
@@ -39,8 +37,7 @@ SUMMARY = "the client wrote on a connection that the server had closed long befo
 ERROR_WITHIN_NS = 2 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a write late."""
 
     race_rtos: float = factor(
@@ -76,14 +73,8 @@ QUIET = (
 
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
-    """Connections with the server's FIN or RST and, later, a client that woke and wrote."""
-    if not len(story.connections):
-        return []
-
-    closed = story.connections.by_point(lambda rows: rows[:, SERVER + f.FINS] > 0)
-    woke = story.connections.by_point(lambda rows: rows[:, f.WAKE_TS] > 0)
-    reset = story.connections.by_point(lambda rows: rows[:, SERVER + f.RSTS] > 0)
-    return sorted(closed & woke & reset)
+    """Connections with the server's FIN and RST, and a client that woke and wrote."""
+    return story.connections.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

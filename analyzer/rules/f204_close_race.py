@@ -34,6 +34,7 @@ from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
@@ -84,14 +85,12 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose client woke about when the server closed, and that the server then reset."""
-    if not len(story.connections):
-        return []
 
     def crossed(rows: common.Rows) -> common.Mask:
         near: common.Mask = abs(rows[:, f.WAKE_TS] - rows[:, SERVER + f.FIN_TS]) <= NEAR_NS
-        return near & (rows[:, SERVER + f.FIN_TS] > 0) & (rows[:, f.WAKE_TS] > 0) & (rows[:, SERVER + f.RSTS] > 0)
+        return near
 
-    return sorted(story.connections.by_point(crossed))
+    return story.connections.by_point(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET, crossed)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

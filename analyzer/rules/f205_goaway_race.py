@@ -36,6 +36,7 @@ from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -138,19 +139,12 @@ def select(story: Story, settings: Settings) -> Iterable[Race]:
             owner = int(transport.connection[1:]) - 1 if transport.connection else None
             found[e.transport] = Race(owner, transport, e, _cut_calls(story, transport, e))
     by_connection = {race.connection: race for race in found.values() if race.connection is not None}
-    marked = (
-        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0)
-        if len(story.connections)
-        else set()
-    )
-    for group in story.connections.batches(marked):
-        story.connections.load(group)
-        for k in group:
-            wire = _on_the_wire(story.connections.segments(k))
-            if wire is not None and k in by_connection:
-                by_connection[k].wire = wire
-            elif wire is not None:
-                found[story.connections.id(k)] = Race(k, wire=wire)
+    for k in story.connections.loaded(story.connections.showing(signs.GOAWAY)):
+        wire = _on_the_wire(story.connections.segments(k))
+        if wire is not None and k in by_connection:
+            by_connection[k].wire = wire
+        elif wire is not None:
+            found[story.connections.id(k)] = Race(k, wire=wire)
     return [race for race in found.values() if race.calls or race.wire]
 
 

@@ -37,7 +37,7 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
-from analyzer.rules._thresholds import Settings, duration, share
+from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
 from analyzer.timeline.story import Story
@@ -54,8 +54,7 @@ SLACK_NS = 100 * MS
 CONSEQUENCE_NS = 5 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What tells a timer that ran out in a freeze from one that ran out in time."""
 
     overshoot_ns: int = duration(

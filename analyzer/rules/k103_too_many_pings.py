@@ -31,7 +31,7 @@ from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
-from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -93,12 +93,7 @@ class Goaway:
 def select(story: Story, settings: Settings) -> Iterable[Goaway]:
     """GOAWAYs with code 11, one a connection."""
     found: dict[str, Goaway] = {}
-    marked = (
-        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_H2_GOAWAY > 0)
-        if len(story.connections)
-        else set()
-    )
-    for k in sorted(marked):
+    for k in story.connections.loaded(story.connections.showing(signs.GOAWAY)):
         hits = [s for s in story.connections.segments(k) if s.goaway and s.goaway[0] == ENHANCE_YOUR_CALM]
         if hits:
             transports = story.connections.transports.get(k, [None])

@@ -18,7 +18,6 @@ Unanswered probes that stop at the thaw are no failure, and are not reported.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -27,9 +26,10 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -38,8 +38,7 @@ NAME = "keepalive-gave-up"
 SUMMARY = "TCP keepalive probes went unanswered until the prober reset the connection"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes probes a series."""
 
     least_probes: int = count(
@@ -67,16 +66,13 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections with several probes of a side that reset in the end."""
-    if not len(story.connections):
-        return []
-
     least = settings[Thresholds].least_probes
 
     def probed(rows: common.Rows) -> common.Mask:
         client: common.Mask = (rows[:, CLIENT + f.KEEPALIVES] >= least) & (rows[:, CLIENT + f.RSTS] > 0)
         return client | (rows[:, SERVER + f.KEEPALIVES] >= least) & (rows[:, SERVER + f.RSTS] > 0)
 
-    return sorted(story.connections.by_point(probed))
+    return story.connections.by_point(signs.PROBED, probed)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

@@ -23,7 +23,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND
@@ -31,8 +30,8 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, advice
-from analyzer.rules._thresholds import Settings, duration
-from analyzer.tcp import fields as f
+from analyzer.rules._thresholds import Settings, Values, duration
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
@@ -47,8 +46,7 @@ TEXT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What ties a close to the words before it."""
 
     closes_within_ns: int = duration(
@@ -115,12 +113,7 @@ class Limit:
 def select(story: Story, settings: Settings) -> Iterable[Limit]:
     """Servers whose words name a limit, from captures and logs."""
     found: dict[str, Limit] = {}
-    marked = (
-        story.connections.by_point(lambda rows: rows[:, f.MARKS_SEEN] & col.M_ERROR > 0)
-        if len(story.connections)
-        else set()
-    )
-    for k in sorted(marked):
+    for k in story.connections.loaded(story.connections.showing(signs.DATABASE_ERROR)):
         for s in story.connections.segments(k):
             if not s.from_client and s.error is not None and s.error.names_limit:
                 server = story.connections.server(k)

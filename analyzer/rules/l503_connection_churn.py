@@ -17,8 +17,9 @@ The figures are of this capture: they include the network and the server's accep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,18 +28,21 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, advice
-from analyzer.rules._thresholds import Settings, count, duration, share
+from analyzer.rules._thresholds import Settings, Values, count, duration, share
 from analyzer.tcp import fields as f
-from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.tcp import signs
+from analyzer.timeline.points import CLIENT
 from analyzer.timeline.story import Story
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CODE = "L503"
 NAME = "connection-churn"
 SUMMARY = "a connection for every exchange: what each set-up cost"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a habit."""
 
     least_connections: int = count(10, "fewer connections are no habit", "chosen", least=2)
@@ -55,7 +59,6 @@ class Thresholds:
 
 #: What makes a client and a server.
 KEY = [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]
-FACTORS = (0x1F123BB5, 0x2C1B3C6D, 0x27220A95, 0x9E3779B1, 0x165667B1)
 
 _ONE = "{0}.000 > SYN\n{0}.002 < SYN-ACK\n{0}.004 > ACK\n{0}.005 > 30\n{0}.009 < 30\n{0}.010 > FIN\n{0}.011 < FIN\n{0}.012 > ACK\n"
 FIRES = (Case("twelve connections in a row", packets="".join(_ONE.format(k) for k in range(12))),)
@@ -68,50 +71,50 @@ QUIET = (
 )
 
 
-def select(story: Story, settings: Settings) -> Iterable[tuple[int, ...]]:
-    """(client address, server address and port) with many short connections at the point nearest the client."""
-    if not len(story.connections) or not story.connections.nearness:
-        return []
-    rows = story.connections.points[story.connections.nearness[0]].rows
-    t = settings[Thresholds]
-    short = np.flatnonzero(_short(rows, t.short_ns))
-    # A sum of odd multiples stands for the five columns: cheap to count, and `examine` compares the columns themselves.
-    mixed = np.zeros(len(short), np.int64)
-    for column, factor in zip(KEY, FACTORS, strict=True):
-        mixed += rows[short, column] * factor
-    _, where, counts = np.unique(mixed, return_index=True, return_counts=True)
-    return [tuple(pair) for pair in rows[short[where[counts >= t.least_connections]]][:, KEY].tolist()]
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """Short connections of one client to one server, in order of time: rows at the point nearest the client, connections."""
+
+    connection: int
+    rows: NDArray[np.int64]
+    connections: list[int]
 
 
-def _short(
-    rows: np.ndarray[tuple[int, int], np.dtype[np.int64]], short_ns: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, CLIENT + f.FINS] > 0) & (rows[:, CLIENT + f.DATA_FIRST_TS] > 0)
-    return np.asarray(
-        whole & (rows[:, SERVER + f.DATA_FIRST_TS] > 0) & (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS] < short_ns)
-    )
+def select(story: Story, settings: Settings) -> Iterator[Habit]:
+    """Clients that opened many short connections to a server, one after the other, and few others."""
+    cs, t = story.connections, settings[Thresholds]
+    if not len(cs):
+        return
+    point = cs.points[cs.nearness[0]]
+    # Rows by client and server, those of one pair in order of time; sizes of these groups.
+    keyed = np.sort(point.pairs.astype(np.int64) << 32 | np.arange(len(point.rows)))
+    order, starts = keyed & 0xFFFFFFFF, np.flatnonzero(np.diff(keyed >> 32, prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    whole = point.signs[order] & signs.EXCHANGE > 0
+    many = np.add.reduceat(whole, starts) >= np.maximum(t.least_connections, t.least_sequential * sizes)
+    at, group = (x[whole & np.repeat(many, sizes)] for x in (order, np.repeat(np.arange(len(starts)), sizes)))
+    first = point.rows[at, f.FIRST_TS]
+    short = point.rows[at, f.LAST_TS] - first < t.short_ns
+    at, group, first = at[short], group[short], first[short]
+    apart = (first[1:] >= point.rows[at[:-1], f.END_TS]) & (group[1:] == group[:-1])
+    number = np.bincount(group, minlength=len(starts))
+    sequential = np.bincount(group[1:][apart], minlength=len(starts)) >= t.least_sequential * (number - 1)
+    habits = (number >= np.maximum(t.least_connections, t.least_sequential * sizes)) & sequential
+    ends, owners = np.cumsum(number), cs.owners(cs.nearness[0]) if habits.any() else at
+    for g in np.flatnonzero(habits).tolist():
+        mine = at[ends[g] - number[g] : ends[g]]
+        yield Habit(int(owners[mine[0]]), mine, np.sort(owners[mine]).tolist())
 
 
-def examine(story: Story, pair: tuple[int, ...], settings: Settings) -> Finding | None:
+def examine(story: Story, habit: Habit, settings: Settings) -> Finding | None:
     """The proof: how many, one after the other, and the median set-up."""
-    t = settings[Thresholds]
-    point = story.connections.nearness[0]
-    rows = story.connections.points[point].rows
-    index = story.connections.members[:, point]
-    mine = np.ones(len(rows), np.bool_)
-    for column, value in zip(KEY, pair, strict=True):
-        mine &= rows[:, column] == value
-    wanted = np.flatnonzero(mine & _short(rows, t.short_ns))
-    short = wanted[np.argsort(rows[wanted, f.FIRST_TS], kind="stable")]
-    ends = rows[short, f.END_TS]
-    sequential = float((rows[short[1:], f.FIRST_TS] >= ends[:-1]).mean())
-    if sequential < t.least_sequential or len(short) < t.least_sequential * int(mine.sum()):
-        return None
+    rows, short, ks = story.connections.points[story.connections.nearness[0]].rows, habit.rows, habit.connections
+    pair = rows[short[0], KEY].tolist()
+    if (rows[short[:, None], KEY] != pair).any():
+        return None  # two pairs of one hash: once in some billions
     opened = rows[short, f.SYN_TS]
     setup = int(np.median(rows[short, CLIENT + f.DATA_FIRST_TS] - opened))
-    whole = int(np.median(ends - rows[short, f.FIRST_TS]))
-    ks = np.flatnonzero(np.isin(index, wanted)).tolist()
-    story.connections.load(ks[:1])
+    whole = int(np.median(rows[short, f.END_TS] - rows[short, f.FIRST_TS]))
     segments = story.connections.segments(ks[0])
     syn = next((s for s in segments if s.syn), None)
     request = next((s for s in segments if s.from_client and s.payload), None)

@@ -28,8 +28,9 @@ from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, duration
+from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.timeline.story import Story
 
 CODE = "N901"
@@ -40,13 +41,13 @@ SUMMARY = "a failure with no freeze or idle gap that could explain it"
 BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What rest could have closed a connection."""
 
     shortest_limit_ns: int = duration(
         4 * SECOND, "s", "a shorter rest closes no connection: the shortest idle limit that a client or server has by default",
         "undici 4 s (its Client.md); Node's HTTP server has 5 s, load balancers 60 s",
+        least=1,
     )  # fmt: skip
 
 
@@ -127,8 +128,8 @@ def _rested(story: Story, shortest_ns: int) -> dict[str, int]:
     for z in story.freezes:
         if z.environment in first and z.length_ns + z.error_ns >= shortest_ns:
             first[z.environment] = min(first[z.environment], z.start_ns)
-    if len(story.connections):
-        for k in story.connections.by_point(lambda rows: rows[:, f.IDLE_NS] >= shortest_ns):
+    if first:
+        for k in story.connections.by_point(signs.IDLE, lambda rows: rows[:, f.IDLE_NS] >= shortest_ns):
             owner = story.connections.environment.get(k)
             if owner in first:
                 first[owner] = 0

@@ -30,9 +30,10 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.points import CLIENT, SERVER
@@ -45,8 +46,7 @@ SUMMARY = "data after an idle gap was retransmitted and never answered: a middle
 CONSEQUENCE_NS = 300 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes silence a drop."""
 
     least_copies: int = count(3, "fewer copies of the same data are an ordinary loss", "one loss each way", least=2)
@@ -84,9 +84,6 @@ class Outage:
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose client data stays unacknowledged through several retransmissions, both directions having been seen."""
-    if not len(story.connections):
-        return []
-
     least = settings[Thresholds].least_copies
 
     def unanswered(rows: common.Rows) -> common.Mask:
@@ -94,7 +91,7 @@ def select(story: Story, settings: Settings) -> Iterable[int]:
         copies = rows[:, CLIENT + f.UNACKED_RETX] >= least - 1
         return silent & copies & (rows[:, CLIENT + f.NXT] > rows[:, CLIENT + f.UNA]) & (rows[:, SERVER + f.PKTS] > 0)
 
-    return sorted(story.connections.by_point(unanswered))
+    return story.connections.by_point(signs.UNANSWERED, unanswered)
 
 
 def outage(story: Story, k: int, t: Thresholds) -> Outage | None:

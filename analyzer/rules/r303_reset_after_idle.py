@@ -20,7 +20,6 @@ keepalive probe) no request was harmed by it yet: a warning, unless an applicati
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -29,9 +28,9 @@ from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
-from analyzer.rules._thresholds import Settings
+from analyzer.rules._thresholds import Settings, Values
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
-from analyzer.tcp import detail
+from analyzer.tcp import detail, signs
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
@@ -42,8 +41,7 @@ NAME = "reset-after-idle"
 SUMMARY = "what the client first sent after an idle gap was answered with a reset, no close was seen"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes an idle gap."""
 
     stall_ns: int = common.stall()
@@ -78,20 +76,16 @@ QUIET = (
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """Connections whose server answered a waking client with RST and nothing else."""
-    if not len(story.connections):
-        return []
 
     def acknowledged(rows: common.Rows) -> common.Mask:
         """Reset long after the client last wrote, without a close of either side."""
-        found: common.Mask = (rows[:, SERVER + f.RSTS] > 0) & (rows[:, CLIENT + f.RSTS] == 0)
+        found: common.Mask = rows[:, CLIENT + f.RSTS] == 0
         found &= (rows[:, SERVER + f.FINS] == 0) & (rows[:, CLIENT + f.FINS] == 0)
         wrote = rows[:, CLIENT + f.DATA_LAST_TS]
         return found & (wrote > 0) & (rows[:, SERVER + f.RST_TS] - wrote >= f.WAKE_AFTER)
 
-    return sorted(
-        story.connections.by_point(lambda rows: rows[:, f.RST_GAP] >= f.WAKE_AFTER)
-        | story.connections.by_point(acknowledged)
-    )
+    cs = story.connections
+    return sorted({*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.SERVER_RESET, acknowledged)})
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:

@@ -20,18 +20,21 @@ gateways and network load balancers reset or keep silent, application load balan
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
+
+from analyzer.model.addresses import endpoint
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, count
+from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
@@ -41,8 +44,7 @@ NAME = "idle-limit"
 SUMMARY = "the idle gaps that survived and those that failed bracket a limit"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a bracket."""
 
     least_each: int = count(2, "fewer gaps of either kind, survived and failed, are no bracket", "one may be chance")
@@ -84,36 +86,28 @@ class Server:
     """One server with the connections that woke."""
 
     address: str
-    woken: list[int] = field(default_factory=list)
+    woken: list[int]
 
 
 def select(story: Story, settings: Settings) -> Iterable[Server]:
     """Servers with several connections that failed on reuse, and all connections to them that ever woke."""
-    if not len(story.connections):
-        return []
-    least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
-    failed = story.connections.by_point(lambda rows: _failed(rows, copies))
+    cs, least, copies = story.connections, settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
+
+    def silent(rows: common.Rows) -> common.Mask:
+        repeated: common.Mask = rows[:, CLIENT + f.UNACKED_RETX] >= copies - 1
+        return repeated & (rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS])
+
+    failed = {*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.WOKE | signs.UNANSWERED, silent)}
     if len(failed) < least:
         return []
-    servers: dict[str, int] = defaultdict(int)
-    for k in failed:
-        servers[story.connections.server(k)] += 1
-    found = {address: Server(address) for address, number in servers.items() if number >= least}
-    if found:
-        for k in sorted(story.connections.by_point(lambda rows: rows[:, f.WAKE_TS] > 0)):
-            server = found.get(story.connections.server(k))
-            if server is not None:
-                server.woken.append(k)
-    return [found[address] for address in sorted(found)]
-
-
-def _failed(rows: common.Rows, least_copies: int) -> common.Mask:
-    """Connections whose last reuse was reset or never answered."""
-    silent = (rows[:, CLIENT + f.UNACKED_RETX] >= least_copies - 1) & (
-        rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS]
-    )
-    failed: common.Mask = (rows[:, f.WAKE_TS] > 0) & ((rows[:, f.RST_GAP] > 0) | silent)
-    return failed
+    servers, counts = np.unique(cs.servers(np.array(sorted(failed))), axis=0, return_counts=True)
+    woken = np.array(cs.showing(signs.WOKE))
+    addresses = cs.servers(woken)
+    found = [
+        Server(endpoint(*server), woken[(addresses == server).all(axis=1)].tolist())
+        for server in servers[counts >= least].tolist()
+    ]
+    return sorted(found, key=lambda server: server.address)
 
 
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:

@@ -32,7 +32,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, duration, share
+from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.timeline.story import Story
 
 CODE = "T601"
@@ -56,8 +56,7 @@ TIMER = re.compile(
 FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What ties a time-out to a thaw."""
 
     after_thaw_ns: int = duration(

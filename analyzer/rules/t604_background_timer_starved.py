@@ -19,13 +19,12 @@ while the function runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings, duration
+from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.timeline.story import Story
 
 CODE = "T604"
@@ -33,8 +32,7 @@ NAME = "background-timer-starved"
 SUMMARY = "a background counter fell behind the wall clock by the time that the function was frozen"
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What makes a counter late, and what ties that to the freezes."""
 
     least_drift_ns: int = duration(

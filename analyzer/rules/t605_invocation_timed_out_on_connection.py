@@ -35,7 +35,7 @@ from analyzer.rules import _common as common
 from analyzer.rules import _remedies as remedies
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble
-from analyzer.rules._thresholds import Settings, duration, share
+from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT
@@ -51,8 +51,7 @@ SLACK_NS = 100 * MS
 NO_REQUEST = col.M_H2_PING | col.M_H2_PING_ACK | col.M_H2_GOAWAY | col.M_TLS_ALERT
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Values):
     """What ties the end of the time to a request."""
 
     least_wait_ns: int = duration(
@@ -157,14 +156,8 @@ def _end(invocation: Invocation) -> int:
 def _ran(story: Story, k: int, invocation: Invocation) -> bool:
     return any(
         invocation.start_ns <= row[f.LAST_TS] + shift and row[f.FIRST_TS] + shift <= _end(invocation)
-        for row, shift in _rows(story, k)
+        for row, shift in story.connections.rows(k)
     )
-
-
-def _rows(story: Story, k: int) -> Iterable[tuple[common.Rows, int]]:
-    for p in story.connections.seen_at(k):
-        point = story.connections.points[p]
-        yield point.rows[story.connections.members[k, p]], point.shift_ns
 
 
 def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waiting]:
@@ -174,7 +167,7 @@ def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waitin
     ks = [
         k for k, env in story.connections.environment.items()
         if env == invocation.environment and _ran(story, k, invocation)
-        and any(row[CLIENT + f.DATA_LAST_TS] + shift >= invocation.start_ns - SLACK_NS for row, shift in _rows(story, k))
+        and any(row[CLIENT + f.DATA_LAST_TS] + shift >= invocation.start_ns - SLACK_NS for row, shift in story.connections.rows(k))
     ]  # fmt: skip
     story.connections.load(ks)
     return [w for w in (_unanswered(story, k, invocation, least_ns) for k in ks) if w is not None]

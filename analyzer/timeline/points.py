@@ -14,6 +14,7 @@ from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
 from analyzer.tcp.segments import Segment, merge
+from analyzer.tcp.signs import signs_of
 from analyzer.timeline.icmp import AboutConnection, ties
 from analyzer.timeline.names import Names
 
@@ -37,11 +38,27 @@ class Point:
     #: Added to its stamps where segments of several captures are merged: the clock's offset, or for a group of captures
     #: that nothing aligns with the reference, the offset inside that group.
     shift_ns: int = 0
+    signs_read: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """Connections, `tcp.fields` wide."""
         return self.data.rows
+
+    @property
+    def signs(self) -> NDArray[np.int32]:
+        """What is out of the ordinary about each row (`tcp.signs`)."""
+        return self._read_signs()[0]
+
+    @property
+    def pairs(self) -> NDArray[np.int32]:
+        """For each row a hash of its client's address and its server's address and port."""
+        return self._read_signs()[1]
+
+    def _read_signs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        if self.signs_read is None:
+            self.signs_read = signs_of(self.rows)
+        return self.signs_read
 
     @property
     def clock(self) -> Clock:
@@ -159,15 +176,56 @@ class Connections:
         k = int(name[1:]) - 1
         return f"{self.client(k)} → {self.server(k)}"
 
-    def by_point(self, column: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> set[int]:
-        """Connections for which `column(rows)` holds at any point: what rules select with."""
-        chosen: set[int] = set()
+    def showing(self, signs: int) -> list[int]:
+        """Connections that show all of these signs (`tcp.signs`), each at any point; in order."""
+        seen = np.zeros(len(self), np.int32)
         for p, point in enumerate(self.points):
             if len(point.rows):
-                hit = column(point.rows)
                 index = self.members[:, p]
-                chosen.update(np.flatnonzero((index >= 0) & hit[index]).tolist())
-        return chosen
+                seen |= np.where(index >= 0, point.signs[index], 0) if len(self.points) > 1 else point.signs[index]
+        return np.flatnonzero((seen & signs) == signs).tolist()
+
+    def by_point(self, signs: int, column: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> list[int]:
+        """Connections that show all of these signs at one point, and for whose row there `column(rows)` holds; in order."""
+        chosen = np.zeros(len(self), np.bool_)
+        for p, point in enumerate(self.points):
+            at = np.flatnonzero((point.signs & signs) == signs)
+            if not len(at):
+                continue
+            hit = np.zeros(len(point.rows), np.bool_)
+            for start in range(0, len(at), BLOCK):
+                block = at[start : start + BLOCK]
+                hit[block] = column(point.rows[block])
+            index = self.members[:, p]
+            chosen |= (index >= 0) & hit[index]
+        return np.flatnonzero(chosen).tolist()
+
+    def rows(self, k: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """The row of connection `k` at each point that saw it, nearest the client first, and what to add to its stamps, ns."""
+        for p in self.seen_at(k):
+            yield self.points[p].rows[self.members[k, p]], self.points[p].shift_ns
+
+    def owners(self, p: int) -> NDArray[np.int64]:
+        """The connection of each row of a point."""
+        here = np.flatnonzero(self.members[:, p] >= 0)
+        found = np.empty(len(self.points[p].rows), np.int64)
+        found[self.members[here, p]] = here
+        return found
+
+    def servers(self, ks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Server address and port (both halves, port) of these connections at the point nearest the client, n × 3."""
+        found = np.zeros((len(ks), 3), np.int64)
+        for p in reversed(self.nearness):
+            at = self.members[ks, p]
+            here = at >= 0
+            found[here] = self.points[p].rows[at[here, None], [f.S_HI, f.S_LO, f.S_PORT]]
+        return found
+
+    def loaded(self, ks: Iterable[int]) -> Iterator[int]:
+        """These connections in order, the segments of each at hand: a capture is read again once a group."""
+        for group in self.batches(ks):
+            self.load(group)
+            yield from group
 
     def load(self, ks: Iterable[int]) -> None:
         """Make the segments of these connections available: at most one more reading of a capture.
