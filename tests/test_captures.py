@@ -140,7 +140,9 @@ def test_a_clock_that_is_off_changes_no_finding(folder, seconds, tmp_path):
 def test_rendering(folder):
     trace = whole(folder)
     for width in (80, 160):
-        assert all(len(line) <= width for line in report(trace.story, trace.findings, Style(width=width)).splitlines())
+        lines = report(trace.story, trace.findings, Style(width=width)).splitlines()
+        too_long = [line for line in lines if len(line) > width]
+        assert all("--log-stream-names" in line for line in too_long)  # one word of a command to paste
     check_golden(f"{folder.name}-80.txt", report(trace.story, trace.findings, Style(width=80)))
 
 
@@ -171,9 +173,7 @@ def test_the_cases_are_listed_explained_and_small():
 
 
 #: Rules that no shipped case requires yet.
-WANTING = (
-    "C401 C402 C403 C404 C405 F202 F203 F204 F205 K103 K105 L501 L503 N901 R301 R302 R303 R304 R305 T601 T604 T605"
-)
+WANTING = "C401 C402 C403 C404 C405 F205 K103 K105 L501 L503 N901 R301 R302 R303 R304 R305 T601 T604 T605"
 
 
 def test_every_rule_has_a_case():

@@ -20,9 +20,9 @@ ESTABLISHED_TS = 19  # first segment of the client that acknowledges the SYN-ACK
 END_BY = 20  # 1 client FIN, 2 server FIN, 3 client RST, 4 server RST
 END_TS = 21
 IDLE_NS = 22  # longest silence of both sides between two segments
-WAKE_TS = 23  # latest client payload that followed a silence of the client of at least WAKE_AFTER
-WAKE_GAP = 24  # … and that silence
-RST_GAP = 25  # silence before the client payload that the server answered with RST and nothing else
+WAKE_TS = 23  # latest client payload that followed its payload before by at least WAKE_AFTER
+WAKE_GAP = 24  # … and by how much
+RST_GAP = 25  # rest before the client payload that the server answered with RST and nothing else
 MARKS_SEEN = 26  # application markers of all segments, or-ed
 GONE = 27  # 1: replaced by a later incarnation of the same 4-tuple
 ODD = 28  # oddities, bits below
@@ -83,7 +83,7 @@ ODD_FAST_OPEN = 32  # a SYN with data or with a cookie (RFC 7413)
 ODD_MPTCP = 64  # one path of a Multipath TCP connection (RFC 8684)
 ODD_DSACK = 128  # a receiver said that something came twice (RFC 2883)
 
-#: A client silent for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
+#: A client that sent no data for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000
 
 # ---- classification of one segment

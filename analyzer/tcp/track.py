@@ -568,9 +568,9 @@ def track(
             scaled_letter(rows, c, s, 0, L_RETX, upper)
         if packets[q + WIN] == 0 and not flags & RST and rows[p + ZEEK] != Z_CLOSED and rows[s + ZEEK] != Z_RESET:
             scaled_letter(rows, c, s, 20, L_WIN, upper)
-        # ---- a client that writes after a long silence of its own
+        # ---- a client that writes after a long rest: keepalive probes and acknowledgements are its kernel's
         if from_client and size > 0 and not flags & (SYN | RST) and position >= rows[s + NXT] and rows[s + SEEN] == 2:
-            quiet = ts - rows[s + SIDE_LAST_TS]
+            quiet = ts - (rows[s + DATA_LAST_TS] if rows[s + DATA_LAST_TS] > 0 else rows[s + SIDE_LAST_TS])
             if quiet >= WAKE_AFTER and length > 0:
                 kind |= K_WAKE
                 rows[c + WAKE_TS] = ts

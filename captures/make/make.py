@@ -112,10 +112,14 @@ def named(expected: Expected, inputs: list[str]) -> Expected:
 
 def tell(case: Case, recording: Recording) -> bool:
     """Print what the files show; False at the first thing that they do not."""
-    for claim, holds in itertools.chain(capture_is_whole(recording), case.claims(recording)):
-        print(f"  {'yes' if holds else 'NO '}  {claim}")
-        if not holds:
-            return False
+    try:
+        for claim, holds in itertools.chain(capture_is_whole(recording), case.claims(recording)):
+            print(f"  {'yes' if holds else 'NO '}  {claim}")
+            if not holds:
+                return False
+    except (ValueError, LookupError) as error:  # a claim about something that is not there
+        print(f"  NO   and then: {error!r}")
+        return False
     return True
 
 

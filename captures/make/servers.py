@@ -8,6 +8,8 @@ from pathlib import Path
 from service import FUNCTIONS
 from stage import PYTHON, SERVER_ADDRESS, Stage
 
+NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
 Server = subprocess.Popen[bytes]
 
 
@@ -30,17 +32,15 @@ def start_python(stage: Stage, folder: Path, script: str, **environment: str) ->
 
 
 def start_nginx(stage: Stage, folder: Path, server: str) -> Server:
-    """One process of nginx, with the directives of a `server` block; on port 80 if they say nothing else."""
+    """One process of nginx, with the directives of a `server` block."""
     file = folder / "nginx.conf"
-    log = folder / "nginx.log"
+    temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in NGINX_TEMPORARY)
     file.write_text(
-        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {log} notice;\n"
+        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr notice;\n"
         f"events {{ worker_connections 64; }}\n"
-        f"http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
-        f"fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n"
-        f"server {{ {server} }} }}\n"
+        f"http {{ access_log off; {temporary} server {{ {server} }} }}\n"
     )
-    return stage.serve(["nginx", "-c", str(file), "-e", str(log)], folder / "nginx.out", "")
+    return stage.serve(["nginx", "-c", str(file), "-e", "stderr"], folder / "nginx.log", "OS: Linux")
 
 
 def start_postgres(stage: Stage, folder: Path, **settings: object) -> Server:
