@@ -233,7 +233,7 @@ def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
         case Format.TEXT:
             from analyzer.report.text import report
 
-            return report(trace.story, trace.findings, _style(to.output), everything=to.everything, view=view)
+            return report(trace.story, trace.findings, _style(to.output), to.everything, view, to.sort, to.limit)
         case Format.JSON:
             from analyzer.report.document import stream
 
@@ -251,7 +251,7 @@ def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
     if to.format_ is Format.CONCISE:
         return tables.concise(trace)
     write = {Format.CSV: tables.csv, Format.JSONL: tables.json_lines, Format.PARQUET: tables.parquet}[to.format_]
-    return write(tables.frame_of(trace, to.table))
+    return write(tables.chosen(tables.frame_of(trace, to.table), to.sort, to.limit))
 
 
 def _read(

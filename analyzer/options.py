@@ -56,6 +56,16 @@ class Report(NamedTuple):
     ] = "findings"
     output: Output = None
     everything: Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")] = False
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Largest first: connections by packets, bytes, duration, idle, retransmits; a table by a column (-NAME smallest first).",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Show so many connections, or rows of a table.")
+    ] = None
     fail_on: Annotated[
         Level | None, typer.Option("--fail-on", help="Exit with 1 if a finding is at least this severe.")
     ] = None

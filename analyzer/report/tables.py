@@ -31,6 +31,17 @@ def frame_of(trace: Trace, name: str) -> pd.DataFrame:
     return frame
 
 
+def chosen(frame: pd.DataFrame, sort: str | None, limit: int | None) -> pd.DataFrame:
+    """The table sorted by a column, largest first (smallest for `-NAME`; what is missing last), and cut; raises `InputError` for no column."""
+    if sort is not None:
+        column = sort.removeprefix("-")
+        if column not in frame.columns or frame[column].dtype == object:
+            plain = [c for c in frame.columns if frame[c].dtype != object]
+            raise InputError(f"--sort {sort!r}: one of {', '.join(plain)}")
+        frame = frame.sort_values(column, ascending=sort != column, kind="stable", na_position="last")
+    return frame if limit is None else frame.head(limit)
+
+
 def csv(frame: pd.DataFrame) -> Iterator[bytes]:
     """RFC 4180, UTF-8, times in ISO 8601, lists as JSON. Text that a spreadsheet would compute gets an apostrophe."""
     plain = frame.copy()

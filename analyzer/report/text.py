@@ -6,22 +6,18 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 
-import numpy as np
-
 from analyzer.model.findings import Finding
 from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
-from analyzer.report import grpc, lambda_log
+from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
-from analyzer.tcp import fields as f
-from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
 GUTTER = "   |"
 MARK = " > |"
 COMMAND_INDENT = " " * 7
-#: Connections shown in a summary; `--all` shows the rest.
+#: Environments and transports shown in a summary.
 SHOWN = 12
 
 
@@ -161,9 +157,17 @@ _WORDS = re.compile(r"(?:-{1,2}[\w-]+ (?!-))?(?:'[^']*'|[^\s'])+")
 # ---- summaries
 
 
-def report(story: Story, findings: list[Finding], style: Style, everything: bool = False, view: str = "") -> str:
+def report(
+    story: Story,
+    findings: list[Finding],
+    style: Style,
+    everything: bool = False,
+    view: str = "",
+    sort: str | None = None,
+    limit: int | None = None,
+) -> str:
     """What a command prints: sources, findings with the worst first, then what else there is. View `grpc` tells all that a
-    trace says, `lambda` every environment's invocations."""
+    trace says, `lambda` every environment's invocations; `sort` and `limit` are for the connections (`connections.section`)."""
     blocks = [sources(story, style)]
     worst = sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
     seen: Counter[str] = Counter()
@@ -187,7 +191,7 @@ def report(story: Story, findings: list[Finding], style: Style, everything: bool
     elif story.transports:
         blocks.append(transports(story, style, everything))
     if len(story.connections.in_view()):
-        blocks.append(connections(story, findings, style, everything))
+        blocks.append(connections.section(story, findings, style, everything, sort, limit))
     blocks.append(verdict(story, findings, style))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -278,64 +282,6 @@ def transports(story: Story, style: Style, everything: bool) -> str:
     if len(story.transports) > len(shown):
         lines.append(f"  … {len(story.transports) - len(shown)} more (`--all` shows them)")
     return "\n".join(lines)
-
-
-def connections(story: Story, findings: list[Finding], style: Style, everything: bool) -> str:
-    """The connections that matter: those with findings first, then the longest-lived; a count of the rest by state."""
-    cs = story.connections
-    flagged: dict[str, list[str]] = {}
-    for item in findings:
-        for c in item.connections:
-            if item.rule not in flagged.setdefault(c, []):
-                flagged[c].append(item.rule)
-    order = [int(c[1:]) - 1 for c in sorted(flagged, key=lambda c: int(c[1:]))]
-    listed = cs.in_view()
-    rest = [k for k in listed[: 10_000 if not everything else None].tolist() if cs.id(k) not in flagged]
-    shown = (order + rest) if everything else (order + rest)[:SHOWN]
-    lines = [style.paint(f"connections ({len(listed):,})", "bold")]
-    table = [_row(story, k, flagged.get(cs.id(k), [])) for k in shown]
-    widths = [max(len(r[c]) for r in table) for c in range(4)] if table else [0] * 4
-    for r in table:
-        left = "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(r[:4], widths, strict=True))
-        if len(left) + 2 + len(r[4]) <= style.width:
-            lines.append(f"{left}  {r[4]}")
-        else:
-            lines += [clip(left.rstrip(), style.width), clip(f"      {r[4]}", style.width)]
-    if len(listed) > len(shown):
-        lines.append(f"  … {len(listed) - len(shown):,} more (`--all` shows them)")
-    lines.append(clip(f"  {_totals(story)}", style.width))
-    return "\n".join(lines)
-
-
-def _row(story: Story, k: int, rules: list[str]) -> tuple[str, str, str, str, str]:
-    cs = story.connections
-    r = cs.record(k)
-    end = r.ended_by or "open"
-    detail = f"{r.a.state} / {r.b.state}, {r.a.packets + r.b.packets:,} packets in {seconds(r.last_ns - r.first_ns)}"
-    retransmits = r.a.retransmits + r.b.retransmits
-    detail += f", {retransmits:,} retransmitted" if retransmits else ""
-    return (
-        cs.id(k),
-        f"{cs.client(k)} → {cs.server(k)}",
-        f"{r.conn_state}",
-        f"{end}",
-        (f"[{' '.join(rules)}] " if rules else "") + detail,
-    )
-
-
-def _totals(story: Story) -> str:
-    parts = []
-    for point in story.connections.points:
-        rows = point.rows
-        if not len(rows):
-            continue
-        packets = int(rows[:, CLIENT + f.PKTS].sum() + rows[:, SERVER + f.PKTS].sum())
-        again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
-        resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
-        parts.append(
-            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connection{'' if resets == 1 else 's'} reset"
-        )
-    return terminal("; ".join(parts))
 
 
 def verdict(story: Story, findings: list[Finding], style: Style) -> str:
