@@ -196,6 +196,27 @@ def explain(
     _guarded(work)
 
 
+@app.command()
+def doctor() -> None:
+    """What this installation can do, and how to get what it lacks.
+
+    Exit status 1 if something is missing that every command needs.
+
+    Example: analyze doctor
+    """
+
+    def work() -> None:
+        from analyzer.doctor import MISSING, checks
+        from analyzer.report.doctor import lines
+
+        found = list(checks())
+        _write("".join(f"{line}\n" for line in lines(found, _style(None))), None)
+        if any(check.state == MISSING for check in found):
+            raise typer.Exit(EXIT_FINDINGS)
+
+    _guarded(work)
+
+
 # ---- shared
 
 

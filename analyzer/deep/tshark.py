@@ -145,14 +145,20 @@ def _pyshark() -> Any:
 def _program() -> str:
     """The path of a tshark that is new enough; raises `InputError`. Found here, since pyshark would trust a `config.ini`."""
     _pyshark()
-    found = shutil.which("tshark") or next((p for p in ELSEWHERE if Path(p).is_file()), None)
-    if found is None:
+    there = installed()
+    if there is None:
         raise InputError(f"deep mode needs tshark, which is not installed ({INSTALL})")
-    version = _version(found)
+    found, version = there
     if version < OLDEST:
         has, wanted = (".".join(map(str, numbers)) for numbers in (version, OLDEST))
         raise InputError(f"{found} is version {has}; deep mode needs {wanted} or later ({INSTALL})")
     return found
+
+
+def installed() -> tuple[str, tuple[int, int]] | None:
+    """Where tshark is and its version, None where it is not; raises `InputError` where it does not run."""
+    found = shutil.which("tshark") or next((p for p in ELSEWHERE if Path(p).is_file()), None)
+    return (found, _version(found)) if found else None
 
 
 @cache
