@@ -1,5 +1,6 @@
 """Plots: matplotlib Figures of a trace, for a notebook, a report or a file. They only read the result."""
 
+from analyzer.plot.sequence import sequence
 from analyzer.plot.timeline import timeline
 
-__all__ = ["timeline"]
+__all__ = ["sequence", "timeline"]

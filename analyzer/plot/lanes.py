@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from matplotlib.patches import Polygon
-
 from analyzer.model.grpc import status_name
 from analyzer.model.times import seconds
-from analyzer.plot.canvas import NORMAL, Shelf, clean, fit, text_width, write
+from analyzer.plot.canvas import Shelf, clean, fit, text_width
 from analyzer.plot.packets import ROW
-from analyzer.plot.pen import Key, Pen, grain
+from analyzer.plot.pen import Key, Pen, flag, flag_width, grain
 from analyzer.plot.scene import Arc, Scene, failed
 from analyzer.plot.theme import ENDINGS, Theme, ending
 from analyzer.timeline.story import event_text
@@ -387,30 +385,17 @@ class Findings:
         shelf = Shelf(3, 0.0, scale.width)
         for f in scene.findings:
             x = scale.x(f.time_ns)
-            width = text_width(f.rule, NORMAL, bold=True) + 0.14
+            width = flag_width(f.rule)
             at = x if x + width <= scale.width else x - width
             row = shelf.place(at, width, gap=0.03)
             if row is not None:
-                self.flags.append((at, row, f.rule, f.severity.word))
+                self.flags.append((at + width / 2, row, f.rule, f.severity.word))
         self.height = max(shelf.used, 1) * 0.2 + 0.06
 
     def draw(self, pen: Pen, top: float) -> None:
         """Flags; the lines are drawn through all lanes beforehand."""
-        for at, row, rule, severity in self.flags:
-            colour = str(getattr(pen.theme, severity))
-            y, width = top + 0.03 + row * 0.2, text_width(rule, NORMAL, bold=True) + 0.14
-            shape = [(at, y), (at + width, y), (at + width, y + 0.17), (at, y + 0.17)]
-            pen.axes.add_patch(
-                Polygon(shape, closed=True, facecolor=colour, linewidth=0, zorder=7, gid=f"finding-{rule}")
-            )
-            style = {
-                "ha": "center",
-                "color": pen.theme.on(colour),
-                "zorder": 8,
-                "fontsize": NORMAL,
-                "fontweight": "bold",
-            }
-            write(pen.axes, at + width / 2, y + 0.088, rule, **style)
+        for x, row, rule, severity in self.flags:
+            flag(pen, x, top + 0.115 + row * 0.2, rule, str(getattr(pen.theme, severity)))
 
     def keys(self, theme: Theme) -> list[Key]:
         """A code is named in the headline."""

@@ -11,7 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 
-from analyzer.plot.canvas import SMALL, fit, text_width, write
+from analyzer.plot.canvas import NORMAL, SMALL, fit, text_width, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +69,11 @@ class Pen:
         if points:
             self.axes.add_patch(PathPatch(Path(points, codes), **({"linewidth": 0} | style)))
 
+    def polygon(self, corners: list[Point], fill: str, **style: Any) -> None:
+        """A filled shape."""
+        codes = [Path.MOVETO, *[Path.LINETO] * (len(corners) - 1), Path.CLOSEPOLY]
+        self._path([*corners, corners[0]], codes, facecolor=fill, **style)
+
     def lines(self, segments: list[list[Point]], colour: str, **style: Any) -> None:
         """Many strokes at once."""
         if segments:
@@ -120,6 +125,23 @@ class Key:
         return 0.3 + text_width(self.label, SMALL) + 0.2
 
 
+FLAG_HEIGHT = 0.17
+
+
+def flag_width(rule: str) -> float:
+    """Room of a finding's flag, in inches."""
+    return text_width(rule, NORMAL, bold=True) + 0.14
+
+
+def flag(pen: Pen, x: float, y: float, rule: str, colour: str) -> None:
+    """A finding's code on its colour, around (x, y)."""
+    half = flag_width(rule) / 2
+    box = (x - half, x + half, y - FLAG_HEIGHT / 2, y + FLAG_HEIGHT / 2)
+    pen.boxes([box], colour, zorder=7, gid=f"finding-{rule}")
+    style: dict[str, Any] = {"ha": "center", "zorder": 8, "fontsize": NORMAL, "fontweight": "bold"}
+    write(pen.axes, x, y + 0.003, rule, color=pen.theme.on(colour), **style)
+
+
 def legend_rows(keys: list[Key], room: float) -> list[list[Key]]:
     """Entries once each, broken into rows."""
     rows: list[list[Key]] = []
@@ -133,13 +155,13 @@ def legend_rows(keys: list[Key], room: float) -> list[list[Key]]:
     return rows
 
 
-def legend(pen: Pen, rows: list[list[Key]], top: float) -> None:
+def legend(pen: Pen, rows: list[list[Key]], top: float, left: float = 0.0) -> None:
     """Draw the entries, from `top` downwards."""
     for n, row in enumerate(rows):
-        x, y = 0.0, top + 0.19 * n + 0.05
+        x, y = left, top + 0.19 * n + 0.05
         for key in row:
             _swatch(pen, key, x, y)
-            write(pen.axes, x + 0.3, y, fit(key.label, pen.scale.width - x - 0.3), color=pen.theme.ink)
+            write(pen.axes, x + 0.3, y, fit(key.label, pen.scale.width + left - x - 0.3), color=pen.theme.ink)
             x += key.width
 
 

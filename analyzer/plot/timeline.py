@@ -8,7 +8,8 @@ import matplotlib as mpl
 
 from analyzer.model.times import seconds
 from analyzer.plot import lanes as ln
-from analyzer.plot.canvas import LARGE, NORMAL, SETTINGS, SMALL, clean, fit, page, text_width, write
+from analyzer.plot.canvas import SETTINGS, SMALL, fit, page, write
+from analyzer.plot.head import INSET, head_height, headlines, write_head
 from analyzer.plot.packets import Conversation
 from analyzer.plot.pen import Pen, grain, legend, legend_rows
 from analyzer.plot.scale import Scale, ticks
@@ -27,8 +28,6 @@ LEAST_WIDTH = 7.0
 LEFT, RIGHT = 1.12, 0.2
 #: Between two lanes.
 GAP = 0.05
-#: Headlines of findings above the plot; the rest is counted.
-HEADLINES = 4
 
 
 def timeline(
@@ -61,11 +60,13 @@ def _figure(found: Scene, theme: Theme, width: float) -> Figure:
     scale = Scale(found.marks(), width - LEFT - RIGHT)
     chosen = _lanes(found, scale)
     keys = legend_rows([key for lane in chosen for key in lane.keys(theme)], scale.width)
-    head = 0.5 + 0.19 * len(_headlines(found)) + (0.3 if scale.breaks else 0.16)
+    lines = headlines(found.findings, named=not found.alone)
+    head = head_height(lines) + (0.3 if scale.breaks else 0.16)
     height = head + sum(lane.height for lane in chosen) + GAP * (len(chosen) - 1) + 0.6 + 0.19 * len(keys)
     figure, axes = page(width, height, LEFT, theme.page)
     pen = Pen(axes, theme, scale)
-    _headline(pen, found)
+    left = INSET - LEFT
+    write_head(axes, theme, left, scale.width - left, found.title, found.subtitle, lines)
     bottom = _draw_lanes(pen, found, chosen, head)
     _breaks(pen, head, bottom)
     _axis(pen, found, bottom)
@@ -94,34 +95,6 @@ def _lanes(found: Scene, scale: Scale) -> list[ln.Lane]:
     if found.findings:
         chosen.append(ln.Findings(found, scale))
     return chosen
-
-
-# ---- above the lanes
-
-
-def _headlines(found: Scene) -> list[tuple[str, str, str]]:
-    """(severity, code, title) of the first findings."""
-    rows = [
-        (f.severity.word, f.rule, f.title if found.alone or not f.connection else f"{f.connection}: {f.title}")
-        for f in found.findings[:HEADLINES]
-    ]
-    more = len(found.findings) - HEADLINES
-    return [*rows, ("info", "", f"and {more} more")] if more > 0 else rows
-
-
-def _headline(pen: Pen, found: Scene) -> None:
-    left = 0.14 - LEFT
-    room = pen.scale.width - left
-    bold = {"fontsize": LARGE, "fontweight": "bold", "color": pen.theme.ink}
-    write(pen.axes, left, 0.22, fit(clean(found.title), room, LARGE, bold=True), gid="title", **bold)
-    subtitle = fit(clean(" · ".join(found.subtitle)), room, NORMAL)
-    write(pen.axes, left, 0.44, subtitle, color=pen.theme.dim, fontsize=NORMAL, gid="subtitle")
-    for row, (severity, code, text) in enumerate(_headlines(found)):
-        y = 0.65 + 0.19 * row
-        colour = str(getattr(pen.theme, severity))
-        write(pen.axes, left, y, code, color=colour, fontsize=NORMAL, fontweight="bold")
-        indent = text_width(code, NORMAL, bold=True) + 0.1 if code else 0.0
-        write(pen.axes, left + indent, y, fit(clean(text), room - indent, NORMAL), color=pen.theme.ink, fontsize=NORMAL)
 
 
 # ---- the lanes and what runs through them

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import matplotlib as mpl
 import pytest
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 import analyzer
 from analyzer.deep import DeepFrame
 from analyzer.model.records import Environment
 from analyzer.model.times import MS, SECOND
 from analyzer.plot import timeline
-from analyzer.plot.canvas import SETTINGS
 from analyzer.plot.scene import scene
-from analyzer.rules import rules, run
+from analyzer.rules import rules
 from analyzer.rules._cases import Case
-from analyzer.trace import Trace
 from tests.helpers import CAPTURES
+from tests.plot.look import HOSTILE, collisions, gids, saved, texts, traced
 
 SCENES = [
     ("frozen-keepalive", "C1"),
@@ -45,25 +41,6 @@ FIRES = [pytest.param(case, id=f"{rule.CODE}-{n}") for rule in rules() for n, ca
 @pytest.fixture(scope="module")
 def traces():
     return {name: analyzer.read(CAPTURES / name) for name in {name for name, _ in SCENES}}
-
-
-def traced(case: Case) -> Trace:
-    story = case.story()
-    return Trace(story, run(story))
-
-
-def saved(figure: Figure, kind: str) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format=kind)
-    return out.getvalue()
-
-
-def gids(figure: Figure) -> set[str]:
-    return {str(a.get_gid()) for a in figure.findobj() if a.get_gid()}
-
-
-def texts(figure: Figure) -> list[str]:
-    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -216,17 +193,7 @@ def test_a_lost_packet_ends_in_a_cross():
 @pytest.mark.parametrize(("name", "connection"), SCENES + OTHERS)
 def test_no_label_covers_another(traces, name, connection):
     figure = timeline(traces[name], connection)
-    with mpl.rc_context(SETTINGS):
-        boxes = [(t.get_text(), t.get_window_extent()) for t in figure.findobj(Text) if t.get_text()]
-    covered = [
-        (a, b)
-        for n, (a, box) in enumerate(boxes)
-        for b, other in boxes[:n]
-        if min(box.x1, other.x1) - max(box.x0, other.x0) > 1 and min(box.y1, other.y1) - max(box.y0, other.y0) > 2
-    ]
-    assert covered == []
-    page = figure.bbox
-    assert [t for t, box in boxes if box.x0 < 0 or box.x1 > page.x1 or box.y0 < 0 or box.y1 > page.y1] == []
+    assert collisions(figure) == []
 
 
 def test_the_same_bytes_every_time(traces):
@@ -251,15 +218,6 @@ def test_it_is_saved_by_name(traces, tmp_path):
     for kind, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         timeline(traces["healthy"], "C1").savefig(tmp_path / f"c1.{kind}")
         assert (tmp_path / f"c1.{kind}").read_bytes().startswith(magic)
-
-
-HOSTILE = [
-    "read ECONNRESET $\\frac{1}{$ $x^2$ \\$",
-    "ECONNRESET \x1b[31m\x07\x00 \u202egnihton",
-    "ECONNRESET 漢字 🧊 \ud800 é",
-    "ECONNRESET <script>&amp;\"'",
-    "ECONNRESET " + "w" * 5000,
-]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
