@@ -64,8 +64,19 @@ FIRES = (
         packets=_OPEN
         + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again\n16.105 > ACK\n16.106 < RST",
     ),
+    Case(
+        "a GOAWAY and the FIN after it, repeated into the void; then the client writes, and has heard of neither",
+        packets=_OPEN
+        + "\n6.500 < GOAWAY 0 max_idle lost\n6.501 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n9.650 < FIN again lost"
+        + "\n16.1 > 60\n16.101 < ACK\n18.1 > 60\n18.101 < ACK\n21.1 < FIN again lost",
+    ),
 )
 QUIET = (
+    Case(
+        "the client talks between the copies",
+        packets=_OPEN
+        + "\n6.5 < FIN lost\n6.9 > 40\n7.1 < FIN again lost\n7.9 > 40 again\n8.0 < FIN again lost\n9.9 > 40 again",
+    ),
     Case(
         "one loss, then acknowledged",
         packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again\n6.75 > ACK\n6.8 > FIN\n6.81 < ACK",
@@ -95,17 +106,14 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     if not common.heard(story, k, "client"):
         return None
     segments, t = story.connections.segments(k), settings[Thresholds]
-    fins = [s for s in segments if s.fin and not s.from_client]
-    if len(fins) < t.least_fins or any(
-        s.from_client and (s.fin or s.rst) and s.time_ns < fins[0].time_ns for s in segments
-    ):
+    first = next((s for s in segments if s.fin and not s.from_client), None)
+    if first is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < first.time_ns for s in segments):
         return None
-    first, last = fins[0], fins[-1]
-    if last.time_ns - first.time_ns < max(t.stall_ns, 3 * common.rto_ns(segments)):
-        return None
-    after = next((s for s in segments if s.from_client and s.time_ns > last.time_ns), None)
-    if any(s.from_client and first.time_ns < s.time_ns <= last.time_ns for s in segments):
-        return None  # the client is alive and talks: its acknowledgement is missing for another reason
+    after = next((s for s in segments if s.from_client and s.time_ns > first.time_ns), None)
+    fins = [s for s in segments if s.fin and not s.from_client and (after is None or s.time_ns < after.time_ns)]
+    last = fins[-1]
+    if len(fins) < t.least_fins or last.time_ns - first.time_ns < max(t.stall_ns, 3 * common.rto_ns(segments)):
+        return None  # a client that talks between them is alive: its acknowledgement is missing for another reason
     late = after if after is not None and not after.rst and after.ack == first.end_seq else None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, first.time_ns, after.time_ns if after else last.time_ns)

@@ -68,7 +68,8 @@ FIRES = (
     ),
     Case(
         "keepalive probes are no requests: the connection rested all the same",
-        packets=_OPEN + "\n3.0 > PROBE\n3.001 < ACK\n6.0 > PROBE\n6.001 < ACK\n6.500 < FIN\n6.501 > 60 crossing\n6.5012 < RST",
+        packets=_OPEN
+        + "\n3.0 > PROBE\n3.001 < ACK\n6.0 > PROBE\n6.001 < ACK\n6.500 < FIN\n6.501 > 60 crossing\n6.5012 < RST",
     ),
 )
 QUIET = (

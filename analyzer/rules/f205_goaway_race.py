@@ -70,6 +70,11 @@ FIRES = (
         """,
     ),
     Case(
+        "the GOAWAY never reached a frozen client: its calls find nobody",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.012 < HEADERS\n6.500 < GOAWAY 0 max_idle lost\n6.501 < FIN lost\n16.1 > HEADERS\n16.101 < ACK\n18.1 > HEADERS\n18.101 < ACK",
+    ),
+    Case(
         "in cleartext frames: the request crossed the GOAWAY",
         packets=_OPEN
         + "0.010 > HEADERS\n0.012 < HEADERS\n30.000 > HEADERS\n30.0005 < GOAWAY 0 max_idle crossing\n30.0006 < FIN\n30.002 > FIN\n30.003 < ACK",
@@ -123,10 +128,10 @@ class Race:
 
 @dataclass(slots=True)
 class Wire:
-    """GOAWAY, the unanswered request, and the server's close, as captured."""
+    """GOAWAY, the unanswered requests, and the server's close, as captured."""
 
     goaway: Segment
-    request: Segment
+    requests: list[Segment]
     close: Segment | None
 
 
@@ -166,19 +171,26 @@ def _cut_calls(story: Story, transport: Transport, goaway: Event) -> list[Call]:
 def _on_the_wire(segments: list[Segment]) -> Wire | None:
     """A request without an answer on a connection that the server ended with GOAWAY."""
     goaway = next((s for s in segments if s.marks & col.M_H2_GOAWAY and not s.from_client), None)
-    if goaway is None or any(s.kinds & f.K_LOST for s in segments):
+    if goaway is None or _has_a_hole(segments):
         return None
     if any(_client_leaves(s) for s in segments if s.time_ns < goaway.time_ns):
         return None  # the server's GOAWAY is an answer
-    request = next(
-        (s for s in reversed(segments) if s.from_client and s.marks & col.M_H2_HEADERS and not s.retransmitted), None
-    )
-    if request is None or any(_answers(s) and s.time_ns >= request.time_ns for s in segments):
+    answered = max((s.time_ns for s in segments if _answers(s)), default=0)
+    asked = [s for s in segments if s.from_client and s.marks & col.M_H2_HEADERS and not s.retransmitted]
+    requests = [s for s in asked if s.time_ns > answered]
+    if not requests or requests[-1] is not asked[-1]:
         return None
     ends = [s for s in segments if (s.fin or s.rst) and s.time_ns >= goaway.time_ns]
-    if request.time_ns <= goaway.time_ns and not (ends and not ends[0].from_client):
+    if requests[0].time_ns <= goaway.time_ns and not (ends and not ends[0].from_client):
         return None  # running, and not the server but nobody or the client ended it
-    return Wire(goaway, request, next((s for s in ends if not s.from_client), None))
+    return Wire(goaway, requests, next((s for s in ends if not s.from_client), None))
+
+
+def _has_a_hole(segments: list[Segment]) -> bool:
+    """Whether data is missing that no capture has; what one of them missed may stand in another."""
+    after_hole = [s for s in segments if s.kinds & f.K_LOST]
+    ends = {(s.from_client, s.end_seq) for s in segments} if after_hole else set()
+    return any((s.from_client, s.seq) not in ends for s in after_hole)
 
 
 def _client_leaves(s: Segment) -> bool:
@@ -205,10 +217,11 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         if env and story.aligned
         else []
     )
-    count = max(len(race.calls), 1)
+    count = len(race.calls) or len(race.wire.requests if race.wire else ())
+    first = "the first " if count > 1 else ""
     when = (
-        f"started {seconds(began_ns - goaway_ns)} after" if began_ns > goaway_ns
-        else f"sent {seconds(goaway_ns - began_ns)} before, cut by"
+        f"{first}started {seconds(began_ns - goaway_ns)} after" if began_ns > goaway_ns
+        else f"{first}sent {seconds(goaway_ns - began_ns)} before, cut by"
     )  # fmt: skip
     said = _said(race)
     endings = sorted({status_name(c.status) for c in race.calls})
@@ -217,7 +230,7 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         f"{count} call{'s' if count > 1 else ''} lost to the server's GOAWAY: {when} it",
         primary.time_ns, evidence,
         f"the server ended the connection ({said}); "
-        + (f"the call ended with {', '.join(endings)}" if endings else "the request got no answer before the server closed")
+        + (f"the call ended with {', '.join(endings)}" if endings else _unanswered(race))
         + ("; the client may have been frozen when the GOAWAY came" if freeze else ""),
         connection=story.connections.id(race.connection) if race.connection is not None else None,
         connections=[story.connections.id(race.connection)] if race.connection is not None else [],
@@ -230,12 +243,20 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
     )  # fmt: skip
 
 
+def _unanswered(race: Race) -> str:
+    """What became of requests of which only packets tell."""
+    wire = race.wire
+    if wire is None or wire.requests[0].time_ns <= wire.goaway.time_ns:
+        return "the request got no answer before the server closed"
+    return "nobody was left to answer" + (" them" if len(wire.requests) > 1 else "")
+
+
 def _times(race: Race) -> tuple[int, int]:
-    """When the GOAWAY came and when the last lost call began, by one clock: the captures' where they have both."""
+    """When the GOAWAY came and when the first lost call began, by one clock: the captures' where they have both."""
     if race.wire is not None:
-        return race.wire.goaway.time_ns, race.wire.request.time_ns
+        return race.wire.goaway.time_ns, race.wire.requests[0].time_ns
     goaway_ns = race.goaway.time_ns if race.goaway else 0
-    return goaway_ns, max((c.start_ns for c in race.calls if c.start_ns is not None), default=goaway_ns)
+    return goaway_ns, min((c.start_ns for c in race.calls if c.start_ns is not None), default=goaway_ns)
 
 
 def _environment(story: Story, race: Race) -> str | None:
@@ -260,10 +281,9 @@ def _said(race: Race) -> str:
 def _evidence(story: Story, race: Race) -> list[Evidence]:
     evidence: list[Evidence] = []
     if race.wire is not None:
-        evidence += [
-            story.packet(race.wire.request, "never answered", primary=not race.calls),
-            story.packet(race.wire.goaway),
-        ]
+        evidence.append(story.packet(race.wire.goaway))
+        for number, request in enumerate(race.wire.requests[:3]):
+            evidence.append(story.packet(request, "never answered", primary=not race.calls and number == 0))
         evidence += [story.packet(race.wire.close)] if race.wire.close else []
     if race.goaway is not None:
         evidence.append(story.evidence(race.goaway))
