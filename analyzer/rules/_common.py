@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence, Silence
 from analyzer.model.records import Freeze
@@ -80,6 +81,33 @@ def last_words(segments: list[Segment], end_ns: int) -> Segment | None:
     if said is None or said.from_client or said.fin or said.error is None or not said.error.is_final:
         return None
     return said
+
+
+def asks_nothing(s: Segment) -> bool:
+    """Whether a payload may be a close_notify or a frame that asks for nothing."""
+    return bool(s.marks & NO_REQUEST) or bool(s.marks & col.M_TLS and s.length <= TLS13_ALERT_BYTES)
+
+
+def goaway_before(segments: list[Segment], close: Segment) -> Segment | None:
+    """The server's GOAWAY that announced its close: an orderly end, by a limit of its own or a shutdown."""
+    return next(
+        (s for s in segments if s.marks & col.M_H2_GOAWAY and not s.from_client and s.time_ns <= close.time_ns), None
+    )
+
+
+def rest_before(segments: list[Segment], close: Segment) -> int | None:
+    """How long neither side had sent data when the server closed (ns), None where nobody had or it was announced."""
+    before = [s.time_ns for s in segments if s.payload and s.time_ns < close.time_ns]
+    return close.time_ns - max(before) if before and goaway_before(segments, close) is None else None
+
+
+def server_closed(segments: list[Segment], close: Segment) -> str:
+    """What led to the server's close, as the beginning of a sentence."""
+    if (goaway := goaway_before(segments, close)) is not None:
+        data = (goaway.goaway or (0, ""))[1]
+        return f"the server ended the connection by GOAWAY{f' ({data})' if data else ''}"
+    rest = rest_before(segments, close)
+    return "the server closed" + (f" after {seconds(rest)} idle" if rest is not None else "")
 
 
 def environment(story: Story, k: int) -> str | None:
@@ -234,3 +262,7 @@ def limit_near(gap_ns: int) -> str:
 
 #: Beside the packet of `last_words`.
 OWN_REASON = "the server's own reason"
+#: HTTP/2 frames that a client sends by itself or as it leaves: no request.
+NO_REQUEST = col.M_TLS_ALERT | col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK
+#: A TLS 1.3 alert passes as application data: header, two bytes, content type, tag (RFC 8446 §5.2, §6).
+TLS13_ALERT_BYTES = 5 + 2 + 1 + 16

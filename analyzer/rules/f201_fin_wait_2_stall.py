@@ -170,7 +170,6 @@ def _finding(
     freeze = common.frozen(story, k, ack.time_ns, end)
     said = common.last_words(segments, fin.time_ns)
     closing = said or fin
-    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < closing.time_ns), default=None)
     reply = next((s for s in segments if after and not s.from_client and s.time_ns >= after.time_ns and s.rst), None)
     evidence = [
         story.packet(fin, "server: FIN_WAIT_1", primary=True),
@@ -189,10 +188,12 @@ def _finding(
             if e.layer == "app"
         ][:2]
     evidence.sort(key=lambda e: e.time_ns)
-    idle = closing.time_ns - last_data if last_data is not None else None
+    idle = common.rest_before(segments, closing)
     # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
-    troubled = freeze is not None or stall >= fin_timeout_ns or bool(after and after.payload)
-    why = f"the server closed{f' after {seconds(idle)} idle' if idle is not None else ''}; the client's kernel acknowledged, its application "
+    # One that was told by GOAWAY reads that first.
+    told = common.goaway_before(segments, fin) is not None and (after is None or common.asks_nothing(after) or after.fin)
+    troubled = (not told and (freeze is not None or bool(after and after.payload))) or stall >= fin_timeout_ns
+    why = f"{common.server_closed(segments, closing)}; the client's kernel acknowledged, its application "
     why += (
         f"was frozen for {seconds(freeze.length_ns)} and could not close"
         if freeze

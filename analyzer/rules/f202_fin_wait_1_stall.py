@@ -132,7 +132,6 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         if s is not None
     ]
     evidence.sort(key=lambda e: e.time_ns)
-    last_data = max((s.time_ns for s in segments if s.payload and s.time_ns < first.time_ns), default=None)
     span = last.time_ns - first.time_ns
     back = after.time_ns - first.time_ns if after else 0
     title = f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}"
@@ -143,7 +142,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         Severity.WARNING if late is None or freeze or reply else Severity.INFO,
         Confidence.CERTAIN if freeze else Confidence.LIKELY,
         title, first.time_ns, evidence,
-        (f"the server closed after {seconds(first.time_ns - last_data)} idle; " if last_data is not None else "the server closed; ")
+        f"{common.server_closed(segments, first)}; "
         + (f"the client was frozen for {seconds(freeze.length_ns)}" if freeze else "no acknowledgement reached it: the client was frozen, gone, or cut off")
         + ", so the server stayed in FIN_WAIT_1"
         + _ending(back, late is not None, reply is not None),

@@ -67,6 +67,10 @@ QUIET = (
         "the client closes too, the server has forgotten it: no request was harmed",
         packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n16.1 > FIN\n16.101 < RST",
     ),
+    Case(
+        "at the thaw the client reads GOAWAY and leaves: its own GOAWAY is no request",
+        packets=_OPEN + "\n6.4 < GOAWAY 0 max_idle\n6.5 < FIN\n6.54 > ACK\n16.1 > GOAWAY 0\n16.1001 < RST\n16.1002 > FIN\n16.1003 < RST",
+    ),
     Case("request and FIN crossed", packets=_OPEN + "\n6.500 < FIN\n6.501 > 60\n6.502 < RST"),
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
 )
@@ -85,8 +89,9 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         return None
     late = close.time_ns + settings[Thresholds].race_rtos * common.rto_ns(segments)
     write = next(
-        (s for s in segments if s.from_client and s.payload and not s.retransmitted and s.time_ns > late), None
-    )
+        (s for s in segments if s.from_client and s.payload and not s.retransmitted and s.time_ns > late and not common.asks_nothing(s)),
+        None,
+    )  # fmt: skip
     if write is None:
         return None
     before = [s for s in segments if s.from_client and s.payload and close.time_ns < s.time_ns < write.time_ns]

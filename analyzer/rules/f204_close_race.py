@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analyzer.capture import columns as col
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
@@ -45,11 +44,6 @@ SUMMARY = "a request and the server's close crossed within a round trip"
 
 #: `select` compares two rows' times before it knows the round trip: three time-outs of a slow path at most.
 NEAR_NS = 4 * SECOND
-#: HTTP/2 frames that a client sends by itself or as it leaves: no request.
-NO_REQUEST = col.M_TLS_ALERT | col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK
-#: A TLS 1.3 alert passes as application data: header, two bytes, content type, tag (RFC 8446 §5.2, §6).
-TLS13_ALERT_BYTES = 5 + 2 + 1 + 16
-
 _ERROR = """
         00:00:00.000 START 1
         00:00:06.499 app 1 request sent
@@ -130,14 +124,9 @@ def _request(segments: list[Segment], fin: Segment, race_rtos: float) -> Segment
             continue
         unknown_to_client = (s.ack - fin.end_seq) & 0xFFFFFFFF >= 1 << 31
         unknown_to_server = (fin.ack - s.end_seq) & 0xFFFFFFFF >= 1 << 31
-        if unknown_to_client and unknown_to_server and not _says_goodbye(s):
+        if unknown_to_client and unknown_to_server and not common.asks_nothing(s):
             return s
     return None
-
-
-def _says_goodbye(s: Segment) -> bool:
-    """Whether a payload may be a close_notify or a frame that asks for nothing."""
-    return bool(s.marks & NO_REQUEST) or bool(s.marks & col.M_TLS and s.length <= TLS13_ALERT_BYTES)
 
 
 def _client_closing(segments: list[Segment], fin: Segment, reset: Segment) -> bool:

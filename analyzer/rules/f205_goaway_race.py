@@ -302,7 +302,7 @@ def _lines(story: Story, call: Call) -> list[Event]:
 
 
 def _upgrade(race: Race, story: Story) -> str:
-    if race.calls and race.wire:
+    if race.calls and race.connection is not None:
         return ""
     if race.calls:
         remote = (race.transport.remote if race.transport else None) or ""
