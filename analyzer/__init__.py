@@ -11,21 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Finding", "InputError", "Trace", "load", "plot", "read"]
+__all__ = ["Finding", "InputError", "RuleSet", "Trace", "load", "plot", "read", "rule_set"]
 
 if TYPE_CHECKING:
     from analyzer import plot
     from analyzer.model.findings import Finding
     from analyzer.model.problems import InputError
+    from analyzer.rules import RuleSet, rule_set
     from analyzer.saved import load
     from analyzer.trace import Trace, read
 
 _PLACES = {
     "Finding": "analyzer.model.findings",
     "InputError": "analyzer.model.problems",
+    "RuleSet": "analyzer.rules",
     "Trace": "analyzer.trace",
     "load": "analyzer.saved",
     "read": "analyzer.trace",
+    "rule_set": "analyzer.rules",
 }
 
 

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from analyzer.model.problems import InputError
-from analyzer.options import Deep, Format, Narrow, Output, Packets, Paths, Quiet, Redaction, Report, Stamps, with_groups
+from analyzer.options import (
+    Choice,
+    Deep,
+    Format,
+    Narrow,
+    Output,
+    Packets,
+    Paths,
+    Quiet,
+    Redaction,
+    Report,
+    Stamps,
+    with_groups,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +39,7 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 #: Text that goes to a file or a pipe is laid out for this many columns.
 PIPED_WIDTH = 120
 LEAST_WIDTH = 60
-WHOLE, AS_IS = Narrow(), Packets()
+WHOLE, AS_IS, ALL_RULES = Narrow(), Packets(), Choice()
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,45 +66,54 @@ def start(
 @app.command()
 @with_groups
 def diagnose(
-    paths: Paths, to: Report, narrow: Narrow, packets: Packets, stamps: Stamps, deep: Deep, quiet: Quiet = False
+    paths: Paths,
+    to: Report,
+    choice: Choice,
+    narrow: Narrow,
+    packets: Packets,
+    stamps: Stamps,
+    deep: Deep,
+    quiet: Quiet = False,
 ) -> None:
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    _run(paths, ("pcap", "log"), to, narrow, stamps, deep, quiet, packets=packets)
+    _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, quiet, packets=packets)
 
 
 @app.command()
 @with_groups
-def pcap(paths: Paths, to: Report, narrow: Narrow, packets: Packets, deep: Deep, quiet: Quiet = False) -> None:
+def pcap(
+    paths: Paths, to: Report, choice: Choice, narrow: Narrow, packets: Packets, deep: Deep, quiet: Quiet = False
+) -> None:
     """Packets to connections, endpoint states, and what packets alone can prove.
 
     `-` reads standard input: findings appear while it runs, Ctrl-C ends it with the report.
 
     Example: tcpdump -U -w - port 443 | analyze pcap -
     """
-    _run(paths, ("pcap",), to, narrow, Stamps(), deep, quiet, packets=packets)
+    _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, quiet, packets=packets)
 
 
 @app.command("grpc-log")
 @with_groups
-def grpc_log(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
+def grpc_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
     """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    _run(paths, ("log",), to, narrow, stamps, Deep(), quiet, view="grpc")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), quiet, view="grpc")
 
 
 @app.command("lambda-log")
 @with_groups
-def lambda_log(paths: Paths, to: Report, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
+def lambda_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
     """Lambda logs to environments, invocations, freezes, findings.
 
     Example: analyze lambda-log export.json
     """
-    _run(paths, ("log",), to, narrow, stamps, Deep(), quiet, view="lambda")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), quiet, view="lambda")
 
 
 @app.command()
@@ -152,6 +174,7 @@ def extract(
         ),
     ],
     redaction: Redaction,
+    choice: Choice,
     stamps: Stamps,
     quiet: Quiet = False,
 ) -> None:
@@ -170,7 +193,7 @@ def extract(
         from analyzer.report.escape import terminal
 
         names, paths = names_first(arguments)
-        trace = _read(paths, ("pcap", "log"), quiet, stamps)
+        trace = _read(paths, ("pcap", "log"), quiet, stamps, choice=choice)
         redactor = Redactor(redaction.redact_key) if any(redaction) else None
         for line in write(trace, chosen(trace, names), output, redactor):
             if not quiet:
@@ -224,6 +247,7 @@ def _run(
     paths: list[str],
     kinds: tuple[str, ...],
     to: Report,
+    choice: Choice,
     narrow: Narrow,
     stamps: Stamps,
     deep: Deep,
@@ -232,7 +256,7 @@ def _run(
     packets: Packets = AS_IS,
 ) -> None:
     def work() -> None:
-        trace = _read(paths, kinds, quiet, stamps, narrow, packets)
+        trace = _read(paths, kinds, quiet, stamps, narrow, packets, choice)
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
@@ -282,12 +306,16 @@ def _read(
     stamps: Stamps,
     narrow: Narrow = WHOLE,
     packets: Packets = AS_IS,
+    choice: Choice = ALL_RULES,
 ) -> Trace:
+    from analyzer.config import chosen_rules
     from analyzer.trace import read
+
+    rules = chosen_rules(*choice)
 
     progress, live = (None, None) if quiet else (_progress(), _live())
     asked = narrow._asdict() | stamps._asdict() | packets._asdict()
-    return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, **asked)
+    return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, rules=rules, **asked)
 
 
 def _live() -> Callable[[Trace], None]:

@@ -155,6 +155,38 @@ class Deep(NamedTuple):
     ] = None
 
 
+class Least(StrEnum):
+    """Confidence from which on findings are told."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+class Choice(NamedTuple):
+    """Which rules are told, and what they compare with; the nearest analyze.toml or pyproject.toml says the rest."""
+
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="Only these rules: codes, or how they begin (K, R30); several with commas."),
+    ] = None
+    ignore: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Not these rules.")] = None
+    min_confidence: Annotated[
+        Least | None, typer.Option("--min-confidence", help="Only findings of at least this confidence.")
+    ] = None
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE.NAME=N", help="Change a threshold: K101.overshoot_ms=300 (`analyze rules` lists them)."
+        ),
+    ] = None
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Settings in TOML, instead of the nearest analyze.toml or pyproject.toml."),
+    ] = None
+    isolated: Annotated[bool, typer.Option("--isolated", help="Read no file of settings.")] = False
+
+
 class Redaction(NamedTuple):
     """What leaves the house."""
 

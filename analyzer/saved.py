@@ -27,7 +27,7 @@ from analyzer.inputs import MANIFEST, SAVED, is_saved
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
-from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
+from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Transport
 from analyzer.model.tables import TABLES
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def _write(trace: Trace, folder: Path) -> None:
     manifest = {
         "format": SAVED, "version": VERSION, "analyzer": __version__, "tables": sorted(TABLES),
         "aligned": story.aligned, "interrupted": story.interrupted, "outside": story.outside, "skipped": story.skipped,
+        "examined": story.examined and dataclasses.asdict(story.examined),
     }  # fmt: skip
     connections = {
         "points": points, "nearness": cs.nearness, "environment": cs.environment, "transports": cs.transports,
@@ -228,6 +229,7 @@ def load(path: str | Path) -> Trace:
         story = Story(connections=_read_connections(inner, records["sources"]), **records)
         story.aligned, story.interrupted = manifest["aligned"], manifest["interrupted"]
         story.outside, story.skipped = manifest["outside"], [(path, why) for path, why in manifest["skipped"]]
+        story.examined = msgspec.convert(manifest.get("examined"), Examined | None)
         return Trace(story, _read_records(inner / "findings.parquet", Finding))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analyzer.deep import DeepFrame
+    from analyzer.rules import RuleSet
     from analyzer.tcp.segments import Place
 
 
@@ -278,6 +279,7 @@ def read(
     year: int | None = None,
     tz: str | None = None,
     counter: Iterable[str] | None = None,
+    rules: RuleSet | None = None,
 ) -> Trace:
     """Read files, folders and globs, correlate them, run the rules; or load a saved trace.
 
@@ -289,12 +291,13 @@ def read(
     `client` and `server` (addresses or prefixes: `10.0.0.0/16`) and `port` (the server's) narrow what the trace tells, after everything was correlated. `shape` names the envelope of the logs instead of a guess;
     `year` and `tz` (`+02:00`) complete stamps that lack them; `counter` are patterns of lines that print a background counter
     beside the wall clock, with the groups `wall` and `counted` in seconds. `client` and `server` also tell the direction of connections
-    that begin in mid-stream. `checksums="drop"` leaves packets with a bad checksum out, `"check"` counts all of them (by
+    that begin in mid-stream. `rules` chooses rules and changes thresholds (`analyzer.rule_set`). `checksums="drop"` leaves packets with a bad checksum out, `"check"` counts all of them (by
     default those among the first packets are counted, and said).
     """
     from analyzer.capture.reader import CHECKSUMS, How
     from analyzer.inputs import Inputs, is_saved, read_inputs
     from analyzer.rules import run
+    from analyzer.rules._ruleset import RuleSet
     from analyzer.tcp.tracker import sides_of
     from analyzer.timeline.build import build
     from analyzer.timeline.filters import View, narrowed, network
@@ -311,10 +314,15 @@ def read(
         clients, servers, tuple(port or ()),
     )  # fmt: skip
 
+    chosen = rules or RuleSet()
+
     def trace(inputs: Inputs) -> Trace:
         story = build(inputs.points, inputs.logs)
         story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
-        findings = run(story)
+        return told(story, run(story, chosen.settings))
+
+    def told(story: Story, findings: list[Finding]) -> Trace:
+        findings, story.examined = chosen.told(findings, story.examined)
         return Trace(*narrowed(story, findings, view)) if view else Trace(story, findings)
 
     saved = [str(p) for p in paths if is_saved(p)]
@@ -324,7 +332,9 @@ def read(
         from analyzer.saved import load
 
         whole = load(saved[0])
-        return Trace(*narrowed(whole.story, whole.findings, view)) if view else whole
+        if whole.story.examined is not None:
+            chosen.of_saved(whole.story.examined, saved[0])
+        return told(whole.story, whole.findings)
     look = None if live is None else lambda so_far: live(trace(so_far))
     return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how, counter or ()))
 

@@ -31,8 +31,9 @@ MAY = {
     "extract": {"model", "capture", "logs", "redact", "streams", "tcp", "timeline", "trace"},
     "options": set(),
     "doctor": {"model", "deep", "kernel", "plot"},
-    "cli": {"doctor", "options", "model", "report", "plot", "trace", "streams", "extract", "redact"},
-    "__init__": {"saved", "model", "trace", "plot"},
+    "config": {"model", "rules"},
+    "cli": {"config", "doctor", "options", "model", "report", "plot", "trace", "streams", "extract", "redact"},
+    "__init__": {"saved", "model", "rules", "trace", "plot"},
     "__main__": {"cli"},
 }
 FILES = sorted((ROOT / "analyzer").rglob("*.py"))

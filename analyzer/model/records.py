@@ -167,3 +167,14 @@ class Call:
     remote: str | None = None
     transport: str | None = None
     deadline_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Examined:
+    """What findings were looked for with: the rules that are told, from which confidence on, the thresholds that were changed
+    (by `K101.overshoot_ms`, in their own units), and how many findings of other rules or less confidence were left out."""
+
+    rules: list[str]
+    min_confidence: str = "possible"
+    thresholds: dict[str, float] = field(default_factory=dict)
+    left_out: int = 0

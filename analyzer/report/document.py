@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -236,4 +237,5 @@ def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
         "log_events": len(story.events),
         "aligned": story.aligned or not (story.connections.points and story.events),
         "skipped": [{"path": path, "why": why} for path, why in story.skipped],
+        "examined": story.examined and asdict(story.examined),
     }

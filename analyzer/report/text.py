@@ -6,12 +6,13 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 
-from analyzer.model.findings import Finding
+from analyzer.model.findings import Confidence, Finding
 from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
+from analyzer.rules import rules
 from analyzer.timeline.story import Story
 
 GUTTER = "   |"
@@ -296,9 +297,10 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         )
         failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
         tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
-        return style.paint(
+        head = style.paint(
             f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold"
         )
+        return "\n".join([head, *_indented(choice(story), style)])
     have = []
     if connections := len(story.connections.in_view()):
         have.append(count(connections, "connection"))
@@ -318,7 +320,32 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
             "lines without time stamps cannot be placed: give the export that stamps them (CloudWatch, docker)"
         )
     text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
-    lines = [style.paint(text, "green" if not story.outside else "bold")]
-    for item in missing:
+    partial = story.outside or (story.examined is not None and story.examined.left_out)
+    lines = [style.paint(text, "bold" if partial else "green")]
+    return "\n".join([*lines, *_indented([*missing, *choice(story)], style)])
+
+
+def _indented(items: list[str], style: Style) -> list[str]:
+    lines = []
+    for item in items:
         lines += textwrap.wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
-    return "\n".join(lines)
+    return lines
+
+
+def choice(story: Story) -> list[str]:
+    """What the user chose of rules and thresholds, and what that left out; nothing where all is as it is by default."""
+    examined, said = story.examined, []
+    if examined is None:
+        return []
+    silent = [rule.CODE for rule in rules() if rule.CODE not in examined.rules]
+    if silent:
+        few = len(silent) <= len(examined.rules)
+        said.append(f"without rules {', '.join(silent)}" if few else f"rules {', '.join(examined.rules)} only")
+    if examined.min_confidence != Confidence.POSSIBLE.word:
+        said.append(f"confidence {examined.min_confidence} or more only")
+    if examined.left_out:
+        said.append(f"{count(examined.left_out, 'finding')} left out by this choice")
+    if examined.thresholds:
+        changed = ", ".join(f"{name} = {value:.10g}" for name, value in examined.thresholds.items())
+        said.append(f"thresholds changed: {changed}")
+    return said

@@ -13,8 +13,11 @@ from typing import Any, Protocol
 from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
 from analyzer.model.times import SECOND
+from analyzer.rules._ruleset import RuleSet, rule_set
 from analyzer.rules._thresholds import DEFAULTS, Settings
 from analyzer.timeline.story import Story
+
+__all__ = ["NEGATIVE", "Rule", "RuleSet", "rule_set", "rules", "run"]
 
 
 class Rule(Protocol):

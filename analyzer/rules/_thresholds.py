@@ -21,6 +21,8 @@ from analyzer.model.times import MS, SECOND
 UNITS = {"ms": MS, "s": SECOND}
 #: What a threshold may be besides a time, by what it says of its value.
 COUNT, SHARE, FACTOR = "", "share", "factor"
+#: Users set no time above ten years, no count above a billion, no factor above a million.
+MOST_NS, MOST_COUNT, MOST_FACTOR = 315_360_000 * SECOND, 10**9, 10**6
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class Threshold:
     what: str
     source: str
     least: float
-    most: float | None = None
+    most: float
     name: str = ""
 
     @property
@@ -72,12 +74,12 @@ class Values:
 
 def duration(default_ns: int, unit: str, what: str, source: str, least: float = 0) -> int:
     """A time, ns; users write it in `unit` ("ms" or "s"), at least `least` of them."""
-    return cast("int", Threshold(unit, default_ns / UNITS[unit], what, source, least))
+    return cast("int", Threshold(unit, default_ns / UNITS[unit], what, source, least, MOST_NS // UNITS[unit]))
 
 
 def count(default: int, what: str, source: str, least: int = 1) -> int:
     """A number of things."""
-    return cast("int", Threshold(COUNT, default, what, source, least))
+    return cast("int", Threshold(COUNT, default, what, source, least, MOST_COUNT))
 
 
 def share(default: float, what: str, source: str) -> float:
@@ -87,7 +89,7 @@ def share(default: float, what: str, source: str) -> float:
 
 def factor(default: float, what: str, source: str, least: float = 0) -> float:
     """How many times another quantity."""
-    return cast("float", Threshold(FACTOR, default, what, source, least))
+    return cast("float", Threshold(FACTOR, default, what, source, least, MOST_FACTOR))
 
 
 T = TypeVar("T", bound=Values)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
 from analyzer.model.grpc import message
-from analyzer.model.records import Call, Environment, Freeze, Invocation, Ping, Source, Transport
+from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Transport
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
@@ -44,6 +44,7 @@ class Story:
     aligned: bool = False
     interrupted: bool = False
     outside: int = 0  # findings that a narrower view leaves out
+    examined: Examined | None = None
     _transports: dict[str, Transport] = field(default_factory=dict)
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
