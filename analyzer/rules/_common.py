@@ -197,6 +197,18 @@ def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     return p.data.first_ns + p.shift_ns <= start_ns - error and end_ns + error <= p.data.last_ns + p.shift_ns
 
 
+def missed_by(story: Story, k: int, start_ns: int, end_ns: int) -> int | None:
+    """A capture that did not see connection `k` though it holds others to its server and ran all through [start, end]."""
+    near = story.connections.seen_at(k)[0]
+    mine = story.connections.points[near].rows[story.connections.members[k, near]]
+    for p, point in enumerate(story.connections.points):
+        if story.connections.members[k, p] < 0 and len(point.rows):
+            same = (point.rows[:, [f.S_HI, f.S_LO, f.S_PORT]] == mine[[f.S_HI, f.S_LO, f.S_PORT]]).all(axis=1)
+            if same.any() and covers(story, p, start_ns, end_ns):
+                return p
+    return None
+
+
 def heard_at(story: Story, k: int, point: int, side: str) -> bool:
     """Whether the direction of connection `k` that `side` ("client", "server") sends is in a capture.
 
@@ -214,6 +226,25 @@ def heard_at(story: Story, k: int, point: int, side: str) -> bool:
 def heard(story: Story, k: int, side: str) -> bool:
     """Whether some capture has the direction of connection `k` that `side` sends."""
     return any(heard_at(story, k, p, side) for p in story.connections.seen_at(k))
+
+
+#: What hosts send with: Linux and macOS 64, Windows 128, network gear 255.
+INITIAL_TTLS = (64, 128, 255)
+
+
+def is_at_server(segments: list[Segment]) -> bool:
+    """Whether the only capture stood at the server's host: its segments are as they were sent, the client's came over routers."""
+    if any(len(s.places) > 1 for s in segments):
+        return False
+    ttls = {
+        side: {s.ttl for s in segments if s.from_client is side and s.ttl > 0 and not s.rst} for side in (True, False)
+    }
+    return (
+        bool(ttls[False])
+        and ttls[False] <= set(INITIAL_TTLS)
+        and bool(ttls[True])
+        and not ttls[True] & set(INITIAL_TTLS)
+    )
 
 
 def reset_note(segments: list[Segment], reset: Segment) -> str:

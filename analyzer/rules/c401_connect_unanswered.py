@@ -1,47 +1,49 @@
 """connect-unanswered
 
 ## What it does
-Flags a connection attempt whose SYN was repeated and never answered, neither by a SYN-ACK nor by a reset; and one whose SYN a
-router answered with an ICMP error, which then is the proof.
+Flags a connection attempt whose SYN was repeated and never answered, neither by a SYN-ACK nor by a reset or an ICMP error (those
+are C403's). From the log alone: the kernel's own `connect ETIMEDOUT` with the address.
 
 ## Why it matters
-The client waits for its connect timeout: Linux gives up after 127 s (before 6.5) or 131–134 s; libraries sooner (10 s is
-common). Nothing was ever connected, so this has nothing to do with a frozen or stale connection.
+The client waits for its connect timeout: Linux gives up after 127 s (before 6.5) or 131–134 s, libraries sooner (10 s is
+common), and the finding says whose timer it was and by which numbers. Nothing was ever connected, so this has nothing to do with a frozen or stale connection.
 
 ## What to do
 Check the way to the server: security groups, network ACLs, routes, the server's accept queue. If it happens only in bursts
 of new environments, reuse connections and ramp up.
 
 ## Known limits
-A capture at the client cannot tell where the SYN was lost. A one-directional capture shows unanswered SYNs on healthy
+A capture at the client cannot tell where the SYN was lost; one at the server beside it can. A one-directional capture shows unanswered SYNs on healthy
 connections; the rule keeps silent when the client goes on to send data, and in a capture that lacks the server's direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _timers as timers
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
-from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
 CODE = "C401"
 NAME = "connect-unanswered"
-SUMMARY = "SYN repeated, never answered, or answered by a router's ICMP error"
+SUMMARY = "SYN repeated, never answered"
 
-#: What connect() reports: no answer in time, or what an ICMP error told it (Linux: icmp_err_convert).
-CODES = ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EACCES")
+#: What a connect that nobody answers ends with: the kernel's time-out, or a timer above it.
+CODES = ("ETIMEDOUT", "TIMEOUT")
+HELP = "check security groups, network ACLs, routes and the server's accept queue; in bursts: keep connections across invocations and ramp up"
+_KERNEL = "127 s by default, 131 to 134 s from Linux 6.5 on"
 
 
 class Thresholds(Values):
@@ -58,6 +60,23 @@ FIRES = (
         "four SYNs into the void",
         packets="0.0 > SYN lost\n1.0 > SYN again lost\n3.0 > SYN again lost\n7.0 > SYN again lost",
     ),
+    Case(
+        "a library gives up while the kernel repeats its SYN",
+        log="""
+        00:00:00.000 START 1
+        00:00:10.020 app 1 [ioredis] Unhandled error event: Error: connect ETIMEDOUT { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect' }
+        00:00:10.100 REPORT 1
+        """,
+        packets="0.010 > SYN lost\n1.010 > SYN again lost\n3.010 > SYN again lost\n7.010 > SYN again lost",
+    ),
+    Case(
+        "from the log alone: the kernel's own time-out",
+        log="""
+        00:00:00.000 START 1
+        00:02:14.020 app 1 Error: connect ETIMEDOUT 10.0.0.9:6379 { errno: -110, code: 'ETIMEDOUT', syscall: 'connect', address: '10.0.0.9', port: 6379 }
+        00:02:14.100 REPORT 1
+        """,
+    ),
 )
 QUIET = (
     Case("one lost SYN", packets="0.0 > SYN lost\n1.0 > SYN again\n1.001 < SYN-ACK\n1.002 > ACK"),
@@ -65,72 +84,147 @@ QUIET = (
         "refused",
         packets="0.0 > SYN\n0.001 < RST-ACK\n1.0 > SYN again\n1.001 < RST-ACK\n2.0 > SYN again\n2.001 < RST-ACK",
     ),
+    Case(
+        "a library's timer is R304's, where no packet tells more",
+        log="""
+        00:00:00.000 START 1
+        00:00:10.020 app 1 Error: connect ETIMEDOUT { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect' }
+        00:00:10.100 REPORT 1
+        """,
+    ),
 )
 
 
-def select(story: Story, settings: Settings) -> Iterable[int]:
-    """Connections of repeated SYNs alone."""
+@dataclass(slots=True)
+class Told:
+    """What the log says of connects to one server that one environment's kernel gave up."""
+
+    server: str
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story, settings: Settings) -> Iterable[int | Told]:
+    """Connections of repeated SYNs alone; servers that only the log speaks of."""
+    found = unanswered(story, settings)
+    yield from found
+    shown = {story.connections.server(k) for k in found}
+    groups: dict[tuple[str, str], Told] = {}
+    for e in story.events:
+        a = e.attrs
+        if (
+            e.kind == "error"
+            and a.get("code") == "ETIMEDOUT"
+            and a.get("kernel")
+            and a.get("stage") == "connect"
+            and e.level != "INFO"
+        ):
+            server = e.remote or ""
+            if server not in shown:
+                groups.setdefault((e.environment or "", server), Told(server)).events.append(e)
+    yield from groups.values()
+
+
+def unanswered(story: Story, settings: Settings) -> list[int]:
+    """Connections of repeated SYNs alone, that no ICMP error answered."""
     least, cs = settings[Thresholds].least_syns, story.connections
     alone = cs.by_point(signs.SYN_ONLY, lambda rows: rows[:, f.SYN_COUNT] >= least)
-    if reported := cs.with_icmp():
-        undelivered = {k for k in reported if any(e.from_client and e.undelivered for e in cs.icmp(k))}
-        alone = sorted(undelivered.intersection(cs.showing(signs.SYN_ONLY)).union(alone))
-    return [k for k in alone if not any(row[SERVER + f.PKTS] for row, _ in cs.rows(k))]
+    told = {k for k in cs.with_icmp() if any(e.from_client and e.undelivered for e in cs.icmp(k))}
+    return [k for k in alone if k not in told and not any(row[SERVER + f.PKTS] for row, _ in cs.rows(k))]
 
 
-def examine(story: Story, k: int, settings: Settings) -> Finding | None:
-    """The proof: the SYNs, and nothing back."""
-    icmp = [e for e in story.connections.icmp(k) if e.from_client and e.undelivered]
-    if not icmp and not common.heard(story, k, "server"):
+def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding | None:
+    """The proof: the SYNs, and nothing back; or the kernel's word in the log."""
+    if isinstance(candidate, Told):
+        return _from_log(story, candidate)
+    k = candidate
+    if not common.heard(story, k, "server"):
         return None
     syns = [s for s in story.connections.segments(k) if s.syn]
     first, last = syns[0], syns[-1]
     env = common.environment(story, k)
     span = last.time_ns - first.time_ns
-    if not icmp and span < settings[Thresholds].stall_ns:
+    if span < settings[Thresholds].stall_ns:
         return None
-    errors = (
-        common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, CODES)
-        if env and story.aligned
-        else []
-    )
-    named = [
-        e for e in errors if e.attrs.get("syscall") == "connect" and e.remote in (None, story.connections.server(k))
-    ]
-    if icmp:
-        return _rejected(story, k, syns, icmp, named)
+    named = _errors(story, env, story.connections.server(k), first, last)
     evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
     evidence += [story.evidence(e) for e in named[:1]]
     evidence.sort(key=lambda e: e.time_ns)
+    where, proven = _where(story, k, syns)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"connect never answered: {len(syns)} SYNs in {seconds(span)}",
         first.time_ns, evidence,
-        "no SYN-ACK and no reset came back: the SYNs are dropped on the way, or the answers are",
+        f"no SYN-ACK and no reset came back: {where}{_gave_up(story, k, syns, named)}",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, named),
-        ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset)"],
-        help="check security groups, network ACLs, routes and the server's accept queue; in bursts: reuse connections and ramp up",
-        upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(story.connections.server(k), collect.OPENINGS)}",
+        ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset, or an ICMP error)"],
+        help=HELP,
+        upgrade="" if proven else f"a capture at the server shows whether the SYNs arrive: {collect.capture(story.connections.server(k), collect.OPENINGS)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
 
-def _rejected(story: Story, k: int, syns: list[Segment], icmp: list[AboutConnection], named: list[Event]) -> Finding:
-    """No silence: something on the way said why no answer comes."""
-    cs, error = story.connections, icmp[0]
-    times = f"{len(icmp)} ICMP errors" if len(icmp) > 1 else ""
-    evidence = [story.packet(syns[0]), replace(story.icmp(error, times), primary=True)]
-    evidence += [story.evidence(e) for e in named[:1]]
-    evidence.sort(key=lambda e: e.time_ns)
+def _errors(story: Story, env: str | None, server: str, first: Segment, last: Segment) -> list[Event]:
+    """What the application said of the connect, whoever's timer it was."""
+    if not env or not story.aligned:
+        return []
+    said = common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, CODES)
+    return [e for e in said if e.attrs.get("stage") == "connect" and e.remote in (None, server)]
+
+
+def _where(story: Story, k: int, syns: list[Segment]) -> tuple[str, bool]:
+    """Where the SYNs were lost, as far as captures tell, and whether that is proven."""
+    start, end = syns[0].time_ns, syns[-1].time_ns
+    beyond = common.missed_by(story, k, start, end)
+    if beyond is not None:
+        return (
+            f"{story.connections.points[beyond].source.label} ran on and saw none of the SYNs: they are dropped before it",
+            True,
+        )
+    points = story.connections.seen_at(k)
+    if len(points) > 1:
+        far = story.connections.points[points[-1]].source.label
+        return (
+            f"the SYNs passed {far}, and no answer came from behind it: the server's host or its accept queue drops them",
+            False,
+        )
+    return "the SYNs are dropped on the way, or the answers are", False
+
+
+def _gave_up(story: Story, k: int, syns: list[Segment], named: list[Event]) -> str:
+    """Which timer ended the waiting, with the numbers that tell."""
+    first = syns[0].time_ns
+    if named:
+        e = named[0]
+        waited = seconds(max(e.time_ns - first, 0))
+        if e.attrs.get("kernel"):
+            return f"; the kernel gave up {waited} after the first SYN ({_KERNEL})"
+        whose = f"{e.attrs.get('library') or 'a library'}'s {e.attrs.get('setting') or 'timer'}"
+        return f"; {whose} gave up {waited} after the first SYN, sooner than the kernel ({_KERNEL})"
+    p = story.connections.points[story.connections.seen_at(k)[0]]
+    told = timers.connect_given_up([s.time_ns for s in syns], p.data.last_ns + p.shift_ns)
+    return f"; {told}" if told else ""
+
+
+def _from_log(story: Story, told: Told) -> Finding:
+    """The kernel's `connect ETIMEDOUT`: no answer to any SYN."""
+    first, last = told.events[0], told.events[-1]
+    began = [i for e in told.events if (i := story.invocation_at(e.environment, e.time_ns, 0)) is not None]
+    waited = told.events[0].time_ns - began[0].start_ns if began else None
+    evidence = [story.evidence(first, str(first.attrs.get("told_by", "")), primary=True)]
+    evidence += [story.evidence(last)] if last is not first else []
+    count = len({i.request_id for i in began}) if began else len(told.events)
+    times = f", in {count} invocations" if count > 1 else ""
+    before, _ = timers.connect_limits_ns()
+    sooner = waited is not None and waited < before
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
-        f"connect failed: {error.what} from {error.sender}",
-        error.time_ns, evidence,
-        f"{error.sender} answered {'a SYN' if len(syns) == 1 else f'{len(syns)} SYNs'} with an ICMP error: no packet gets from there to the server",
-        connection=cs.id(k), connections=[cs.id(k)], environment=common.environment(story, k),
-        request_ids=common.failed_requests(story, named),
-        ruled_out=["a stale connection (it was never established)", "SYNs dropped in silence (an ICMP error came back)"],
-        help=f"check routes, address and firewall rules at {error.sender}, and that the server's host is up",
-        clock=common.clock_line(story, evidence),
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        f"connect to {told.server or 'a server'} never answered: the kernel's own time-out{times}",
+        first.time_ns, evidence,
+        f"the kernel raised it, so no SYN was answered until its last repeat was over ({_KERNEL})"
+        + (f"; {seconds(waited or 0)} into the invocation is sooner: the connect was begun earlier, or tcp_syn_retries is lower there" if sooner else ""),
+        environment=first.environment, request_ids=common.failed_requests(story, told.events),
+        ruled_out=["a library's connect timer (those have no errno and no address)", "a stale connection (it was never established)", "a refusal (it reads ECONNREFUSED, at once)"],
+        help=HELP,
+        upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(told.server, collect.OPENINGS)}",
     )  # fmt: skip

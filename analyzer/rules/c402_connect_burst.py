@@ -90,7 +90,7 @@ def select(story: Story, settings: Settings) -> Iterable[Burst]:
     """Servers with several unanswered connects at a time and with answered ones."""
     t = settings[Thresholds]
     unanswered: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for k in c401.select(story, settings):
+    for k in c401.unanswered(story, settings):
         unanswered[story.connections.server(k)].append((_began(story, k), k))
     for server, starts in sorted(unanswered.items()):
         ks = _densest(sorted(starts), t.within_ns) if len(starts) >= t.least_unanswered else []

@@ -191,7 +191,9 @@ def _finding(
     idle = common.rest_before(segments, closing)
     # A client that merely closes late harms nothing; one that was frozen, that wrote, or that holds a minute's socket does.
     # One that was told by GOAWAY reads that first.
-    told = common.goaway_before(segments, fin) is not None and (after is None or common.asks_nothing(after) or after.fin)
+    told = common.goaway_before(segments, fin) is not None and (
+        after is None or common.asks_nothing(after) or after.fin
+    )
     troubled = (not told and (freeze is not None or bool(after and after.payload))) or stall >= fin_timeout_ns
     why = f"{common.server_closed(segments, closing)}; the client's kernel acknowledged, its application "
     why += (

@@ -2,7 +2,8 @@
 
 ## What it does
 Flags a client that writes on a connection which the server had closed long before (its FIN or RST is in a capture), and is
-answered with a reset: EPIPE or ECONNRESET at the application.
+answered with a reset: EPIPE or ECONNRESET at the application. From the log alone: EPIPE, or what libraries say of a peer that
+ended the connection, in the first invocation after a rest of 4 s or more; as a hint, a close that the function noticed at the thaw.
 
 ## Why it matters
 The request fails at once. If the reset answers the first data segment, the request never reached the server's application,
@@ -13,16 +14,27 @@ Check by wall clock before reuse, drop connections idle longer than the server's
 
 ## Known limits
 Within a round trip of the server's FIN it is a race, not a zombie. Without the server's close in any capture the same picture
-is R303. A close that the client answers with its own close and nothing else harmed no request.
+is R303. A close that the client answers with its own close and nothing else harmed no request. From the log alone EPIPE proves
+that the server's FIN had come before the write; `other side closed`, `socket hang up`, `Connection terminated unexpectedly` and
+their like only that the server ended it, which a crash does too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.records import Freeze
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
+from analyzer.rules import _told as told
+from analyzer.rules import n901_not_the_freeze as n901
+from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, Values, factor
@@ -48,6 +60,14 @@ class Thresholds(Values):
     )
 
 
+_LOG = """
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        {1}.100 START 2
+        {1}.110 app {0}
+        {1}.300 REPORT 2
+"""
+_BROKEN = "2 Error: write EPIPE { errno: -32, code: 'EPIPE', syscall: 'write' }"
 FIRES = (
     Case(
         "the server gave up its FIN; the function thaws and writes",
@@ -61,6 +81,15 @@ FIRES = (
         packets=_OPEN
         + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n16.105 > 60\n16.106 < RST",
     ),
+    Case("from the log alone: EPIPE", log=_LOG.format(_BROKEN, "00:06:16")),
+    Case(
+        "from the log alone: a pool's client",
+        log=_LOG.format("2 Error: Connection terminated unexpectedly", "00:06:16"),
+    ),
+    Case(
+        "a close noticed at the thaw, under the previous request's id",
+        log=_LOG.format("1 redis event close", "00:06:16"),
+    ),
 )
 QUIET = (
     Case(
@@ -69,20 +98,105 @@ QUIET = (
     ),
     Case(
         "at the thaw the client reads GOAWAY and leaves: its own GOAWAY is no request",
-        packets=_OPEN + "\n6.4 < GOAWAY 0 max_idle\n6.5 < FIN\n6.54 > ACK\n16.1 > GOAWAY 0\n16.1001 < RST\n16.1002 > FIN\n16.1003 < RST",
+        packets=_OPEN
+        + "\n6.4 < GOAWAY 0 max_idle\n6.5 < FIN\n6.54 > ACK\n16.1 > GOAWAY 0\n16.1001 < RST\n16.1002 > FIN\n16.1003 < RST",
     ),
     Case("request and FIN crossed", packets=_OPEN + "\n6.500 < FIN\n6.501 > 60\n6.502 < RST"),
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
+    Case("the log alone: no rest before it (N901)", log=_LOG.format(_BROKEN, "00:00:02")),
+    Case("the function closes something else", log=_LOG.format("2 closing the file", "00:06:16")),
+    Case(
+        "the function closes its connection in every invocation",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.090 app 1 redis event close
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:16.110 app 1 redis event close
+        00:06:16.300 REPORT 2
+        """,
+    ),
 )
 
 
-def select(story: Story, settings: Settings) -> Iterable[int]:
-    """Connections with the server's FIN and RST, and a client that woke and wrote."""
-    return story.connections.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
+#: What a library prints when its socket has closed: `redis event close`, `connection ended`, `Socket disconnected`.
+_CLOSED = re.compile(
+    r"\b(?:redis|client|socket|conn|connection|pool|mysql|pg|postgres|mongo|db|database|cache|session|channel)\b[^\n]{0,40}\b(?:close|closed|end|ended|disconnect|disconnected)\b",
+    re.IGNORECASE,
+)
+#: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
+AT_THAW_NS = 150 * MS
+#: What libraries say when the peer ended the connection, in gRPC statuses too (grpc-js, C-core, Go, Java).
+_ENDED = (
+    "Connection dropped",
+    "Socket closed",
+    "transport is closing",
+    "Network closed for unknown reason",
+    "error reading from server: EOF",
+)
 
 
-def examine(story: Story, k: int, settings: Settings) -> Finding | None:
+@dataclass(slots=True)
+class Noticed:
+    """A close that the function noticed at a thaw, before anything failed by it."""
+
+    event: Event
+    freeze: Freeze
+
+
+def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed]:
+    """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
+    yield from told.rested(story, _is_end, settings)
+    yield from _noticed(story, settings[n901.Thresholds].shortest_limit_ns)
+    yield from story.connections.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
+
+
+def _is_end(e: Event) -> bool:
+    """Whether an error says that the peer had ended the connection."""
+    code = e.attrs.get("code")
+    if code == "UNAVAILABLE":
+        return "errno_name" not in e.attrs and any(words in e.text[:2000] for words in _ENDED)
+    return code == "EPIPE" or (code == "CLOSED" and e.attrs.get("stage") in (None, "established"))
+
+
+def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
+    """Closes that a line reports right after a freeze, with no error before it, of functions that do not close by themselves."""
+    if len(story.connections) and not story.aligned:
+        return  # a hint only, and captures may show more
+    seen = set(story.connections.environment.values())  # captures show these environments' connections
+    for z in story.freezes:
+        if z.length_ns < least_ns or z.environment in seen:
+            continue
+        for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + AT_THAW_NS, z.environment):
+            if e.kind == "error":
+                break
+            if _tells_close(e):
+                if not _is_habit(story, z, least_ns):
+                    yield Noticed(e, z)
+                break
+
+
+def _tells_close(e: Event) -> bool:
+    return e.layer == "app" and e.kind == "line" and _CLOSED.search(e.text[:300]) is not None
+
+
+def _is_habit(story: Story, freeze: Freeze, least_ns: int) -> bool:
+    """Whether the invocation before reported a close too, not at a thaw of its own: then the function closes what it opened."""
+    before = story.invocation_before(freeze.environment, freeze.start_ns)
+    start = before.start_ns if before else 0
+    near = story.freezes_between(freeze.environment, start - AT_THAW_NS, start + AT_THAW_NS)
+    thawed = any(z.length_ns >= least_ns and z.end_ns <= start + AT_THAW_NS for z in near)
+    lines = story.events_between(start + AT_THAW_NS * thawed, freeze.start_ns, freeze.environment)
+    return any(_tells_close(e) for e in lines)
+
+
+def examine(story: Story, candidate: int | told.Death | Noticed, settings: Settings) -> Finding | None:
     """The proof: the close, the gap, the write, the reset, the error."""
+    if isinstance(candidate, told.Death):
+        return _from_log(story, candidate)
+    if isinstance(candidate, Noticed):
+        return _noticed_close(story, candidate)
+    k = candidate
     segments = story.connections.segments(k)
     close = next((s for s in segments if not s.from_client and s.fin), None)
     if close is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < close.time_ns for s in segments):
@@ -98,14 +212,16 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     reset = next((s for s in segments if not s.from_client and s.rst and s.time_ns >= write.time_ns), None)
     if before or reset is None or any(s.payload and not s.from_client and s.time_ns > write.time_ns for s in segments):
         return None  # a half-close in use, or an answer came
+    if r302.unheard(segments, reset):
+        return None  # the reset did not arrive: R302, R301
     env = common.environment(story, k)
     freeze = common.frozen(story, k, close.time_ns, write.time_ns)
     errors = common.errors_after(
         story, env, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
     ) if env and story.aligned else []  # fmt: skip
     evidence = [story.packet(close, "the server closed"), *common.freeze_evidence(story, freeze)]
-    said = common.last_words(segments, close.time_ns)
-    evidence += [story.packet(said, common.OWN_REASON)] if said else []
+    own = common.last_words(segments, close.time_ns)
+    evidence += [story.packet(own, common.OWN_REASON)] if own else []
     evidence += [story.packet(write), story.packet(reset, common.reset_note(segments, reset), primary=True)] + [
         story.evidence(e) for e in errors[:2]
     ]
@@ -130,4 +246,60 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         ],
         help=for_connection(story, k, Trouble.STALE, errors),
         clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _from_log(story: Story, death: told.Death) -> Finding:
+    """The log alone: the peer had ended the connection, the function used it after a rest."""
+    e, k = death.first, death.connection
+    evidence = told.evidence(story, death)
+    broken = e.attrs.get("code") == "EPIPE"
+    by_server = e.attrs.get("raised_by") == "server"
+    confidence = Confidence.LIKELY if broken or by_server else told.confidence(death)
+    setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
+    proof = (
+        "EPIPE means that the server's FIN had come before the write" if broken
+        else f"the server says itself that it ended the connection{setting}" if by_server
+        else "the peer ended the connection: its FIN, or its end, had come when it was used"
+    )  # fmt: skip
+    return Finding(
+        CODE, NAME, Severity.ERROR, confidence,
+        f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that the server had ended",
+        e.time_ns, evidence,
+        f"{e.attrs['code']} {told.when(death)}: {proof}; the function noticed only when it used the connection"
+        + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),
+        connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
+        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        ruled_out=["a silent drop (the peer's end was heard)", "a failed connect (the connection was established)"],
+        help=told.advice(story, death, Trouble.STALE),
+        upgrade="" if confidence is Confidence.CERTAIN else f"a capture at the server shows when it closed: {told.capture(story, death)}",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _noticed_close(story: Story, noticed: Noticed) -> Finding:
+    """A close that was read at the thaw: the server's FIN, or a reset, came while the function was frozen."""
+    e, z = noticed.event, noticed.freeze
+    env = e.environment
+    stale = bool(e.request_id) and e.request_id == z.before
+    after = [x for x in story.events_between(e.time_ns, e.time_ns + ERROR_WITHIN_NS, env) if x.kind == "error"]
+    failed = [x for x in after if x.attrs.get("code") in ("NOT_CONNECTED", "CLOSED", "EPIPE", "ECONNRESET")]
+    evidence = [
+        *common.freeze_evidence(story, z),
+        story.evidence(e, "under the request id of the invocation before" if stale else "", primary=True),
+    ]
+    evidence += [story.evidence(x, "(consequence)") for x in failed[:1]]
+    evidence.sort(key=lambda x: x.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR if failed else Severity.INFO, Confidence.LIKELY if stale and failed else Confidence.POSSIBLE,
+        f"the server ended a connection while the function was frozen for {seconds(z.length_ns)}; noticed at the thaw",
+        e.time_ns, evidence,
+        f"the close was read {seconds(max(e.time_ns - z.end_ns, 0))} after the thaw, "
+        + ("before the runtime took the next event: it came while the function was frozen" if stale else "too soon for one that came after it")
+        + ("; what followed used the connection all the same" if failed else "; nothing failed by it"),
+        environment=env, request_ids=common.failed_requests(story, failed),
+        silences=common.silence(story, None, z.start_ns, z.end_ns, z, "the server ended the connection meanwhile"),
+        ruled_out=["a silent drop (the end was heard)"],
+        help=remedies.advice(Trouble.STALE, "", remedies.known(story, env, "", events=failed)),
+        upgrade=f"a capture at the server shows when it closed: {collect.capture('')}",
     )  # fmt: skip

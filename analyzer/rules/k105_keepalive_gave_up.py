@@ -24,12 +24,14 @@ from statistics import median
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
+from analyzer.rules import _timers as timers
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import detail, signs
 from analyzer.tcp import fields as f
-from analyzer.tcp import signs
+from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -113,10 +115,18 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         f"keepalive gave up: {len(probes)} probes of the {who} unanswered, then its reset",
         reset.time_ns, evidence,
         f"the {other} did not answer {len(probes)} probes {seconds(interval)} apart; {state}; the {who}'s kernel ended the connection"
-        + (" (its application reads ETIMEDOUT)" if reset.from_client else ""),
+        + (", and its application reads ETIMEDOUT" if reset.from_client else "") + _settings(segments, reset),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a silent drop of a request (no data was under way)", f"a reset by the {other} (the {who} sent it)"],
         help="reconnect on ETIMEDOUT; " + for_connection(story, k, Trouble.STALE, errors),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _settings(segments: list[Segment], reset: Segment) -> str:
+    """What the series of probes shows of its settings: `13.3 s + 10 × 1 s`."""
+    runs = [run for run in detail.keepalives(segments) if run.from_client == reset.from_client and run.unanswered]
+    if not runs or not runs[-1].interval_ns:
+        return ""
+    return f"; {timers.keepalive_of(runs[-1].idle_ns, runs[-1].interval_ns, runs[-1].unanswered)}"

@@ -67,13 +67,15 @@ QUIET = (
 
 #: Linux waits for the last retransmission's time-out before it reports: at most TCP_RTO_MAX, 120 s, after the last copy.
 GIVE_UP_NS = 125 * SECOND
+#: The kernel's time-out, and those of libraries that give up an answer.
+CODES = ("ETIMEDOUT", "TIMEOUT")
 
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
-    """The candidates of R302, where the application reports ETIMEDOUT at all."""
-    if not any(e.kind == "error" and e.attrs.get("code") == "ETIMEDOUT" for e in story.events) or not story.aligned:
+    """The candidates of R302, where the application reports a time-out at all."""
+    if not story.aligned or not any(e.kind == "error" and e.attrs.get("code") in CODES for e in story.events):
         return []
-    return r302.select(story, settings)
+    return r302.unanswered(story, settings)
 
 
 def examine(story: Story, k: int, settings: Settings) -> Finding | None:
@@ -87,7 +89,6 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     forgotten = _forgotten(story, k, segments, outage)
     if error is None or forgotten is None:
         return None
-    kernel = error.attrs.get("kernel") is not False
     freeze = common.frozen(story, k, outage.last_before_ns, outage.first.time_ns)
     evidence: list[Evidence] = [forgotten[0], *common.freeze_evidence(story, freeze)]
     evidence += [
@@ -97,13 +98,13 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     ]
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if forgotten[1] == "close" else Confidence.LIKELY,
-        f"ETIMEDOUT {seconds(error.time_ns - outage.first.time_ns)} after writing on a connection that the server had forgotten",
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY if forgotten[1] == "silence" else Confidence.CERTAIN,
+        f"{'ETIMEDOUT' if error.attrs['code'] == 'ETIMEDOUT' else 'time-out'} {seconds(error.time_ns - outage.first.time_ns)} after writing on a connection that the server had forgotten",
         error.time_ns, evidence,
         "a reset that arrives never becomes a kernel ETIMEDOUT: the server "
-        + ("had closed the connection" if forgotten[1] == "close" else "received the data and kept silent")
-        + f", and no answer to {outage.copies} copies of the request reached the client; "
-        + ("its kernel gave up retransmitting" if kernel else "a library's timer gave up"),
+        + {"close": "had closed the connection", "reset": "answered with a reset", "silence": "received the data and kept silent"}[forgotten[1]]
+        + f", and no answer to {outage.copies} copies of the request reached the client"
+        + r302.gave_up(story, outage, [error]),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, [error]),
         silences=common.silence(story, k, outage.last_before_ns, outage.first.time_ns, freeze, "the server closed meanwhile"),
@@ -121,10 +122,8 @@ def _etimedout(story: Story, k: int, env: str | None, outage: r302.Outage) -> Ev
     """The application's ETIMEDOUT for this connection: by address where it names one, by time and environment else."""
     if env is None:
         return None
-    for e in common.errors_after(
-        story, env, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, ("ETIMEDOUT",)
-    ):
-        if e.attrs.get("syscall") != "connect" and e.remote in (None, story.connections.server(k)):
+    for e in common.errors_after(story, env, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, CODES):
+        if e.attrs.get("stage") in (None, "established") and e.remote in (None, story.connections.server(k)):
             return e
     return None
 
@@ -137,7 +136,11 @@ def _forgotten(story: Story, k: int, segments: list[Segment], outage: r302.Outag
     if close is not None:
         note = common.reset_note(segments, close) if close.rst else ""
         return story.packet(close, note or "the server closed"), "close"
+    reset = next((s for s in segments if s.rst and not s.from_client and s.time_ns >= outage.first.time_ns), None)
+    if reset is not None:
+        return story.packet(reset, "the client repeats its data all the same"), "reset"
     server_side = story.connections.seen_at(k)[-1]
-    if len(story.connections.seen_at(k)) > 1 and outage.last.at(server_side) is not None:
+    far = len(story.connections.seen_at(k)) > 1 or common.is_at_server(segments)
+    if far and outage.last.at(server_side) is not None:
         return story.packet(outage.last, "arrived at the server's side, no answer", point=server_side), "silence"
     return None

@@ -2,7 +2,8 @@
 
 ## What it does
 Flags client data that was retransmitted after an idle gap and got no answer of any kind, not even an acknowledgement, to the
-end of the connection: something on the way forgot the flow and drops it in silence.
+end of the connection: something on the way forgot the flow and drops it in silence. From the log alone: the kernel's ETIMEDOUT on an
+established connection, or DEADLINE_EXCEEDED again and again on one gRPC transport that stays READY, after a rest.
 
 ## Why it matters
 Nothing tells the client. With Linux defaults its kernel reports ETIMEDOUT after 924.6 s at the earliest (tcp_retries2 = 15),
@@ -16,20 +17,27 @@ destroys the socket.
 
 ## Known limits
 A capture at one side cannot tell a middlebox from a server host that vanished; a capture at the server can. Data that stays
-unanswered because the capture missed a direction proves nothing: one-directional captures are left alone.
+unanswered because the capture missed a direction proves nothing: one-directional captures are left alone. From the log alone the
+kernel's ETIMEDOUT may also be keepalive probes that nobody answered (K105), and a streak of deadlines a server that stalls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from analyzer.capture import columns as col
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.records import Transport
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _timers as timers
+from analyzer.rules import _told as told
+from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules._cases import Case
-from analyzer.rules._remedies import Trouble, for_connection
+from analyzer.rules._remedies import Trouble, for_connection, for_transport
 from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
@@ -44,6 +52,12 @@ NAME = "silent-drop"
 SUMMARY = "data after an idle gap was retransmitted and never answered: a middlebox forgot the flow"
 
 CONSEQUENCE_NS = 300 * SECOND
+#: Fewer calls without an answer may be one slow answer.
+LEAST_DEADLINES = 2
+#: Lines of a trace that show a transport alive.
+ANSWERS = frozenset(("call-headers", "call-trailers", "ping-acked", "ping-frame-acked", "settings-acked"))
+#: What a connection that nobody answers ends with: the kernel's word, an ICMP error's, a library's or the function's timer.
+CODES = ("ETIMEDOUT", "TIMEOUT", "DEADLINE_EXCEEDED", "UNAVAILABLE", "EHOSTUNREACH", "ENETUNREACH")
 
 
 class Thresholds(Values):
@@ -53,12 +67,34 @@ class Thresholds(Values):
     stall_ns: int = common.stall()
 
 
+_KERNEL = """
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:42.900 app 2 Error: read ETIMEDOUT { errno: -110, code: 'ETIMEDOUT', syscall: 'read' }
+        00:06:43.000 REPORT 2
+"""
+_CALL = "app {0} Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 1.101s,LB pick: 0.001s,remote_addr=10.0.0.9:443"
+_STREAK = f"""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 transport | (1) 10.0.0.9:443 local settings acknowledged by remote: {{}}
+        00:00:00.020 grpc 1 resolving_call | [0] ended with status: code=0 details="OK"
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:17.210 {_CALL.format(2)}
+        00:06:17.300 REPORT 2
+        00:06:19.000 START 3
+        00:06:20.110 {_CALL.format(3)}
+        00:06:20.200 REPORT 3
+"""
 FIRES = (
     Case(
         "data after 15 s idle goes into the void",
         packets=_OPEN
         + "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost",
     ),
+    Case("from the log alone: the kernel's time-out", log=_KERNEL),
+    Case("from the log alone: every call runs into its deadline on one READY transport", log=_STREAK),
 )
 QUIET = (
     Case(
@@ -68,6 +104,15 @@ QUIET = (
     ),
     Case("the server answers with a reset (R303)", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
     Case("the server acknowledges and is slow", packets=_OPEN + "\n16.1 > 60\n16.14 < ACK"),
+    Case("a connect that timed out is C401", log=_KERNEL.replace("read", "connect")),
+    Case(
+        "a call between two that missed their deadline was answered",
+        log=_STREAK.replace(
+            "        00:06:19.000",
+            '        00:06:18.000 grpc 2 resolving_call | [2] ended with status: code=0 details="OK"\n        00:06:19.000',
+        ),
+    ),
+    Case("no rest before the calls that missed their deadline", log=_STREAK.replace("00:00:00", "00:06:14")),
 )
 
 
@@ -77,27 +122,98 @@ class Outage:
 
     first: Segment
     last: Segment
-    copies: int
+    times_ns: list[int]
     last_before_ns: int
     gap_ns: int
 
+    @property
+    def copies(self) -> int:
+        """How often it was sent."""
+        return len(self.times_ns)
 
-def select(story: Story, settings: Settings) -> Iterable[int]:
+    @property
+    def what(self) -> str:
+        """What was sent: a request, or the keepalive ping of a library, by which no request failed yet."""
+        return "a keepalive ping" if self.first.marks & col.M_PING else "a request"
+
+
+@dataclass(slots=True)
+class Streak:
+    """Calls of one environment to one server that ran into their deadlines, one after the other, on a transport that stayed open."""
+
+    transport: Transport
+    death: told.Death
+    began_ns: int
+    answered_ns: int
+
+
+def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Streak]:
+    """Connections whose client data stays unacknowledged; kernel time-outs and streaks of deadlines that only the log tells of."""
+    yield from told.deaths(story, _is_kernels, settings)
+    yield from _streaks(story, settings)
+    if len(story.connections):
+        yield from unanswered(story, settings)
+
+
+def _is_kernels(e: Event) -> bool:
+    """Whether an error is the kernel's time-out on an established connection."""
+    return (
+        e.attrs.get("code") == "ETIMEDOUT" and e.attrs.get("kernel") is True and e.attrs.get("stage") == "established"
+    )
+
+
+def _is_deadline(e: Event) -> bool:
+    return e.attrs.get("code") == "DEADLINE_EXCEEDED"
+
+
+def _streaks(story: Story, settings: Settings) -> Iterator[Streak]:
+    """For each open transport the calls at its end that all ran into their deadlines, after a rest."""
+    found = [death for death in told.deaths(story, _is_deadline, settings) if death.peer] if story.transports else []
+    for t in story.transports:
+        mine = [
+            d
+            for d in found
+            if (d.environment, d.peer) == (t.environment, t.remote) and (t.opened_ns or 0) < d.first.time_ns
+        ]
+        if t.closed_ns is not None or len(mine) < LEAST_DEADLINES:
+            continue
+        lines = story.events_between(t.opened_ns or 0, mine[-1].first.time_ns, t.environment)
+        answered = max(
+            (e.time_ns for e in lines if e.kind in ANSWERS or (e.kind == "call-end" and e.attrs.get("code") == "0")),
+            default=0,
+        )
+        mine = [d for d in mine if d.first.time_ns > answered]
+        if len(mine) < LEAST_DEADLINES or not answered:
+            continue
+        began = mine[0].first.time_ns - round((mine[0].first.attrs.get("after_s") or 0) * SECOND)
+        if began - answered >= settings[n901.Thresholds].shortest_limit_ns:
+            mine[0].events = [d.first for d in mine]
+            yield Streak(t, mine[0], began, answered)
+
+
+def unanswered(story: Story, settings: Settings) -> list[int]:
     """Connections whose client data stays unacknowledged through several retransmissions, both directions having been seen."""
     least = settings[Thresholds].least_copies
 
-    def unanswered(rows: common.Rows) -> common.Mask:
+    def silent_rows(rows: common.Rows) -> common.Mask:
         silent = rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS]
         copies = rows[:, CLIENT + f.UNACKED_RETX] >= least - 1
         return silent & copies & (rows[:, CLIENT + f.NXT] > rows[:, CLIENT + f.UNA]) & (rows[:, SERVER + f.PKTS] > 0)
 
-    return story.connections.by_point(signs.UNANSWERED, unanswered)
+    return story.connections.by_point(signs.UNANSWERED, silent_rows)
 
 
 def outage(story: Story, k: int, t: Thresholds) -> Outage | None:
     """The unanswered tail of a connection, None where something answered."""
     segments = story.connections.segments(k)
-    last_server = max((s.time_ns for s in segments if not s.from_client and _reached_client(story, k, s)), default=0)
+    last_server = max(
+        (
+            s.time_ns
+            for s in segments
+            if not s.from_client and _reached_client(story, k, s) and not unheard(segments, s)
+        ),
+        default=0,
+    )
     tail = [s for s in segments if s.from_client and s.payload and s.time_ns > last_server]
     if not tail:
         return None
@@ -114,7 +230,7 @@ def outage(story: Story, k: int, t: Thresholds) -> Outage | None:
     gap = first.time_ns - own
     if gap < t.stall_ns or span < max(t.stall_ns, 3 * common.rto_ns(segments)):
         return None
-    return Outage(first, copies[-1], len(copies), min(before, own), gap)
+    return Outage(first, copies[-1], [s.time_ns for s in copies], min(before, own), gap)
 
 
 def _reached_client(story: Story, k: int, s: Segment) -> bool:
@@ -122,8 +238,19 @@ def _reached_client(story: Story, k: int, s: Segment) -> bool:
     return s.at(story.connections.seen_at(k)[0]) is not None
 
 
-def examine(story: Story, k: int, settings: Settings) -> Finding | None:
+def unheard(segments: list[Segment], reset: Segment) -> bool:
+    """Whether a server's reset cannot have reached the client: it repeats its data all the same, a time-out and more later."""
+    late = reset.time_ns + common.rto_ns(segments)
+    return reset.rst and any(s.from_client and s.payload and s.retransmitted and s.time_ns > late for s in segments)
+
+
+def examine(story: Story, candidate: int | told.Death | Streak, settings: Settings) -> Finding | None:
     """The proof: the gap, the copies, nothing back; and where a second capture looked for them."""
+    if isinstance(candidate, told.Death):
+        return _from_log(story, candidate)
+    if isinstance(candidate, Streak):
+        return _from_calls(story, candidate)
+    k = candidate
     found = outage(story, k, settings[Thresholds])
     if found is None:
         return None
@@ -133,8 +260,9 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     )
     points = story.connections.seen_at(k)
     arrived = len(points) > 1 and found.last.at(points[-1]) is not None
-    if closed is not None or arrived:
-        return _server_side(story, k, found, closed)
+    reset = next((s for s in segments if s.rst and not s.from_client and s.time_ns >= found.first.time_ns), None)
+    if closed is not None or arrived or reset is not None or common.is_at_server(segments):
+        return _server_side(story, k, found, closed, reset)
     icmp = [
         e for e in story.connections.icmp(k)
         if e.from_client and e.undelivered and e.time_ns >= found.first.time_ns
@@ -143,9 +271,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         return _rejected(story, k, found, icmp)
     env = common.environment(story, k)
     freeze = common.frozen(story, k, found.last_before_ns, found.first.time_ns)
-    errors = common.errors_after(
-        story, env, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "ETIMEDOUT", "UNAVAILABLE")
-    ) if env and story.aligned else []  # fmt: skip
+    errors = consequences(story, k, found)
     evidence = common.freeze_evidence(story, freeze)
     evidence += [
         story.packet(found.first, primary=True),
@@ -161,12 +287,15 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     near = common.limit_near(found.gap_ns)
     server = story.connections.server(k)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
-        f"silent drop: {found.copies} copies of a request after {seconds(found.gap_ns)} idle, no answer of any kind",
+        CODE, NAME, Severity.ERROR if errors or found.what == "a request" else Severity.WARNING,
+        Confidence.CERTAIN if proven else Confidence.LIKELY,
+        f"silent drop: {found.copies} copies of {found.what} after {seconds(found.gap_ns)} idle, no answer of any kind",
         found.first.time_ns, evidence,
-        f"after {seconds(found.gap_ns)} idle the flow was forgotten between client and server and its packets are dropped in silence"
-        + (f" (near a known limit: {near})" if near else "")
-        + ("; the server's capture saw none of the copies" if proven else ""),
+        f"after {seconds(found.gap_ns)} idle{f' (near a known limit: {near})' if near else ''} "
+        + ("the flow was forgotten between client and server and its packets are dropped in silence: the server's capture saw none of the copies" if proven
+           else "nothing answers any more: most likely a box between client and server forgot the flow and drops its packets in silence; a server whose resets are "
+           "filtered, or that is gone, looks the same from here")
+        + gave_up(story, found, errors),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, freeze, "no packet of this connection"),
@@ -176,6 +305,32 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         upgrade="" if proven else f"a capture at the server for the same time would tell a middlebox from a dead server: {collect.capture(server)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def consequences(story: Story, k: int, found: Outage) -> list[Event]:
+    """What the application said of it: time-outs of whatever timer, towards this server where they name one."""
+    env = common.environment(story, k)
+    if not env or not story.aligned:
+        return []
+    said = common.errors_after(story, env, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, CODES)
+    server = story.connections.server(k)
+    return [e for e in said if e.remote in (None, server) and e.attrs.get("stage") in (None, "established")]
+
+
+def gave_up(story: Story, found: Outage, errors: list[Event]) -> str:
+    """Which timer it was that ended the waiting, with the numbers that tell; empty where no error does."""
+    if not errors:
+        return ""
+    e = errors[0]
+    waited = f"{seconds(max(e.time_ns - found.first.time_ns, 0))} after the first copy"
+    if e.attrs.get("kernel") and e.attrs.get("code") == "ETIMEDOUT":
+        clocks = story.clock_error(e.source, found.first.places[0].source) or 0
+        said = timers.data_given_up(found.times_ns, e.time_ns, clocks)
+        return f"; {said}" if said else f"; the kernel gave up {waited}"
+    if e.attrs.get("setting"):
+        whose = f"{e.attrs.get('library') or 'the function'}'s {e.attrs['setting']}"
+        return f"; {whose} gave up {waited} (the kernel would retransmit for {timers.whole(timers.data_limit_ns())} or more by default)"
+    return ""
 
 
 def _rejected(story: Story, k: int, found: Outage, icmp: list[AboutConnection]) -> Finding:
@@ -190,10 +345,11 @@ def _rejected(story: Story, k: int, found: Outage, icmp: list[AboutConnection]) 
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
-        f"{found.copies} copies of a request after {seconds(found.gap_ns)} idle, answered by {error.what} from {error.sender}",
+        f"{found.copies} copies of {found.what} after {seconds(found.gap_ns)} idle, answered by {error.what} from {error.sender}",
         found.first.time_ns, evidence,
         f"while the connection was idle the way to the server closed: {error.sender} answers its packets with ICMP errors, "
-        "which an established connection survives until its retransmissions give up",
+        f"which an established connection survives until its retransmissions give up, {timers.whole(timers.data_limit_ns())} or more by default; then it fails with "
+        "the ICMP error's errno (EHOSTUNREACH, ENETUNREACH) and not with ETIMEDOUT",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, None, "no packet of this connection"),
         ruled_out=["a slow server (it would acknowledge)", "a flow forgotten in silence (an ICMP error came back)"],
@@ -202,9 +358,10 @@ def _rejected(story: Story, k: int, found: Outage, icmp: list[AboutConnection]) 
     )  # fmt: skip
 
 
-def _server_side(story: Story, k: int, found: Outage, closed: Segment | None) -> Finding:
+def _server_side(story: Story, k: int, found: Outage, closed: Segment | None, reset: Segment | None) -> Finding:
     """The data did reach a place where the server had closed: no middlebox is needed to explain the silence."""
     evidence = [story.packet(closed, "the server had closed")] if closed is not None else []
+    evidence += [story.packet(reset, "the client repeats its data all the same")] if reset is not None else []
     evidence += [
         story.packet(found.first, primary=True),
         story.packet(found.last, f"{found.copies} copies, none answered"),
@@ -212,14 +369,75 @@ def _server_side(story: Story, k: int, found: Outage, closed: Segment | None) ->
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.POSSIBLE,
-        f"{found.copies} copies of a request after {seconds(found.gap_ns)} idle, no answer: the server "
-        + ("had closed" if closed is not None else "received them and kept silent"),
+        f"{found.copies} copies of {found.what} after {seconds(found.gap_ns)} idle, no answer: the server "
+        + ("had closed" if closed is not None else "answered with a reset that did not arrive" if reset is not None else "received them and kept silent"),
         found.first.time_ns, evidence,
-        "the server no longer knows the connection and its reset is not seen: filtered on the server or on the way",
+        (
+            "the server no longer knows the connection, and its reset is lost on the way to the client" if reset is not None
+            else "the server no longer knows the connection: its reset is not seen, filtered on the server or on the way" if closed is not None
+            else "the copies reached the server's side, so that no box before it drops them: its host drops what it no longer tracks, or filters its reset"
+        )
+        + gave_up(story, found, consequences(story, k, found)),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, None, "no packet from the client"),
         ruled_out=["a slow server (it would acknowledge)"],
         help="let the server's resets through to the client; " + for_connection(story, k, Trouble.STALE),
         upgrade="the application's error (ETIMEDOUT?) and a capture on the client's side",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _from_log(story: Story, death: told.Death) -> Finding:
+    """The log alone: the kernel gave a connection up that nobody answered on."""
+    e, k = death.first, death.connection
+    absent = story.connections.points[death.absent].source.label if death.absent is not None else ""
+    evidence = told.evidence(story, death)
+    waited = max(e.time_ns - death.began_ns, 0) if death.began_ns is not None else None
+    after = f", {seconds(waited)} into an invocation" if waited is not None else ""
+    rested = (
+        f" after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}"
+        if death.rest_ns >= common.LEAST_STALL_NS
+        else ""
+    )
+    limit = timers.whole(timers.data_limit_ns())
+    sooner = waited is not None and waited < timers.data_limit_ns()
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        f"the kernel's time-out on a connection{rested}{after}: nobody answered" + (f", and {absent} saw none of it" if absent else ""),
+        e.time_ns, evidence,
+        "a reset that arrives reads ECONNRESET: here no answer of any kind came back, to data that was retransmitted or to keepalive probes"
+        + (f"; retransmissions run out after {limit} by default, so that these were begun earlier, or tcp_retries2, TCP_USER_TIMEOUT or keepalive end it sooner there "
+           "(Node.js' setKeepAlive: its delay + 10 × 1 s)" if sooner else f"; by default retransmissions run out after {limit} or more")
+        + (f"; {absent} ran on and saw nothing of the client: it was dropped before" if absent else ""),
+        connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
+        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        ruled_out=["a library's timer (the kernel raised it: it has an errno)", "a connect time-out (those name the address, and the call is connect)", "a reset or a close (either would be read)"]
+        + (["a server that kept silent (nothing reached its capture)"] if absent else []),
+        help=told.advice(story, death, Trouble.SILENT),
+        upgrade="" if absent else f"a capture at the server shows whether the data or the probes arrived: {told.capture(story, death)}",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _from_calls(story: Story, streak: Streak) -> Finding:
+    """The trace alone: call after call misses its deadline on a transport that nothing closes."""
+    t, death = streak.transport, streak.death
+    gap = streak.began_ns - streak.answered_ns
+    evidence = common.freeze_evidence(story, death.freeze)
+    evidence += [story.evidence(e, "", primary=number == 0) for number, e in enumerate(death.events[:3])]
+    evidence.sort(key=lambda e: e.time_ns)
+    near = common.limit_near(gap)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        f"{len(death.events)} calls in a row without an answer on one READY transport, after {seconds(gap)} without any",
+        death.first.time_ns, evidence,
+        f"nothing was heard on this transport since {seconds(gap)} before the first of them, no line tells of its end, and each call runs into its deadline: most likely a box "
+        f"between forgot the flow{f' (near a known limit: {near})' if near else ''} and drops it in silence, until the kernel gives up after {timers.whole(timers.data_limit_ns())} or more",
+        connection=t.connection, connections=[t.connection] if t.connection else [], transport=t.id, environment=t.environment,
+        request_ids=common.failed_requests(story, death.events),
+        silences=common.silence(story, None, streak.answered_ns, streak.began_ns, death.freeze, "nothing heard on this transport"),
+        ruled_out=["a reset or a close (the transport would say so, and the next call would connect anew)", "one slow answer (no call was answered any more)"],
+        help=for_transport(Trouble.SILENT, t),
+        upgrade=f"a server that stalls looks the same: a capture there shows whether the requests arrive: {collect.capture(t.remote or '')}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

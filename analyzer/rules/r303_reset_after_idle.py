@@ -2,7 +2,8 @@
 
 ## What it does
 Flags the first write, or first acknowledgement, after an idle gap that is answered with a reset, where no close was seen
-before: a middlebox that forgot the flow and answers for the server, or a server that lost its state.
+before: a middlebox that forgot the flow and answers for the server, or a server that lost its state. From the log alone:
+ECONNRESET of the kernel in the first invocation after a rest of 4 s or more.
 
 ## Why it matters
 The request fails with ECONNRESET at once. Unlike a server's close there is nothing to notice beforehand: the connection
@@ -14,7 +15,10 @@ Recreate connections idle longer than the path's limit, by wall clock; retry onc
 ## Known limits
 TTL and IP-ID hint at who sent the reset, a second capture proves it. With a second capture that shows the server's close,
 F203 takes this finding's place. Where the reset answers a bare acknowledgement (what a frozen machine's kernel still owed, or a
-keepalive probe) no request was harmed by it yet: a warning, unless an application error stands beside it. A client that is closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing.
+keepalive probe) no request was harmed by it yet: a warning, unless an application error stands beside it. A client that is
+closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing. The log alone cannot tell a middlebox from a server
+that closed meanwhile without being heard (F203): likely where the rest is a minute or more, recurs, or a capture at the server saw
+nothing; possible else.
 """
 
 from __future__ import annotations
@@ -22,10 +26,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analyzer.capture import columns as col
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _told as told
+from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, Values
@@ -47,6 +54,13 @@ class Thresholds(Values):
     stall_ns: int = common.stall()
 
 
+_LOG = """
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        {0}.290 START 2
+        {0}.302 app 2 Error: read ECONNRESET {{ errno: -104, code: 'ECONNRESET', syscall: 'read' }}
+        {0}.400 REPORT 2
+"""
 FIRES = (
     Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),
     Case(
@@ -61,6 +75,7 @@ FIRES = (
         packets=_OPEN
         + "\n0.090 > 20\n0.091 < 39 lost\n0.300 < 39 again lost\n0.720 < 39 again\n16.105 > ACK\n16.106 < RST",
     ),
+    Case("from the log alone", log=_LOG.format("00:06:14")),
 )
 QUIET = (
     Case(
@@ -71,11 +86,12 @@ QUIET = (
     Case("the server spoke, and reset at once", packets=_OPEN + "\n14.3 < 20\n14.301 > ACK\n14.302 < RST"),
     Case("the server reset an idle connection unasked", packets=_OPEN + "\n14.3 < RST"),
     Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
+    Case("the log alone: no rest before it (N901)", log=_LOG.format("00:00:02")),
 )
 
 
-def select(story: Story, settings: Settings) -> Iterable[int]:
-    """Connections whose server answered a waking client with RST and nothing else."""
+def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
+    """Connections whose server answered a waking client with RST and nothing else; resets that only the log tells of."""
 
     def acknowledged(rows: common.Rows) -> common.Mask:
         """Reset long after the client last wrote, without a close of either side."""
@@ -85,15 +101,32 @@ def select(story: Story, settings: Settings) -> Iterable[int]:
         return found & (wrote > 0) & (rows[:, SERVER + f.RST_TS] - wrote >= f.WAKE_AFTER)
 
     cs = story.connections
-    return sorted({*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.SERVER_RESET, acknowledged)})
+    yield from told.rested(story, _is_reset, settings)
+    yield from sorted({*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.SERVER_RESET, acknowledged)})
 
 
-def examine(story: Story, k: int, settings: Settings) -> Finding | None:
+def _is_reset(e: Event) -> bool:
+    """Whether an error is the kernel's word of a reset on a connection in use, also in a gRPC status."""
+    if e.attrs.get("code") == "UNAVAILABLE":
+        return e.attrs.get("errno_name") == "ECONNRESET"
+    return (
+        e.attrs.get("code") == "ECONNRESET"
+        and e.attrs.get("stage") in (None, "established")
+        and e.attrs.get("syscall") != "connect"
+    )
+
+
+def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Finding | None:
     """The proof: the gap, what the client then sent, the reset, who sent it."""
+    if isinstance(candidate, told.Death):
+        return _from_log(story, candidate)
+    k = candidate
     segments = story.connections.segments(k)
     reset = next((s for s in segments if s.rst and not s.from_client), None)
     if reset is None or any((s.fin or (s.rst and s.from_client)) and s.time_ns <= reset.time_ns for s in segments):
         return None
+    if r302.unheard(segments, reset):
+        return None  # the reset did not arrive: R302, R301
     stall = settings[Thresholds].stall_ns
     burst = _late_acknowledgement(segments, reset, stall) or _write(segments, reset)
     if burst is None or burst.marks & col.M_TLS_ALERT:
@@ -112,8 +145,8 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         story.packet(burst),
         story.packet(reset, common.reset_note(segments, reset), primary=True),
     ]
-    said = common.last_words(segments, burst.time_ns - 1)
-    evidence += [story.packet(said, common.OWN_REASON)] if said else []
+    own = common.last_words(segments, burst.time_ns - 1)
+    evidence += [story.packet(own, common.OWN_REASON)] if own else []
     evidence += [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     sender, proven = _sender(story, k, segments, reset, burst)
@@ -196,3 +229,29 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
     if detail.agrees(segments, reset):
         return "the server's own host, which its TTL and IP identification point to", False
     return "a middlebox that forgot the flow, or a server that lost its state", False
+
+
+def _from_log(story: Story, death: told.Death) -> Finding:
+    """The log alone: the kernel was answered with a reset, after a rest."""
+    k = death.connection
+    absent = story.connections.points[death.absent].source.label if death.absent is not None else ""
+    evidence = told.evidence(story, death)
+    sender = (
+        f"{absent} ran on and saw neither the write nor a reset: a middlebox between it and the function answered"
+        if absent
+        else "a middlebox that forgot the flow, or a server that had closed it meanwhile"
+    )
+    return Finding(
+        CODE, NAME, Severity.ERROR, told.confidence(death),
+        f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
+        death.first.time_ns, evidence,
+        f"ECONNRESET {told.when(death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
+        + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),
+        connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
+        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        ruled_out=["a time-out (an answer came, a reset)", "a failed connect (the connection was established)"]
+        + (["the server itself (its capture shows neither the write nor a reset)"] if absent else []),
+        help=told.advice(story, death, Trouble.STALE),
+        upgrade="" if absent else f"a capture at the server shows whether it had closed, and whether the reset came from it: {told.capture(story, death)}",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip

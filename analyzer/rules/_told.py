@@ -1,0 +1,201 @@
+"""Connections that died in the log: errors of connections, the rest before them, and what captures, where there are some, saw meanwhile.
+
+Packets know better. An error is left to the rules that look at packets as soon as a capture saw what the environment's connections
+did at that time. Where a capture held the connection, ran on, and saw nothing, that is evidence too: what happened, happened
+between the function and that capture.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Silence
+from analyzer.model.records import Freeze, Invocation
+from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _collect as collect
+from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
+from analyzer.rules import n901_not_the_freeze as n901
+from analyzer.rules._thresholds import Settings
+from analyzer.tcp import signs
+from analyzer.timeline.story import Story
+
+#: The shortest that load balancers and servers outside of HTTP have by default (ALB, classic ELB): a rest as long makes the rest
+#: the likely reason by itself.
+USUAL_LIMIT_NS = 60 * SECOND
+#: START is stamped up to 91 ms before the guest runs (measured).
+SLACK_NS = 100 * MS
+#: Without invocations, lines of one failure stand this close.
+SAME_NS = SECOND
+
+
+@dataclass(slots=True)
+class Death:
+    """Errors of one kind, of one environment, towards one peer, in one invocation: one dead connection as far as the log tells.
+
+    `freeze` is the one that ended with this invocation; `connection` the only one of the environment that a capture holds and
+    that can be it, `absent` that capture, which ran on and saw nothing of it.
+    """
+
+    environment: str
+    peer: str
+    events: list[Event] = field(default_factory=list)
+    freeze: Freeze | None = None
+    began_ns: int | None = None
+    connection: int | None = None
+    absent: int | None = None
+    recurs: bool = False  # such errors came at least twice, and never without a rest before
+
+    @property
+    def first(self) -> Event:
+        """The first of the errors."""
+        return self.events[0]
+
+    @property
+    def rest_ns(self) -> int:
+        """How long the environment had rested before: frozen, or as long as the text says that the connection was idle."""
+        told = int(self.first.attrs.get("idle_ms") or 0) * MS
+        return max(told, self.freeze.length_ns if self.freeze else 0)
+
+
+def rested(story: Story, wanted: Callable[[Event], bool], settings: Settings) -> list[Death]:
+    """Deaths after a rest that could have been one too long; what comes sooner is N901's matter."""
+    return [
+        death
+        for death in deaths(story, wanted, settings)
+        if death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns
+    ]
+
+
+def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) -> list[Death]:
+    """Errors that `wanted` takes, one an invocation and peer, where no capture saw what became of the connection."""
+    found: list[Death] = []
+    latest: dict[tuple[str, str], Death] = {}
+    wire = _Wire(story)
+    for e in story.events:
+        if e.kind != "error" or not e.environment or e.level == "INFO" or not wanted(e):
+            continue
+        invocation = story.invocation_at(e.environment, e.time_ns, SLACK_NS)
+        began = invocation.start_ns if invocation else None
+        death = latest.get((e.environment, e.remote or ""))
+        if (
+            death is None
+            or death.began_ns != began
+            or (began is None and e.time_ns - death.events[-1].time_ns > SAME_NS)
+        ):
+            death = Death(e.environment, e.remote or "", began_ns=began, freeze=_freeze_before(story, invocation))
+            latest[e.environment, death.peer] = death
+            found.append(death)
+        death.events.append(e)
+    always = all(death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns for death in found)
+    for death in found:
+        death.recurs = always and len(found) > 1
+    return [death for death in found if wire.leaves(death)]
+
+
+def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None:
+    """The freeze that ended with an invocation's start, if it lasted."""
+    if invocation is None:
+        return None
+    near = story.freezes_between(invocation.environment, invocation.start_ns - SECOND, invocation.start_ns + SECOND)
+    return next((z for z in near if z.after == invocation.request_id and z.length_ns >= common.LEAST_STALL_NS), None)
+
+
+class _Wire:
+    """What captures say of an environment's connections at a time."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._of: dict[str, list[int]] = defaultdict(list)
+        for k, env in story.connections.environment.items():
+            self._of[env].append(k)
+        errors = [c.error_ns or 0 for s in story.sources for c in s.clocks]
+        self._margin = SLACK_NS + max(errors, default=0)
+
+    def leaves(self, death: Death) -> bool:
+        """Whether captures leave it to the log; notes the connection that a capture held and saw nothing of."""
+        story = self._story
+        if not len(story.connections):
+            return True
+        if not story.aligned:
+            return not self._may_show(death)
+        start, end = (death.began_ns or death.first.time_ns) - self._margin, death.first.time_ns + self._margin
+        quiet: list[int] = []
+        for k in self._of.get(death.environment, ()):
+            if death.peer and story.connections.server(k) != death.peer:
+                continue
+            segments = story.connections.segments(k)
+            if not segments or segments[0].time_ns > end:
+                continue
+            if any(s.from_client and start <= s.time_ns <= end for s in segments):
+                return False
+            before = [s for s in segments if s.time_ns < start]
+            if before and not any(s.rst or s.fin for s in before):
+                quiet.append(k)
+        if len(quiet) == 1:
+            point = story.connections.seen_at(quiet[0])[-1]
+            if common.covers(story, point, start, end) and common.heard_at(story, quiet[0], point, "client"):
+                death.connection, death.absent = quiet[0], point
+        return True
+
+    def _may_show(self, death: Death) -> bool:
+        """Without a common clock: whether a capture has any connection that died and could be this one."""
+        connections = self._story.connections
+        died = {
+            k for sign in (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED) for k in connections.showing(sign)
+        }
+        return any(not death.peer or connections.server(k) == death.peer for k in died)
+
+
+def confidence(death: Death) -> Confidence:
+    """How sure a rest before the error makes it: by its length, by its coming again after each rest, or by a capture."""
+    sure = death.absent is not None or death.rest_ns >= USUAL_LIMIT_NS or death.recurs
+    return Confidence.LIKELY if sure else Confidence.POSSIBLE
+
+
+def evidence(story: Story, death: Death) -> list[Evidence]:
+    """The freeze before, the last packet that a capture saw, the errors; in order of time."""
+    found = common.freeze_evidence(story, death.freeze)
+    if death.connection is not None:
+        last = [s for s in story.connections.segments(death.connection) if s.time_ns < (death.began_ns or 0)][-1]
+        found.append(story.packet(last, "the last packet of this connection in this capture"))
+    found.append(story.evidence(death.first, str(death.first.attrs.get("told_by", "")), primary=True))
+    found += [story.evidence(e, "(consequence)") for e in death.events[1:2]]
+    return sorted(found, key=lambda e: e.time_ns)
+
+
+def silences(story: Story, death: Death) -> list[Silence]:
+    """The freeze before."""
+    if death.freeze is None:
+        return []
+    z = death.freeze
+    return common.silence(story, None, z.start_ns, z.end_ns, z, "the connection rested")
+
+
+def when(death: Death) -> str:
+    """`35 ms into the first invocation after 16 s frozen`."""
+    first = death.first
+    since = f"{seconds(max(first.time_ns - death.began_ns, 0))} into " if death.began_ns is not None else ""
+    if death.freeze is not None:
+        return f"{since}the first invocation after {seconds(death.freeze.length_ns)} frozen"
+    if death.rest_ns:
+        return f"{since or 'at '}the first use after {seconds(death.rest_ns)} idle, as the error itself says"
+    return f"{since}the invocation" if since else "outside of any invocation"
+
+
+def capture(story: Story, death: Death) -> str:
+    """The command for a capture at the server."""
+    peer = death.peer or (story.connections.server(death.connection) if death.connection is not None else "")
+    return collect.capture(peer)
+
+
+def advice(story: Story, death: Death, trouble: remedies.Trouble) -> str:
+    """What to change, in the language of the library that the errors name."""
+    if death.connection is not None:
+        return remedies.for_connection(story, death.connection, trouble, death.events)
+    return remedies.advice(
+        trouble, death.peer, remedies.known(story, death.environment, death.peer, events=death.events)
+    )
