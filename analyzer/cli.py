@@ -16,16 +16,20 @@ import typer
 from analyzer.model.problems import InputError
 from analyzer.options import (
     Choice,
+    Cut,
     Deep,
+    Ends,
     Format,
+    Local,
     Narrow,
-    Output,
     Packets,
     Paths,
     Quiet,
     Redaction,
     Report,
     Stamps,
+    TimelineFormat,
+    Told,
     with_groups,
 )
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from analyzer.report.style import Style
+    from analyzer.timeline.timelines import Cut as Stretch
     from analyzer.trace import Trace
 
 EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -40,6 +45,8 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 PIPED_WIDTH = 120
 LEAST_WIDTH = 60
 WHOLE, AS_IS, ALL_RULES = Narrow(), Packets(), Choice()
+#: What a timeline's picture may be saved as.
+DRAWN = (".png", ".svg", ".pdf")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,41 +126,46 @@ def lambda_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps:
 @app.command()
 @with_groups
 def timeline(
-    connection: Annotated[str, typer.Argument(metavar="CONN", help="C7, or the client's ip:port.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONN|REQUEST|ENV|FINDING",
+            help="C7, a client's ip:port, F3, the beginning of a request id, a part of an environment's name.",
+        ),
+    ],
     paths: Paths,
+    to: Told,
+    cut: Cut,
+    ends: Ends,
+    packets: Packets,
     stamps: Stamps,
     deep: Deep,
-    output: Output = None,
-    all_: Annotated[bool, typer.Option("--all", help="Do not fold runs of ordinary segments and lines.")] = False,
-    dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False,
+    local: Local = False,
     quiet: Quiet = False,
 ) -> None:
-    """One connection, every source, in order; `-o x.png|svg|pdf` draws it.
+    """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it.
 
     Example: analyze timeline C1 captures/zombie-fin-wait-2 -o c1.png
     """
 
     def work() -> None:
-        trace = _read(paths, ("pcap", "log"), quiet, stamps)
-        try:
-            trace.index(connection)
-        except KeyError as error:
-            raise InputError(str(error.args[0])) from error
-        _deepen(trace, deep, [connection])
-        if output and Path(output).suffix.lower() in (".png", ".svg", ".pdf"):
-            from analyzer.plot import timeline as draw
-            from analyzer.streams import whole_file
+        from analyzer.timeline.timelines import Cut as Stretch
 
-            try:
-                figure = draw(trace, connection, dark=dark)
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            with whole_file(output) as f:
-                figure.savefig(f, format=Path(output).suffix.lower()[1:])
-            return
-        from analyzer.report.timeline import timeline_text
+        trace = _read(paths, ("pcap", "log"), quiet, stamps, WHOLE._replace(**ends._asdict()), packets)
+        about = trace.find(name)
+        _deepen(trace, deep, [trace.story.connections.id(k) for k in about.connections])
+        stretch = Stretch(**cut._asdict())
+        if to.output and Path(to.output).suffix.lower() in DRAWN:
+            _draw(trace, name, stretch, to.output, to.dark)
+        elif to.format_ is TimelineFormat.TEXT:
+            from analyzer.report.timeline import timeline_text
 
-        _write(timeline_text(trace, connection, _style(output), everything=all_), output)
+            text = timeline_text(trace, name, _style(to.output, local), everything=to.everything, cut=stretch)
+            _write(text, to.output)
+        else:
+            from analyzer.report.tables import timeline_as
+
+            _write(timeline_as(trace, name, stretch, to.format_.value), to.output)
 
     _guarded(work)
 
@@ -295,8 +307,7 @@ def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
 
     if to.format_ is Format.CONCISE:
         return tables.concise(trace)
-    write = {Format.CSV: tables.csv, Format.JSONL: tables.json_lines, Format.PARQUET: tables.parquet}[to.format_]
-    return write(tables.chosen(tables.frame_of(trace, to.table), to.sort, to.limit))
+    return tables.WRITERS[to.format_.value](tables.chosen(tables.frame_of(trace, to.table), to.sort, to.limit))
 
 
 def _read(
@@ -352,6 +363,22 @@ def _deepen(trace: Trace, how: Deep, connections: list[str] | None = None) -> No
             typer.echo(terminal(note), err=True)
 
 
+def _draw(trace: Trace, name: str, stretch: Stretch, output: str, dark: bool) -> None:
+    """The picture of what a name stands for, or of a stretch of it."""
+    from analyzer.plot import timeline as draw
+    from analyzer.streams import whole_file
+    from analyzer.timeline.timelines import WHOLE as ALL
+
+    steps = trace.story_of(name, stretch).steps if stretch != ALL else []
+    since, until = (steps[0].time_ns, steps[-1].time_ns) if steps else (None, None)
+    try:
+        figure = draw(trace, name, dark=dark, since=since, until=until)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    with whole_file(output) as f:
+        figure.savefig(f, format=Path(output).suffix.lower()[1:])
+
+
 def _progress() -> Any:
     """A line on standard error for long work, on a terminal only."""
     if not sys.stderr.isatty():
@@ -374,7 +401,7 @@ def _progress() -> Any:
     return report
 
 
-def _style(output: str | None) -> Style:
+def _style(output: str | None, local: bool = False) -> Style:
     from analyzer.report.style import Style
 
     terminal = sys.stdout.isatty() and output is None
@@ -382,6 +409,7 @@ def _style(output: str | None) -> Style:
     return Style(
         width=max(width, LEAST_WIDTH),
         colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+        local=local,
     )
 
 

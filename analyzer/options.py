@@ -27,6 +27,16 @@ class Format(StrEnum):
     PERFETTO = "perfetto"
 
 
+class TimelineFormat(StrEnum):
+    """What `timeline` writes."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 class Level(StrEnum):
     """Severity at which `--fail-on` fails."""
 
@@ -38,6 +48,10 @@ class Level(StrEnum):
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Local = Annotated[
+    bool,
+    typer.Option("--local/--utc", help="Times in this machine's zone, or in UTC. Machine formats are in UTC always."),
+]
 
 
 class Report(NamedTuple):
@@ -95,6 +109,51 @@ class Narrow(NamedTuple):
     port: Annotated[
         list[int] | None, typer.Option(metavar="N", min=0, max=65535, help="Only connections to this server port.")
     ] = None
+
+
+class Told(NamedTuple):
+    """How a timeline is written, and where."""
+
+    format_: Annotated[
+        TimelineFormat,
+        typer.Option("--format", help="text for people, json all of it; jsonl, csv, parquet its events as a table."),
+    ] = TimelineFormat.TEXT
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write here, whole or not at all; .png, .svg, .pdf draw it."
+        ),
+    ] = None
+    everything: Annotated[bool, typer.Option("--all", help="Do not fold ordinary segments and lines.")] = False
+    dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False
+
+
+class Cut(NamedTuple):
+    """What of a timeline is shown. Seconds count as its gutter does."""
+
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only from then on: 2026-11-21T00:06[:05.860][Z], or 13.25 (seconds)."),
+    ] = None
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only until then.")] = None
+    around: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Only this long before and after --at: 5s, 500ms, 2min.")
+    ] = None
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|F3|REQUEST", help="The centre of --around. Else the request, or the gravest finding."
+        ),
+    ] = None
+
+
+class Ends(NamedTuple):
+    """Whose connections they are."""
+
+    client: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="Addresses of clients: tells directions in mid-stream.")
+    ] = None
+    server: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Addresses of servers, likewise.")] = None
 
 
 class Stamps(NamedTuple):

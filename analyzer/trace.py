@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model.findings import Finding
-from analyzer.model.problems import InputError, Problem
-from analyzer.model.tables import frame
-from analyzer.model.times import SECOND, parse_iso
+from analyzer.model.problems import InputError, Problem, UnknownNameError
+from analyzer.model.tables import frame, frame_of
+from analyzer.model.times import moment
 from analyzer.report import document as doc
-from analyzer.timeline.story import Story, event_text
+from analyzer.timeline.steps import Step, all_steps
+from analyzer.timeline.story import Story
+from analyzer.timeline.subjects import CONNECTION, Subject, subject
+from analyzer.timeline.timelines import WHOLE, Cut, Time, Timeline, span_of, timeline_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analyzer.deep import DeepFrame
     from analyzer.rules import RuleSet
-    from analyzer.tcp.segments import Place
 
 
 class Trace:
@@ -93,27 +95,43 @@ class Trace:
     @cached_property
     def events(self) -> pd.DataFrame:
         """Events of all sources in order of time: log lines, and the TCP events of connections (see `tcp_events`)."""
-        rows = [_log_row(e) for e in self.story.events] + self._tcp_rows(range(len(self.story.connections)))
-        rows += self._deep_rows(self.deep) + self._icmp_rows(range(len(self.story.connections)))
-        rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
-        return frame("events", rows)
+        return frame_of("events", _columns(all_steps(self.story, self.deep)))
 
     @cached_property
     def findings_frame(self) -> pd.DataFrame:
         """Findings as a table, without their evidence."""
         return frame("findings", [doc.finding(self.story, f) for f in self.findings])
 
-    def timeline(self, connection: str) -> pd.DataFrame:
-        """Everything about one connection (`C7`, or `ip:port` of its client), every segment and every log line of its environment
-        that fell into its life, in order. Raises `KeyError` for an unknown one."""
-        k = self.index(connection)
-        rows = self._tcp_rows([k], notable=False) + self._deep_rows([k]) + self._icmp_rows([k])
-        env = self.story.connections.environment.get(k)
-        if rows and env and self.story.aligned:
-            first, last = self.span(k)
-            rows += [_log_row(e) for e in self.story.events_between(first, last, env)]
-        rows.sort(key=lambda r: (r["time_ns"], r["source"], r["order"]))
-        return frame("events", rows)
+    def timeline(
+        self,
+        name: str,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        around: str | int | None = None,
+        at: Time | None = None,
+    ) -> pd.DataFrame:
+        """The story of a connection, a request, an environment or a finding, as rows of the events table in order of time.
+
+        `name` is `C7`, a client's `ip:port` (with the server's behind a dash), `F3`, the beginning of a request id, or a part of
+        an environment's name. A connection's story has every segment, and what its environment printed meanwhile; an
+        environment's its log lines, and what is notable of its connections; a request's begins at the end of the invocation
+        before it, so that the freeze between them is there; a finding's is what was around its proof.
+
+        `since` and `until` narrow it, as does `around` (`"5s"`, or ns) with `at`, the centre: a time, a finding, a request; by
+        default the request itself, or the gravest finding's line. Times are ISO 8601, datetimes, ns since the epoch, or text
+        such as `"13.25"`: seconds as the text form's gutter counts them. Raises `UnknownNameError` (a `KeyError`) for a name that
+        stands for nothing, or for several things; `InputError` for a time that is none.
+        """
+        return frame_of("events", _columns(self.story_of(name, Cut(since, until, around, at)).steps))
+
+    def find(self, name: str) -> Subject:
+        """What a name stands for, as `timeline` takes it; raises `UnknownNameError`."""
+        return subject(self.story, self.findings, name)
+
+    def story_of(self, name: str, cut: Cut = WHOLE) -> Timeline:
+        """What `timeline` returns, before it is a table: for reports."""
+        return timeline_of(self.story, self.findings, self.deep, name, cut)
 
     def deepen(
         self, connections: Iterable[str] | None = None, keylog: str | Path | None = None, decode_as: Iterable[str] = ()
@@ -133,30 +151,21 @@ class Trace:
         self.__dict__.pop("events", None)
         for finding in self.findings:
             frames = [f for c in finding.connections for f in self.deep.get(self.index(c), [])]
-            with_frames(finding, frames, lambda frame: self._ref(frame.place))
+            with_frames(finding, frames, lambda frame: self.story.source(frame.place.source).packet_ref(frame.place.no))
         for source, note in found.notes:
             self.story.source(source).problems.append(Problem("", note))
         return [note for _, note in found.notes]
 
     def span(self, k: int) -> tuple[int, int]:
         """Aligned ns from a second before connection `k` to a second after it, or as far as its findings' evidence goes."""
-        times = [s.time_ns for s in self.story.connections.segments(k)]
-        name = self.story.connections.id(k)
-        told = [e.time_ns for f in self.findings if name in f.connections for e in f.evidence]
-        return min([times[0] - SECOND, *told]), max([times[-1] + SECOND, *told])
+        return span_of(self.story, self.findings, k)
 
     def index(self, connection: str) -> int:
-        """The number behind `C7`, `ip:port` (client) or `ip:port-ip:port`; raises `KeyError`."""
-        cs = self.story.connections
-        name = connection.strip()
-        if name[:1] in "Cc" and name[1:].isdigit() and 1 <= int(name[1:]) <= len(cs):
-            return int(name[1:]) - 1
-        for k in range(len(cs)):
-            if name in (cs.client(k), f"{cs.client(k)}-{cs.server(k)}"):
-                return k
-        raise KeyError(
-            f"no connection {connection!r}: there are C1 … C{len(cs)}" if len(cs) else "no connections in this trace"
-        )
+        """The number behind `C7`, a client's `ip:port` or `ip:port-ip:port`; raises `UnknownNameError` (a `KeyError`)."""
+        about = self.find(connection)
+        if about.kind != CONNECTION:
+            raise UnknownNameError(f"{connection!r} names no connection: it is of kind {about.kind}")
+        return about.connections[0]
 
     def packet(self, ref: str) -> Any:
         """The packet behind an evidence ref, `s2#1042` (source id and packet number), as a scapy packet.
@@ -187,79 +196,30 @@ class Trace:
         """The JSON document (schema `analyzer/1`)."""
         return doc.document(self.story, self.findings)
 
-    def _full_ref(self, place: Any) -> str:
-        ref = self.story.source(place.source).packet_ref(place.no)
-        return f"{place.source}{ref if ref.startswith('#') else '!' + ref}"
 
-    def _tcp_rows(self, ks: Collection[int], notable: bool = True) -> list[dict[str, Any]]:
-        connections = self.story.connections
-        connections.load(ks)
-        return [
-            self._row(k, min(s.places, key=lambda p: p.time_ns), "tcp", kind_of(s), s.describe(), s.places)
-            for k in ks for s in connections.segments(k) if is_notable(s) or not notable
-        ]  # fmt: skip
-
-    def _icmp_rows(self, ks: Iterable[int]) -> list[dict[str, Any]]:
-        return [
-            self._row(k, min(e.places, key=lambda p: p.time_ns), "icmp", "icmp-error", e.describe(), e.places)
-            for k in ks for e in self.story.connections.icmp(k)
-        ]  # fmt: skip
-
-    def _deep_rows(self, ks: Iterable[int]) -> list[dict[str, Any]]:
-        return [self._row(k, f.place, f.layer, f.kind, f.describe()) for k in ks for f in self.deep.get(k, [])]
-
-    def _row(
-        self, k: int, place: Place, layer: str, kind: str, text: str, places: Iterable[Place] = ()
-    ) -> dict[str, Any]:
-        """Something that captures saw of connection `k`: first at `place`, and at the others of `places`."""
-        connections = self.story.connections
-        return {
-            "time_ns": place.time_ns, "time": place.time_ns, "source_time": place.source_ns, "source": place.source,
-            "ref": self._ref(place), "layer": layer, "kind": kind, "text": text,
-            "connection": connections.id(k), "environment": connections.environment.get(k),
-            "transport": None, "request_id": None, "level": None, "order": place.no,
-            "also": [self._full_ref(p) for p in places if p is not place],
-        }  # fmt: skip
-
-    def _ref(self, place: Place) -> str:
-        return self.story.source(place.source).packet_ref(place.no)
-
-
-def is_notable(segment: Any) -> bool:
-    """Whether a segment is an event of its own: it opens, ends, repeats, probes, wakes, changes a state or carries a marker."""
-    from analyzer.capture.columns import M_NOTABLE
-    from analyzer.tcp import fields as f
-
-    notable_kinds = f.K_RETX | f.K_KEEPALIVE | f.K_ZERO_PROBE | f.K_WAKE | f.K_STATE | f.K_LOST | f.K_ACKED_UNSEEN
-    return bool(segment.syn or segment.fin or segment.rst or segment.kinds & notable_kinds or segment.marks & M_NOTABLE)
-
-
-def kind_of(segment: Any) -> str:
-    """The event kind of a segment, in the field's words."""
-    from analyzer.capture.columns import ACK_FLAG, M_H2_GOAWAY, M_PING, M_PING_ACK
-
-    if segment.rst:
-        return "rst"
-    if segment.syn:
-        return "syn-ack" if segment.flags & ACK_FLAG else "syn"
-    if segment.fin:
-        return "fin-retransmission" if segment.retransmitted else "fin"
-    for mark, name in ((M_H2_GOAWAY, "goaway"), (M_PING, "ping"), (M_PING_ACK, "ping-ack")):
-        if segment.marks & mark:
-            return name
-    if segment.retransmitted:
-        return "retransmission"
-    if segment.keepalive:
-        return "keepalive-probe"
-    return "data" if segment.payload else "ack"
-
-
-def _log_row(e: Any) -> dict[str, Any]:
-    return {
-        "time_ns": e.time_ns, "time": e.time_ns, "source_time": e.source_ns, "ingested": e.ingestion_ns,
-        "source": e.source, "ref": e.ref, "layer": e.layer, "kind": e.kind, "text": event_text(e), "connection": e.connection, "environment": e.environment, "transport": e.transport,
-        "request_id": e.request_id, "level": e.level, "order": e.order, "also": [f"{s}{r}" for s, r in e.also],
-    }  # fmt: skip
+def _columns(steps: list[Step]) -> dict[str, list[Any]]:
+    """Steps as columns of the events table."""
+    plain = (
+        "source",
+        "ref",
+        "layer",
+        "kind",
+        "text",
+        "note",
+        "environment",
+        "request_id",
+        "transport",
+        "connection",
+        "level",
+    )
+    columns: dict[str, list[Any]] = {name: [getattr(s, name) for s in steps] for name in plain}
+    columns["note"] = [note or None for note in columns["note"]]
+    for name, field in (("time", "time_ns"), ("source_time", "source_ns"), ("ingested", "ingested_ns")):
+        columns[name] = [getattr(s, field) for s in steps]
+    for at, name in enumerate(("client_state", "server_state")):
+        columns[name] = [s.states[at] if s.states else None for s in steps]
+    columns["also"] = [[f"{source}{'' if ref[:1] in '#:[' else '!'}{ref}" for source, ref in s.also] for s in steps]
+    return columns
 
 
 def read(
@@ -267,8 +227,8 @@ def read(
     kinds: frozenset[str] = frozenset(("pcap", "log")),
     progress: Any = None,
     live: Callable[[Trace], None] | None = None,
-    since: str | int | None = None,
-    until: str | int | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
     environment: str | None = None,
     request_id: str | None = None,
     client: Iterable[str] | None = None,
@@ -339,15 +299,9 @@ def read(
     return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how, counter or ()))
 
 
-def time_of(name: str, value: str | int | None) -> int | None:
+def time_of(name: str, value: Time | None) -> int | None:
     """A time that the user gave, in ns since the epoch; raises `InputError` for text that is none."""
-    if value is None or isinstance(value, int):
-        return value
-    text = value.strip().replace(" ", "T")
-    date, _, clock = text.partition("T")
-    plain = clock.rstrip("Z").partition("+")[0].partition("-")[0]
-    missing = {0: "00:00:00", 2: ":00:00", 5: ":00"}.get(len(plain))
-    found = parse_iso(f"{date}T{plain}{missing or ''}{clock[len(plain) :]}")
-    if found is None:
+    found = moment(value) if value is not None else None
+    if value is not None and found is None:
         raise InputError(f"--{name} {value!r} is no time: write 2026-11-21T00:06 or 2026-11-21T00:06:05.860Z")
     return found

@@ -12,7 +12,6 @@ import analyzer
 from analyzer.report.document import dumps
 from analyzer.report.style import Style
 from analyzer.report.text import report
-from analyzer.report.timeline import timeline_text
 from analyzer.rules import rules
 from tests.helpers import ALL_CASES, CAPTURES, CASES, check_golden, expected, shift_pcap
 
@@ -150,14 +149,6 @@ def test_rendering(folder):
 def test_rendering_wide(folder):
     trace = whole(folder)
     check_golden(f"{folder.name}-120.txt", report(trace.story, trace.findings, Style(width=120)))
-
-
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("folder", CASES, ids=lambda p: p.name)
-def test_timeline_rendering(folder, width):
-    text = timeline_text(whole(folder), "C1", Style(width=width))
-    assert all(len(line) <= width for line in text.splitlines())
-    check_golden(f"{folder.name}-timeline-{width}.txt", text)
 
 
 def test_the_cases_are_listed_explained_and_small():

@@ -104,6 +104,31 @@ def test_timeline_and_its_errors(tmp_path):
         assert target.stat().st_size > 5_000
 
 
+def test_timelines_of_all_kinds_and_forms(tmp_path):
+    case = CAPTURES / "frozen-keepalive"
+    for name, said in (("F1", b"F1 error[K101]"), ("b9cb", b"request b9cb51a5-"), ("20e6082e", b"7 invocations")):
+        assert said in analyze("timeline", name, case).stdout
+    assert len(analyze("timeline", "C1", case, "--all").stdout) > len(analyze("timeline", "C1", case).stdout)
+    rows = analyze("timeline", "C1", case, "--around", "2s", "--format", "jsonl").stdout.splitlines()
+    assert {json.loads(row)["layer"] for row in rows} == {"lambda", "grpc", "app", "tcp"}
+    document = json.loads(analyze("timeline", "F1", case, "--format", "json").stdout)
+    assert document["subject"]["kind"] == "finding" and len(document["events"]) > 10
+    for form in ("csv", "parquet"):
+        target = tmp_path / f"x.{form}"
+        assert analyze("timeline", "20e6", case, "--format", form, "-o", target).returncode == 0
+        assert target.stat().st_size > 1_000
+    for name in ("F1", "b9cb", "20e6"):
+        target = tmp_path / f"{name}.png"
+        assert analyze("timeline", name, case, "--around", "2s", "-o", target).returncode == 0
+        assert target.stat().st_size > 5_000
+    for arguments, said in (
+        (("b9cb51a6", case), b"did you mean b9cb51a5-67ef"),
+        (("C1", case, "--since", "soon"), b"is no time"),
+    ):
+        done = analyze("timeline", *arguments)
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count(b"\n") == 1
+
+
 def test_explain_and_its_errors():
     assert b"What it does" in analyze("explain", "f201").stdout
     done = analyze("explain", "X999")

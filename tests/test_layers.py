@@ -32,7 +32,7 @@ MAY = {
     "options": set(),
     "doctor": {"model", "deep", "kernel", "plot"},
     "config": {"model", "rules"},
-    "cli": {"config", "doctor", "options", "model", "report", "plot", "trace", "streams", "extract", "redact"},
+    "cli": {"config", "doctor", "options", "model", "timeline", "report", "plot", "trace", "streams", "extract", "redact"},
     "__init__": {"saved", "model", "rules", "trace", "plot"},
     "__main__": {"cli"},
 }

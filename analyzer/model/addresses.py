@@ -16,6 +16,14 @@ def host(hi: int, lo: int) -> str:
     return str(ipaddress.IPv6Address(((hi & (1 << 64) - 1) << 64) | (lo & (1 << 64) - 1)))
 
 
+def halves(address: str) -> tuple[int, int]:
+    """The two signed 64-bit halves of an address, as `host` takes them; raises `ValueError` where it is none."""
+    ip = ipaddress.ip_address(address)
+    number = V4_MAPPED_PREFIX << 32 | int(ip) if ip.version == 4 else int(ip)
+    high, low = number >> 64, number & (1 << 64) - 1
+    return high - (high >> 63 << 64), low - (low >> 63 << 64)
+
+
 def endpoint(hi: int, lo: int, port: int) -> str:
     """`10.0.0.1:443` or `[2001:db8::1]:443`."""
     name = host(hi, lo)
@@ -25,7 +33,7 @@ def endpoint(hi: int, lo: int, port: int) -> str:
 def split(address: str) -> tuple[str, int]:
     """(`10.0.0.1`, 443) from `10.0.0.1:443` or `[2001:db8::1]:443`; raises `ValueError` on anything else."""
     name, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not port.isdecimal() or len(port) > 5 or int(port) > 65_535:
         raise ValueError(f"not an ip:port: {address!r}")
     return str(ipaddress.ip_address(name.strip("[]"))), int(port)
 

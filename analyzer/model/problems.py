@@ -19,3 +19,10 @@ class Problem:
 
 class InputError(Exception):
     """An input that cannot be used at all. Its text is one line for a person: what, where, what to do."""
+
+
+class UnknownNameError(InputError, KeyError):
+    """A name of a connection, request, environment or finding that stands for nothing in this trace, or for several things."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -134,6 +134,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         layer str lambda, app, grpc, tcp, icmp (an error about the connection), or http2 (deep mode)
         kind str what happened
         text str the line, or the segment in words
+        note str what other captures add: lost before one of them, made on the way
+        client_state str RFC 9293 state of the client after a segment, as far as packets prove it
+        server_state str likewise of the server
         environment str environment id
         request_id str as printed: after a thaw it may be the previous one
         transport str gRPC transport id
@@ -176,24 +179,22 @@ def _strings(values: list[str | None]) -> pd.Series[str]:
 
 def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a DataFrame with exactly the table's columns and dtypes."""
+    return frame_of(table, {column.name: [row.get(column.name) for row in rows] for column in TABLES[table]})
+
+
+def frame_of(table: str, columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """Columns as a DataFrame with exactly the table's columns and dtypes. Times are ns since the epoch, or ISO 8601."""
     import pandas as pd
 
-    out: dict[str, Any] = {}
-    for column in TABLES[table]:
-        values = [row.get(column.name) for row in rows]
-        if column.dtype == TIME:
-            if values and any(isinstance(v, str) for v in values):
-                out[column.name] = pd.Series(
-                    pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
-                ).dt.as_unit("ns")
-            else:
-                out[column.name] = (
-                    pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
-                )
-        elif column.dtype == "str":
-            out[column.name] = _strings(values)
-        elif column.dtype == "object":
-            out[column.name] = pd.Series(values, dtype="object")
-        else:
-            out[column.name] = pd.Series(values, dtype=column.dtype)
-    return pd.DataFrame(out)
+    return pd.DataFrame({column.name: _series(column, columns[column.name]) for column in TABLES[table]})
+
+
+def _series(column: Column, values: list[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    if column.dtype == TIME and any(isinstance(v, str) for v in values):
+        texts = pd.Series(values, dtype="object")
+        return pd.Series(pd.to_datetime(texts, utc=True, format="ISO8601")).dt.as_unit("ns")
+    if column.dtype == TIME:
+        return pd.Series(pd.array(values, dtype="Int64")).astype("datetime64[ns]").dt.tz_localize("UTC")
+    return _strings(values) if column.dtype == "str" else pd.Series(values, dtype=column.dtype)

@@ -29,6 +29,17 @@ def iso(ns: int) -> str:
     return f"{_whole(seconds)}.{fraction:09d}Z"
 
 
+def stamp(ns: int, decimals: int = 3, local: bool = False) -> str:
+    """For a person: `2026-11-21T00:16:44.645Z`, or in this machine's zone `2026-11-21T01:16:44.645+01:00`."""
+    whole, fraction = divmod(ns, SECOND)
+    part = f".{fraction:09d}"[: decimals + 1] if decimals else ""
+    if not local:
+        return f"{_whole(whole)}{part}Z"
+    there = datetime.fromtimestamp(whole, UTC).astimezone()
+    zone = f"{there:%z}"
+    return f"{there:%Y-%m-%dT%H:%M:%S}{part}{zone[:3]}:{zone[3:5]}"
+
+
 @lru_cache(maxsize=4096)
 def _whole(seconds: int) -> str:
     """Most of a stamp's work, which many share."""
@@ -54,6 +65,38 @@ def parse_iso(text: str) -> int | None:
         offset = (int(zone_hour) * 60 + int(zone_minute)) * 60 * SECOND
         ns -= offset if sign == "+" else -offset
     return ns
+
+
+#: Units of a duration that a person writes.
+_UNITS = {"": SECOND, "ms": MS, "s": SECOND, "m": 60 * SECOND, "min": 60 * SECOND, "h": 3_600 * SECOND}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|min|m|h|)", re.ASCII)
+_NUMBER = re.compile(r"[+\-−]?\d{1,12}(?:\.\d{1,9})?", re.ASCII)
+
+
+def duration(value: str | int) -> int | None:
+    """Nanoseconds of `5s`, `500ms`, `2min`, `1.5h`, `5` (seconds), or of a number of them; None for text that is none."""
+    if isinstance(value, int):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    return round(float(match[1]) * _UNITS[match[2]]) if match else None
+
+
+def moment(value: str | int | datetime, zero_ns: int | None = None) -> int | None:
+    """Nanoseconds since the epoch of a time that a person gives: ISO 8601 down to the minute, hour or day, a datetime (UTC where
+    it names no zone), ns as they are, and (where `zero_ns` is given) seconds after that; None for text that is none."""
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+        fraction = zoned.microsecond * 1_000 + int(getattr(zoned, "nanosecond", 0))  # pandas has nanoseconds
+        return int(zoned.replace(microsecond=0).timestamp()) * SECOND + fraction
+    if isinstance(value, int):
+        return value
+    text = value.strip().replace(" ", "T")
+    if zero_ns is not None and _NUMBER.fullmatch(text):
+        return zero_ns + round(float(text.replace("−", "-")) * SECOND)
+    date, _, clock = text.partition("T")
+    plain = clock.rstrip("Z").partition("+")[0].partition("-")[0]
+    missing = {0: "00:00:00", 2: ":00:00", 5: ":00"}.get(len(plain))
+    return parse_iso(f"{date}T{plain}{missing or ''}{clock[len(plain) :]}")
 
 
 def seconds(ns: int) -> str:

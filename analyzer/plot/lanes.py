@@ -10,8 +10,9 @@ from analyzer.model.times import seconds
 from analyzer.plot.canvas import Shelf, clean, fit, text_width
 from analyzer.plot.packets import ROW
 from analyzer.plot.pen import Key, Pen, flag, flag_width, grain
-from analyzer.plot.scene import Arc, Scene, failed
+from analyzer.plot.scene import Arc, Scene
 from analyzer.plot.theme import ENDINGS, Theme, ending
+from analyzer.timeline.steps import failed
 from analyzer.timeline.story import event_text
 
 if TYPE_CHECKING:

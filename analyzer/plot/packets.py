@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from analyzer.plot.canvas import SMALL, Shelf, clean, fit, text_width, write
 from analyzer.plot.pen import GRAIN, Key, Pen
 from analyzer.plot.theme import GREEN, ORANGE, PURPLE, Theme
+from analyzer.timeline.steps import kind_of
 from analyzer.timeline.whereabouts import is_lost
-from analyzer.trace import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,14 +6,14 @@ where logs and captures share a clock; where they do not, the scene is what one 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model.times import LATEST, MS, SECOND, iso, seconds
-from analyzer.report.timeline import states
 from analyzer.tcp.pings import pairs
 from analyzer.tcp.states import STATES
+from analyzer.timeline.endpoints import states
+from analyzer.timeline.subjects import ENVIRONMENT, FINDING, REQUEST
 from analyzer.timeline.whereabouts import fates
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ MOST_TRACKS = 4
 MOST_PACKETS = 200_000
 #: Linux's TIME_WAIT (TCP_TIMEWAIT_LEN).
 TIME_WAIT_NS = 60 * SECOND
-#: Kinds of log lines that say that something went wrong.
-ERROR_KINDS = frozenset((
-    "error", "timeout", "crash", "ping-timeout", "ping-error", "stream-error", "socket-error", "too-many-pings", "resolve-failed",
-))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +147,21 @@ def scene(trace: Trace, name: str, since_ns: int | None = None, until_ns: int | 
 
 
 def resolve(trace: Trace, name: str) -> tuple[str, Any]:
-    """What is called so: ("connection", its number), ("environment", its id) or ("request", its invocation)."""
-    with suppress(KeyError):
-        return "connection", trace.index(name)
-    story = trace.story
-    named = [e.id for e in story.environments if name == e.id] or [e.id for e in story.environments if name in e.id]
-    if len(named) == 1:
-        return "environment", named[0]
-    asked = [i for i in story.invocations if i.request_id.startswith(name)]
-    if not named and len({i.request_id for i in asked}) == 1:
-        return "request", asked[-1]
-    raise KeyError(f"nothing, or more than one thing, is called {name!r}")
+    """What is called so: ("connection", its number), ("environment", its id) or ("request", its invocation).
+
+    A finding stands for its connection, or for its environment.
+    """
+    about = trace.find(name)
+    if about.kind == REQUEST:
+        runs = [i for i in trace.story.invocations if i.request_id == about.id]
+        if not runs:
+            raise ValueError(f"request {about.id}: its START is not in the log: nothing to draw")
+        return "request", runs[-1]
+    if about.kind == ENVIRONMENT or (about.kind == FINDING and len(about.connections) != 1 and about.environments):
+        return "environment", about.environments[0]
+    if len(about.connections) != 1:
+        raise ValueError(f"{about.id} is about {_count(len(about.connections), 'connection')}: name one of them")
+    return "connection", about.connections[0]
 
 
 # ---- a connection
@@ -415,13 +415,6 @@ def _times(s: Scene) -> Iterator[int]:
     packets = {p.source.id for p in s.trace.story.connections.points}
     for f in s.findings:
         yield from (e.time_ns for e in f.evidence if s.events or e.source in packets)
-
-
-def failed(event: Event) -> bool:
-    """Whether a log line tells of a failure."""
-    if event.kind in ("call-end", "call-cancelled"):
-        return str(event.attrs.get("code", "0")) != "0"
-    return event.kind in ERROR_KINDS or (event.layer == "app" and event.text.startswith("Invoke Error"))
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,12 +9,14 @@ from itertools import islice
 from typing import Any
 
 from analyzer.model.findings import Finding
+from analyzer.model.records import Freeze, Invocation
 from analyzer.model.times import MS, SECOND, iso
 from analyzer.tcp.connections import PointConnection
 from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
+from analyzer.timeline.timelines import Timeline
 
-SCHEMA = "analyzer/1"
+SCHEMA, TIMELINE_SCHEMA = "analyzer/1", "analyzer-timeline/1"
 #: Records written at once.
 BLOCK = 2_000
 
@@ -110,25 +112,25 @@ def environments(story: Story) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def invocations(story: Story) -> list[dict[str, Any]]:
-    """Invocations, by start."""
+def invocations(story: Story, chosen: list[Invocation] | None = None) -> list[dict[str, Any]]:
+    """Invocations, by start: all, or those chosen."""
     return [
         {
             "environment": i.environment, "request_id": i.request_id, "ordinal": i.ordinal, "start": _iso(i.start_ns),
             "end": _iso(i.end_ns), "duration_ms": _ms(i.duration_ns), "status": i.status, "cold_start": i.cold_start,
         }
-        for i in story.invocations
+        for i in (story.invocations if chosen is None else chosen)
     ]  # fmt: skip
 
 
-def freezes(story: Story) -> list[dict[str, Any]]:
-    """Freezes, by start."""
+def freezes(story: Story, chosen: list[Freeze] | None = None) -> list[dict[str, Any]]:
+    """Freezes, by start: all, or those chosen."""
     return [
         {
             "environment": z.environment, "start": _iso(z.start_ns), "end": _iso(z.end_ns),
             "seconds": round(z.length_ns / SECOND, 9), "error_ms": _ms(z.error_ns), "from": z.source,
         }
-        for z in story.freezes
+        for z in (story.freezes if chosen is None else chosen)
     ]  # fmt: skip
 
 
@@ -221,6 +223,28 @@ def finding(story: Story, f: Finding) -> dict[str, Any]:
         ],
         "silence_s": round(f.silence_ns / SECOND, 9), "why": f.why, "ruled_out": f.ruled_out, "help": f.help, "upgrade": f.upgrade,
         "clock": f.clock,
+    }  # fmt: skip
+
+
+def timeline(story: Story, told: Timeline, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """A timeline: its events, and the records that they tell of (schema `analyzer-timeline/1`)."""
+    first, last = (told.steps[0].time_ns, told.steps[-1].time_ns) if told.steps else (0, -1)
+    environments = {*told.subject.environments, *(s.environment for s in told.steps)}
+    ks = {*told.subject.connections, *(int(s.connection[1:]) - 1 for s in told.steps if s.connection)}
+    cs = story.connections
+    return {
+        "schema": TIMELINE_SCHEMA,
+        "subject": {"kind": told.subject.kind, "id": told.subject.id, "zero": _iso(told.zero_ns)},
+        "connections": [connection(story, k, {p: cs.record(k, p) for p in cs.seen_at(k)}) for k in sorted(ks)],
+        "invocations": invocations(story, [
+            i for i in story.invocations
+            if i.environment in environments and i.start_ns <= last and (i.end_ns is None or i.end_ns >= first)
+        ]),
+        "freezes": freezes(story, [
+            z for z in story.freezes if z.environment in environments and z.start_ns <= last and z.end_ns >= first
+        ]),
+        "findings": [finding(story, f) for f in told.findings],
+        "events": events,
     }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analyzer.model.problems import InputError
 from analyzer.report.escape import terminal
-from analyzer.report.timeline import states
 from analyzer.tcp.states import STATES, UNKNOWN
+from analyzer.timeline.endpoints import states
 from analyzer.timeline.story import event_text
 from analyzer.timeline.whereabouts import fates
 

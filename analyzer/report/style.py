@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analyzer.model.times import stamp
+
 _CODES = {"error": "1;31", "warning": "1;33", "info": "1;36", "dim": "2", "bold": "1", "blue": "34", "green": "32"}
 
 
@@ -13,7 +15,12 @@ class Style:
 
     width: int = 100
     colour: bool = False
+    local: bool = False
 
     def paint(self, text: str, role: str) -> str:
         """`text` in the colour of a role, where colour is on."""
         return f"\x1b[{_CODES[role]}m{text}\x1b[0m" if self.colour and text else text
+
+    def when(self, ns: int, decimals: int = 3) -> str:
+        """A time, its zone beside it."""
+        return stamp(ns, decimals, self.local)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from analyzer.model.problems import InputError
 from analyzer.model.tables import TABLES
+from analyzer.model.times import iso
+from analyzer.report import document
 from analyzer.report.escape import terminal
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analyzer.timeline.timelines import Cut
     from analyzer.trace import Trace
 
 #: Rows written at once.
@@ -51,7 +55,7 @@ def csv(frame: pd.DataFrame) -> Iterator[bytes]:
         elif str(plain[column].dtype) == "str":
             plain[column] = [_inert(value) if isinstance(value, str) else None for value in plain[column]]
         elif str(plain[column].dtype).startswith("datetime"):
-            plain[column] = plain[column].map(lambda t: t.isoformat(timespec="nanoseconds"), na_action="ignore")
+            plain[column] = plain[column].map(_iso, na_action="ignore")
     for start in range(0, max(len(plain), 1), BLOCK):
         text = plain.iloc[start : start + BLOCK].to_csv(index=False, header=start == 0, lineterminator="\r\n")
         yield text.encode("utf-8", "backslashreplace")
@@ -61,6 +65,10 @@ def _json(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
+def _iso(time: pd.Timestamp) -> str:
+    return iso(time.value)
+
+
 def _inert(text: str) -> str:
     text = terminal(text)
     return f"'{text}" if text.startswith(FORMULA) else text
@@ -68,17 +76,23 @@ def _inert(text: str) -> str:
 
 def json_lines(frame: pd.DataFrame) -> Iterator[bytes]:
     """One object a row, times in ISO 8601 with nanoseconds, missing values null."""
+    for row in objects(frame):
+        yield orjson.dumps(row, default=str) + b"\n"
+
+
+def objects(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The rows as JSON types."""
     for start in range(0, len(frame), BLOCK):
         block = frame.iloc[start : start + BLOCK]
         columns = [_plain(block[column]) for column in block.columns]
         for row in zip(*columns, strict=True):
-            yield orjson.dumps(dict(zip(block.columns, row, strict=True)), default=str) + b"\n"
+            yield dict(zip(block.columns, row, strict=True))
 
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
     values = column.astype(object).where(column.notna(), None).tolist() if column.dtype != object else column.tolist()
     if str(column.dtype).startswith("datetime"):
-        return [None if value is None else value.isoformat(timespec="nanoseconds") for value in values]
+        return [None if value is None else _iso(value) for value in values]
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
 
 
@@ -91,6 +105,15 @@ def parquet(frame: pd.DataFrame) -> Iterator[bytes]:
     yield out.getvalue()
 
 
+def timeline_as(trace: Trace, name: str, cut: Cut, form: str) -> Iterable[bytes]:
+    """The timeline of what `name` stands for: `csv`, `jsonl` and `parquet` its rows, `json` the records beside them too."""
+    frame = trace.timeline(name, **asdict(cut))
+    if form != "json":
+        return WRITERS[form](frame)
+    told = trace.story_of(name, cut)
+    return [document.dumps(document.timeline(trace.story, told, list(objects(frame))))]
+
+
 def concise(trace: Trace) -> Iterator[bytes]:
     """A line a finding: where, how bad, which rule, what."""
     for finding in trace.findings:
@@ -99,3 +122,7 @@ def concise(trace: Trace) -> Iterator[bytes]:
         subject = finding.connection or finding.environment or ""
         line = f"{where}: {finding.severity.word}[{finding.rule}] {finding.title}{f' ({subject})' if subject else ''}"
         yield terminal(line).encode("utf-8", "backslashreplace") + b"\n"
+
+
+#: How one table is written, by the name of the format.
+WRITERS = {"csv": csv, "jsonl": json_lines, "parquet": parquet}

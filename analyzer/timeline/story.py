@@ -45,6 +45,7 @@ class Story:
     interrupted: bool = False
     outside: int = 0  # findings that a narrower view leaves out
     examined: Examined | None = None
+    _sources: dict[str, Source] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
@@ -52,7 +53,9 @@ class Story:
 
     def source(self, source_id: str) -> Source:
         """A source by id."""
-        return next(s for s in self.sources if s.id == source_id)
+        if len(self._sources) != len(self.sources):
+            self._sources = {s.id: s for s in self.sources}
+        return self._sources[source_id]
 
     def transport(self, transport_id: str) -> Transport:
         """A transport by id."""
@@ -186,6 +189,8 @@ def event_text(event: Event) -> str:
     if event.layer == "lambda" and event.kind in ("start", "end", "report") and event.request_id:
         duration = event.attrs.get("duration_ns")
         return f"{event.kind.upper()} {event.request_id[:8]}…" + (f" after {seconds(duration)}" if duration else "")
+    if event.kind in ("init-start", "restore-start"):
+        line = line.partition(" Runtime Version ARN")[0]  # as long as the line, and the version says it
     if event.layer == "grpc":
         line = message(event.text, event.dialect).strip().split("\n", 1)[0]
     return " ".join(line.split())

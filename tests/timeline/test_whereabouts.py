@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import analyzer
-from analyzer.report.timeline import states
 from analyzer.tcp.states import STATES
+from analyzer.timeline.endpoints import states
 from analyzer.timeline.whereabouts import fates
 from tests.capture import packets
 
