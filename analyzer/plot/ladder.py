@@ -16,12 +16,12 @@ import numpy as np
 from analyzer.capture.columns import ACK_FLAG
 from analyzer.model.times import SECOND, seconds
 from analyzer.plot.packets import look_of
-from analyzer.plot.scene import failed
-from analyzer.report.timeline import states
 from analyzer.tcp import fields as f
 from analyzer.tcp.sequence import delta32
 from analyzer.tcp.states import STATES
+from analyzer.timeline.endpoints import states
 from analyzer.timeline.icmp import AboutConnection
+from analyzer.timeline.steps import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

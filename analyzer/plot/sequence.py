@@ -15,9 +15,10 @@ from analyzer.plot.ladder import Gap, Ladder, Note, Rung, ladder
 from analyzer.plot.packets import LOOKS, look_of, words
 from analyzer.plot.pen import Key, Pen, flag, legend, legend_rows
 from analyzer.plot.scale import Scale
-from analyzer.plot.scene import Scene, failed, scene
+from analyzer.plot.scene import Scene, scene
 from analyzer.plot.theme import DARK, LIGHT, Theme
 from analyzer.timeline.icmp import AboutConnection
+from analyzer.timeline.steps import failed
 from analyzer.timeline.story import event_text
 from analyzer.timeline.whereabouts import is_lost
 from analyzer.trace import time_of
