@@ -27,6 +27,7 @@ from analyzer.options import (
     Quiet,
     Redaction,
     Report,
+    RulesFormat,
     Stamps,
     TimelineFormat,
     Told,
@@ -227,6 +228,29 @@ def explain(
         from analyzer.report.explain import explanation
 
         _write(explanation(rule, _style(None)), None)
+
+    _guarded(work)
+
+
+@app.command("rules")
+def list_rules(
+    format_: Annotated[
+        RulesFormat, typer.Option("--format", help="text for people, markdown the whole reference, json for programs.")
+    ] = RulesFormat.TEXT,
+    output: Output = None,
+) -> None:
+    """Every rule: code, name, summary, severity, what logs alone prove, thresholds.
+
+    Example: analyze rules --format json
+    """
+
+    def work() -> None:
+        from analyzer.report import rules
+
+        if format_ is RulesFormat.TEXT:
+            _write(rules.listing(_style(output)), output)
+        else:
+            _write(rules.as_json() if format_ is RulesFormat.JSON else rules.reference(), output)
 
     _guarded(work)
 

@@ -37,6 +37,14 @@ class TimelineFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class RulesFormat(StrEnum):
+    """How rules are listed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
 class Level(StrEnum):
     """Severity at which `--fail-on` fails."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Iterator
 
 from analyzer.model.problems import InputError
 from analyzer.report.style import Style
 from analyzer.report.text import finding as render
-from analyzer.rules import Rule, rules, run
+from analyzer.rules import Rule, rules, run, thresholds
 
 
 def find(name: str) -> Rule:
@@ -19,27 +20,41 @@ def find(name: str) -> Rule:
     raise InputError(f"no rule {name!r}; there are {', '.join(f'{r.CODE} {r.NAME}' for r in rules())}")
 
 
-def explanation(name: str, style: Style) -> str:
-    """The rule's documentation, then its first case as `analyze` prints it."""
-    rule = find(name)
-    doc = inspect.cleandoc(rule.__doc__ or "").split("\n\n")
-    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), *textwrap.wrap(rule.SUMMARY, style.width), ""]
-    for block in doc[1:]:
-        head, _, body = block.partition("\n")
-        if head.startswith("## "):
-            lines.append(style.paint(head[3:], "bold"))
-        else:
-            body = block
-        lines += textwrap.wrap(
-            " ".join(body.replace("`", "").split()),
-            style.width - 2,
-            initial_indent="  ",
-            subsequent_indent="  ",
-            break_on_hyphens=False,
-        )
-        lines.append("")
+def documentation(rule: Rule) -> Iterator[tuple[str, str]]:
+    """The parts of a rule's docstring: (title, text as it stands there)."""
+    for part in inspect.cleandoc(rule.__doc__ or "").split("\n## ")[1:]:
+        title, _, text = part.partition("\n")
+        yield title, text.strip()
+
+
+def example(rule: Rule, style: Style) -> tuple[str, str]:
+    """What a rule's first case is, and its finding as `analyze` prints it."""
     case = rule.FIRES[0]
     story = case.story()
-    example = next(f for f in run(story) if f.rule == rule.CODE)
-    lines += [style.paint("Example", "bold"), f"  {case.what}:", "", render(story, example, style)]
+    return case.what, render(story, next(f for f in run(story) if f.rule == rule.CODE), style)
+
+
+def explanation(name: str, style: Style) -> str:
+    """The rule's documentation and thresholds, then its first case as `analyze` prints it."""
+    rule = find(name)
+    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), *textwrap.wrap(rule.SUMMARY, style.width), ""]
+    for title, text in documentation(rule):
+        lines.append(style.paint(title, "bold"))
+        for paragraph in text.split("\n\n"):
+            lines += [*_indented(" ".join(paragraph.replace("`", "").split()), style), ""]
+    own = [f"{rule.CODE}.{t.name} = {t.default:.10g}: {t.what}; {t.source}" for t in thresholds(rule)]
+    if own:
+        lines += [
+            style.paint("Thresholds", "bold"),
+            *(line for text in own for line in _indented(text.replace("`", ""), style, 4)),
+            "",
+        ]
+    what, text = example(rule, style)
+    lines += [style.paint("Example", "bold"), f"  {what}:", "", text]
     return "\n".join(lines) + "\n"
+
+
+def _indented(text: str, style: Style, hanging: int = 2) -> list[str]:
+    return textwrap.wrap(
+        text, style.width - 2, initial_indent="  ", subsequent_indent=" " * hanging, break_on_hyphens=False
+    )

@@ -14,18 +14,23 @@ from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
 from analyzer.model.times import SECOND
 from analyzer.rules._ruleset import RuleSet, rule_set
-from analyzer.rules._thresholds import DEFAULTS, Settings
+from analyzer.rules._thresholds import DEFAULTS, Settings, Threshold, Values
 from analyzer.timeline.story import Story
 
-__all__ = ["NEGATIVE", "Rule", "RuleSet", "rule_set", "rules", "run"]
+__all__ = ["NEGATIVE", "Rule", "RuleSet", "rule_set", "rules", "run", "thresholds"]
 
 
 class Rule(Protocol):
-    """The interface of a rule module."""
+    """The interface of a rule module.
+
+    `SEVERITIES` are those that it may give, the least first. It may have `FROM_LOGS`, the least and the most confidence that logs
+    alone allow, and `Thresholds` (see `_thresholds`).
+    """
 
     CODE: str
     NAME: str
     SUMMARY: str
+    SEVERITIES: tuple[Severity, ...]
     FIRES: tuple[Any, ...]
     QUIET: tuple[Any, ...]
 
@@ -56,6 +61,12 @@ def rules() -> list[Rule]:
     """Every rule, by code."""
     found: list[Rule] = modules(__name__, __path__)
     return sorted(found, key=lambda rule: rule.CODE)
+
+
+def thresholds(rule: Rule) -> list[Threshold]:
+    """What a rule compares with, in its own order."""
+    kind: type[Values] = getattr(rule, "Thresholds", Values)
+    return list(kind.declared.values())
 
 
 def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:

@@ -53,7 +53,7 @@ def stall() -> int:
     return duration(
         LEAST_STALL_NS,
         "s",
-        "a shorter stall, or one of three retransmission time-outs, is none",
+        "a stall lasts at least this long, and three retransmission time-outs",
         "five of Linux's least retransmission time-outs (200 ms)",
         least=LEAST_STALL_NS / SECOND,
     )

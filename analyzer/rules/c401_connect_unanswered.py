@@ -39,6 +39,8 @@ from analyzer.timeline.story import Story
 CODE = "C401"
 NAME = "connect-unanswered"
 SUMMARY = "SYN repeated, never answered"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 #: What a connect that nobody answers ends with: the kernel's time-out, or a timer above it.
 CODES = ("ETIMEDOUT", "TIMEOUT")

@@ -38,6 +38,7 @@ from analyzer.timeline.story import Story
 CODE = "C402"
 NAME = "connect-burst"
 SUMMARY = "several connects to one server unanswered at once, while others succeed: dropped in a burst"
+SEVERITIES = (Severity.WARNING,)
 
 
 class Thresholds(Values):

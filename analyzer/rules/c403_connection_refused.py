@@ -44,6 +44,8 @@ from analyzer.timeline.story import Story
 CODE = "C403"
 NAME = "connection-refused"
 SUMMARY = "the SYN was answered with a reset or an ICMP error: nothing listens there, or no way leads there"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 ERROR_WITHIN_NS = 2 * SECOND
 #: What an attempt that is refused reads as, and what that means (Linux: icmp_err_convert; ENETUNREACH also without a packet).

@@ -33,6 +33,8 @@ from analyzer.timeline.story import Story
 CODE = "C404"
 NAME = "name-resolution-failed"
 SUMMARY = "the name was not resolved: no connection was attempted"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 #: Where the name stands: Node, grpc-js (`target`), C-core, grpc-go, Java.
 _NAME = re.compile(

@@ -40,6 +40,8 @@ from analyzer.timeline.story import Story
 CODE = "C405"
 NAME = "tls-handshake-failed"
 SUMMARY = "connected, then an alert, a close or silence before the TLS handshake ended"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
 #: Alerts that end a connection in order.

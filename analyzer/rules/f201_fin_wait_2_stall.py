@@ -40,6 +40,7 @@ from analyzer.timeline.story import Story
 CODE = "F201"
 NAME = "fin-wait-2-stall"
 SUMMARY = "the server closed and was acknowledged; the client did not close, frozen or leaking"
+SEVERITIES = (Severity.INFO, Severity.WARNING)
 
 
 class Thresholds(Values):

@@ -37,6 +37,7 @@ from analyzer.timeline.story import Story
 CODE = "F202"
 NAME = "fin-wait-1-stall"
 SUMMARY = "the server's FIN was not acknowledged; the client is frozen or gone"
+SEVERITIES = (Severity.INFO, Severity.WARNING)
 
 
 class Thresholds(Values):

@@ -45,6 +45,8 @@ from analyzer.timeline.story import Story
 CODE = "F203"
 NAME = "zombie-connection-reused"
 SUMMARY = "the client wrote on a connection that the server had closed long before"
+SEVERITIES = (Severity.INFO, Severity.ERROR)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
 

@@ -41,6 +41,7 @@ from analyzer.timeline.story import Story
 CODE = "F204"
 NAME = "close-race"
 SUMMARY = "a request and the server's close crossed within a round trip"
+SEVERITIES = (Severity.ERROR,)
 
 #: `select` compares two rows' times before it knows the round trip: three time-outs of a slow path at most.
 NEAR_NS = 4 * SECOND

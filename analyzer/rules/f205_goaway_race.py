@@ -43,6 +43,8 @@ from analyzer.timeline.story import Story
 CODE = "F205"
 NAME = "goaway-race"
 SUMMARY = "a call began after the server's GOAWAY, or was cut by it"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 #: What a cut call ends with: UNAVAILABLE, INTERNAL (stream reset), RESOURCE_EXHAUSTED (grpc-js for ENHANCE_YOUR_CALM).
 CUT = frozenset((14, 13, 8))

@@ -45,6 +45,8 @@ from analyzer.timeline.story import Story
 CODE = "K101"
 NAME = "keepalive-timeout-after-freeze"
 SUMMARY = "a ping's timeout expired while the function was frozen; the connection was healthy"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.LIKELY, Confidence.CERTAIN)
 
 #: grpc.keepalive_timeout_ms when a trace does not show it (grpc-js README).
 DEFAULT_TIMEOUT_MS = 20_000

@@ -37,6 +37,8 @@ from analyzer.timeline.story import Story
 CODE = "K102"
 NAME = "keepalive-timeout"
 SUMMARY = "a ping expired on time while the process ran: the peer was silent"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 #: A timer that ran out in a freeze fires this soon after it (grpc-go stamps whole seconds).
 AFTER_THAW_NS = 1_100 * MS

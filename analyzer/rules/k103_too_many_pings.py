@@ -38,6 +38,8 @@ from analyzer.timeline.story import Story
 CODE = "K103"
 NAME = "too-many-pings"
 SUMMARY = "the server closed the connection because the client pinged too often"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 #: RFC 9113 §7.
 ENHANCE_YOUR_CALM = 11
@@ -60,6 +62,17 @@ FIRES = (
         4.001 < GOAWAY 11 too_many_pings
         4.002 < FIN
         4.003 > FIN
+        """,
+    ),
+    Case(
+        "the trace alone",
+        log="""
+        00:00:00.000 START 1
+        00:00:01.000 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:01.002 grpc 1 keepalive | (1) 10.0.0.9:443 Received ping response
+        00:00:02.000 grpc 1 keepalive | (1) 10.0.0.9:443 Sending ping with timeout 1000ms
+        00:00:02.001 grpc 1 transport | (1) 10.0.0.9:443 connection closed by GOAWAY with code 11 and data too_many_pings
+        00:00:02.100 REPORT 1
         """,
     ),
 )

@@ -38,6 +38,7 @@ from analyzer.timeline.story import Story
 CODE = "K105"
 NAME = "keepalive-gave-up"
 SUMMARY = "TCP keepalive probes went unanswered until the prober reset the connection"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
 
 
 class Thresholds(Values):

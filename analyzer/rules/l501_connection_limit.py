@@ -38,6 +38,8 @@ from analyzer.timeline.story import Story
 CODE = "L501"
 NAME = "connection-limit"
 SUMMARY = "the server threw connections out because it has too many"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 #: What servers say, as applications log it: Redis, MySQL (1040; 1203 and 1226 name the variable), PostgreSQL (53300), PgBouncer.
 TEXT = re.compile(
@@ -76,6 +78,14 @@ FIRES = (
         "PostgreSQL: FATAL 53300, in any language",
         packets=_OPEN
         + "0.003 > 40\n0.004 < RAW E\\0\\0\\0\\x2eSFATAL\\0VFATAL\\0C53300\\0Mtrop_de_connexions\\0\\0\n0.0041 < FIN\n0.01 > FIN\n0.011 < ACK",
+    ),
+    Case(
+        "the log alone",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.030 app 1 Error: ER_CON_COUNT_ERROR: Too many connections
+        00:00:00.100 REPORT 1
+        """,
     ),
 )
 QUIET = (

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 CODE = "L503"
 NAME = "connection-churn"
 SUMMARY = "a connection for every exchange: what each set-up cost"
+SEVERITIES = (Severity.INFO,)
 
 
 class Thresholds(Values):

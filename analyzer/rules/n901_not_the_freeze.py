@@ -36,6 +36,8 @@ from analyzer.timeline.story import Story
 CODE = "N901"
 NAME = "not-the-freeze"
 SUMMARY = "a failure with no freeze or idle gap that could explain it"
+SEVERITIES = (Severity.INFO,)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.POSSIBLE)
 
 #: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
 BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))

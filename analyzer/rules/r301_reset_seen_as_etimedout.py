@@ -37,6 +37,7 @@ from analyzer.timeline.story import Story
 CODE = "R301"
 NAME = "reset-seen-as-etimedout"
 SUMMARY = "the server had forgotten the connection, the client never heard, the application saw ETIMEDOUT"
+SEVERITIES = (Severity.ERROR,)
 
 _RETRIES = (
     "\n16.110 > 60 lost\n16.320 > 60 again lost\n16.740 > 60 again lost\n17.580 > 60 again lost\n19.260 > 60 again lost"

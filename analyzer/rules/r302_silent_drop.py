@@ -50,6 +50,8 @@ from analyzer.timeline.story import Story
 CODE = "R302"
 NAME = "silent-drop"
 SUMMARY = "data after an idle gap was retransmitted and never answered: a middlebox forgot the flow"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 CONSEQUENCE_NS = 300 * SECOND
 #: Fewer calls without an answer may be one slow answer.

@@ -46,6 +46,8 @@ from analyzer.timeline.story import Story
 CODE = "R303"
 NAME = "reset-after-idle"
 SUMMARY = "what the client first sent after an idle gap was answered with a reset, no close was seen"
+SEVERITIES = (Severity.WARNING, Severity.ERROR)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 
 class Thresholds(Values):

@@ -36,6 +36,8 @@ from analyzer.timeline.story import Story
 CODE = "R304"
 NAME = "library-timeout"
 SUMMARY = "a time-out that no kernel raised: the library and the setting that made it"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 #: Codes of expired timers; gRPC's deadline names itself and is not taken for the kernel's.
 TIMERS = frozenset(("ETIMEDOUT", "TIMEOUT"))

@@ -42,6 +42,7 @@ from analyzer.timeline.story import Story
 CODE = "R305"
 NAME = "idle-limit"
 SUMMARY = "the idle gaps that survived and those that failed bracket a limit"
+SEVERITIES = (Severity.INFO,)
 
 
 class Thresholds(Values):

@@ -38,6 +38,8 @@ from analyzer.timeline.story import Story
 CODE = "T601"
 NAME = "timer-fired-after-thaw"
 SUMMARY = "an operation begun before a freeze timed out right after it"
+SEVERITIES = (Severity.INFO, Severity.ERROR)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.CERTAIN)
 
 #: gRPC's status.
 DEADLINE_EXCEEDED = 4

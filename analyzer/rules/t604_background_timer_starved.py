@@ -30,6 +30,8 @@ from analyzer.timeline.story import Story
 CODE = "T604"
 NAME = "background-timer-starved"
 SUMMARY = "a background counter fell behind the wall clock by the time that the function was frozen"
+SEVERITIES = (Severity.INFO,)
+FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 
 class Thresholds(Values):

@@ -44,6 +44,8 @@ from analyzer.timeline.story import Story
 CODE = "T605"
 NAME = "invocation-timed-out-on-connection"
 SUMMARY = "Task timed out while a request on a connection had no answer"
+SEVERITIES = (Severity.ERROR,)
+FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 #: Stamps of START and of the time-out line are the platform's, a few ms beside the guest's.
 SLACK_NS = 100 * MS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
-from analyzer.model.findings import Confidence
+from analyzer.model.findings import Confidence, Severity
 from analyzer.report.explain import explanation
 from analyzer.report.style import Style
 from analyzer.rules import rules, run
@@ -21,6 +24,8 @@ def test_is_documented(rule):
     positions = [rule.__doc__.find(section) for section in SECTIONS]
     assert -1 not in positions and positions == sorted(positions)
     assert rule.FIRES and rule.QUIET
+    given = set(re.findall(r"Severity\.([A-Z]+)", inspect.getsource(rule)))
+    assert tuple(one for one in Severity if one.name in given) == rule.SEVERITIES
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,16 @@ def test_fires(rule, case):
     assert finding.ruled_out
     if finding.confidence is Confidence.POSSIBLE:
         assert finding.upgrade, "less than certain says what would settle it"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.CODE)
+def test_what_logs_alone_prove(rule):
+    """`FROM_LOGS` is what its cases without packets show; a rule that has none needs packets."""
+    alone = [c for c in rule.FIRES if not c.packets and not c.server_packets]
+    assert bool(alone) == hasattr(rule, "FROM_LOGS")
+    for case in alone:
+        least, most = rule.FROM_LOGS
+        assert all(least <= f.confidence <= most for f in run(case.story()) if f.rule == rule.CODE)
 
 
 @pytest.mark.parametrize(
