@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Silence
 from analyzer.model.records import Freeze, Invocation
@@ -20,6 +22,7 @@ from analyzer.rules import _common as common
 from analyzer.rules import _remedies as remedies
 from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules._thresholds import Settings
+from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.timeline.story import Story
 
@@ -74,7 +77,6 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     """Errors that `wanted` takes, one an invocation and peer, where no capture saw what became of the connection."""
     found: list[Death] = []
     latest: dict[tuple[str, str], Death] = {}
-    wire = _Wire(story)
     for e in story.events:
         if e.kind != "error" or not e.environment or e.level == "INFO" or not wanted(e):
             continue
@@ -93,7 +95,7 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     always = all(death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns for death in found)
     for death in found:
         death.recurs = always and len(found) > 1
-    return [death for death in found if wire.leaves(death)]
+    return _left_to_the_log(story, found)
 
 
 def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None:
@@ -104,50 +106,76 @@ def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None
     return next((z for z in near if z.after == invocation.request_id and z.length_ns >= common.LEAST_STALL_NS), None)
 
 
-class _Wire:
-    """What captures say of an environment's connections at a time."""
+def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
+    """Deaths of which no capture saw more; each with the connection that a capture held, and saw nothing of, if there is one."""
+    if not found or not len(story.connections):
+        return found
+    if not story.aligned:
+        died = {
+            k
+            for sign in (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
+            for k in story.connections.showing(sign)
+        }
+        servers = {story.connections.server(k) for k in died}
+        return [death for death in found if not servers or (death.peer and death.peer not in servers)]
+    margin = SLACK_NS + max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0)
+    windows = [((d.began_ns or d.first.time_ns) - margin, d.first.time_ns + margin) for d in found]
+    quiet, doubtful = _candidates(story, found, windows)
+    seen: set[int] = set()
+    for k in story.connections.loaded(doubtful):
+        segments = story.connections.segments(k)
+        for number in doubtful[k]:
+            start, end = windows[number]
+            before = [s for s in segments if s.time_ns < start]
+            if any(s.from_client and start <= s.time_ns <= end for s in segments):
+                seen.add(number)
+            elif before and not any(s.fin or s.rst for s in before):
+                quiet[number].append(k)
+    for number, ks in quiet.items():
+        point = story.connections.seen_at(ks[0])[-1]
+        if (
+            len(ks) == 1
+            and common.covers(story, point, *windows[number])
+            and common.heard_at(story, ks[0], point, "client")
+        ):
+            found[number].connection, found[number].absent = ks[0], point
+    return [death for number, death in enumerate(found) if number not in seen]
 
-    def __init__(self, story: Story) -> None:
-        self._story = story
-        self._of: dict[str, list[int]] = defaultdict(list)
-        for k, env in story.connections.environment.items():
-            self._of[env].append(k)
-        errors = [c.error_ns or 0 for s in story.sources for c in s.clocks]
-        self._margin = SLACK_NS + max(errors, default=0)
 
-    def leaves(self, death: Death) -> bool:
-        """Whether captures leave it to the log; notes the connection that a capture held and saw nothing of."""
-        story = self._story
-        if not len(story.connections):
-            return True
-        if not story.aligned:
-            return not self._may_show(death)
-        start, end = (death.began_ns or death.first.time_ns) - self._margin, death.first.time_ns + self._margin
-        quiet: list[int] = []
-        for k in self._of.get(death.environment, ()):
+def _candidates(
+    story: Story, found: list[Death], windows: list[tuple[int, int]]
+) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """By their rows: for each death the open connections of its environment that had no packet since before it; and for each
+    connection that had some, the deaths that it may be."""
+    wanted = {death.environment for death in found}
+    of: dict[str, list[int]] = defaultdict(list)
+    for k, env in story.connections.environment.items():
+        if env in wanted:
+            of[env].append(k)
+    lives = {env: np.array([_life(story, k) for k in ks], np.int64) for env, ks in of.items()}
+    quiet: dict[int, list[int]] = defaultdict(list)
+    doubtful: dict[int, list[int]] = defaultdict(list)
+    for number, (death, (start, end)) in enumerate(zip(found, windows, strict=True)):
+        if death.environment not in lives:
+            continue
+        first, last, ended = lives[death.environment].T
+        for at in np.flatnonzero((first <= end) & ((last >= start) | (ended == 0))).tolist():
+            k = of[death.environment][at]
             if death.peer and story.connections.server(k) != death.peer:
                 continue
-            segments = story.connections.segments(k)
-            if not segments or segments[0].time_ns > end:
-                continue
-            if any(s.from_client and start <= s.time_ns <= end for s in segments):
-                return False
-            before = [s for s in segments if s.time_ns < start]
-            if before and not any(s.rst or s.fin for s in before):
-                quiet.append(k)
-        if len(quiet) == 1:
-            point = story.connections.seen_at(quiet[0])[-1]
-            if common.covers(story, point, start, end) and common.heard_at(story, quiet[0], point, "client"):
-                death.connection, death.absent = quiet[0], point
-        return True
+            if last[at] >= start:
+                doubtful[k].append(number)
+            else:
+                quiet[number].append(k)
+    return quiet, doubtful
 
-    def _may_show(self, death: Death) -> bool:
-        """Without a common clock: whether a capture has any connection that died and could be this one."""
-        connections = self._story.connections
-        died = {
-            k for sign in (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED) for k in connections.showing(sign)
-        }
-        return any(not death.peer or connections.server(k) == death.peer for k in died)
+
+def _life(story: Story, k: int) -> tuple[int, int, int]:
+    """When a connection's first and last packet passed, ns, and which side ended it first (0 for none)."""
+    rows = list(story.connections.rows(k))
+    first = min(int(row[f.FIRST_TS]) + shift for row, shift in rows)
+    last = max(int(row[f.LAST_TS]) + shift for row, shift in rows)
+    return first, last, max(int(row[f.END_BY]) for row, _ in rows)
 
 
 def confidence(death: Death) -> Confidence:

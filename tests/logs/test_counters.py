@@ -101,7 +101,9 @@ def export(tmp_path):
 def test_the_option_reaches_the_rule(export):
     run = analyze("diagnose", export, "--counter", MINE, "--format", "json")
     assert "T604" in [f["rule"] for f in json.loads(run.stdout)["findings"]]
-    assert "T604" not in [f["rule"] for f in json.loads(analyze("diagnose", export, "--format", "json").stdout)["findings"]]
+    assert "T604" not in [
+        f["rule"] for f in json.loads(analyze("diagnose", export, "--format", "json").stdout)["findings"]
+    ]
 
 
 def test_a_refused_pattern_is_a_usage_error(export):
