@@ -85,12 +85,24 @@ FIRES = (
         "360.012 > 60 lost\n360.220 > 60 again lost\n360.640 > 60 again lost\n361.480 > 60 again lost\n363.100 > 60 again lost",
     ),
     Case("from the log alone: silence to the end after a freeze", log=_WARM),
+    Case(
+        "the server takes its time; the kernel of the killed process closes when the time is over",
+        log=_WARM,
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n"
+        "360.012 > 60\n360.052 < ACK\n362.999 > FIN\n363.001 < FIN\n363.002 > ACK",
+    ),
 )
 QUIET = (
     Case(
         "answered; the function computed",
         log=_WARM,
         packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n360.012 > 60\n360.014 < 90\n360.050 > ACK",
+    ),
+    Case(
+        "the client had given up and closed long before",
+        log=_WARM,
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < 90\n0.050 > ACK\n"
+        "360.012 > 60\n360.052 < ACK\n361.1 > FIN\n361.102 < FIN\n361.103 > ACK",
     ),
     Case(
         "the log speaks until the end",
@@ -176,15 +188,16 @@ def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waitin
 
 
 def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> Waiting | None:
-    end = _end(invocation) + SLACK_NS
-    segments = [s for s in story.connections.segments(k) if s.time_ns <= end]
+    end = _end(invocation)
+    segments = [s for s in story.connections.segments(k) if s.time_ns <= end + SLACK_NS]
+    left = next((s.time_ns for s in segments if s.from_client and (s.fin or s.rst)), None)
+    if left is not None and left < end - SLACK_NS:
+        return None
+    if left is not None:  # the platform kills the process when the time is over: its kernel closes
+        segments = [s for s in segments if s.time_ns < left]
     answered = max((s.time_ns for s in segments if not s.from_client and (s.payload or s.fin or s.rst)), default=0)
     asked = [s for s in segments if s.from_client and s.payload and s.time_ns > answered and not s.marks & NO_REQUEST]
-    if (
-        not asked
-        or not common.heard(story, k, "server")
-        or any(s.from_client and (s.fin or s.rst) and s.time_ns < end - SLACK_NS for s in segments)
-    ):
+    if not asked or not common.heard(story, k, "server"):
         return None
     first = asked[0]
     if first.time_ns < invocation.start_ns - SLACK_NS or _end(invocation) - first.time_ns < least_ns:
