@@ -28,6 +28,8 @@ else:
 
 #: A stall that a rule speaks of lasts at least this long and more than three retransmission time-outs (DESIGN §6).
 LEAST_STALL_NS = f.WAKE_AFTER
+#: What a server sends this shortly before its FIN announces it: both leave it in one go.
+FAREWELL_NS = 50 * MS
 #: Linux's first retransmission time-out is the smoothed round trip plus at least 200 ms (RTO minimum, TCP_RTO_MIN).
 RTO_MIN_NS = 200 * MS
 
@@ -99,6 +101,20 @@ def rest_before(segments: list[Segment], close: Segment) -> int | None:
     """How long neither side had sent data when the server closed (ns), None where nobody had or it was announced."""
     before = [s.time_ns for s in segments if s.payload and s.time_ns < close.time_ns]
     return close.time_ns - max(before) if before and goaway_before(segments, close) is None else None
+
+
+def ends_exchange(segments: list[Segment], close: Segment) -> bool:
+    """Whether a server's close ended what was going on, not a rest: within a second before, the client asked or data flowed.
+
+    What the server sends in its last moment (an error, a GOAWAY, an alert) is its farewell, and no exchange.
+    """
+    for s in segments:
+        if s.payload and not s.retransmitted and 0 < close.time_ns - s.time_ns <= LEAST_STALL_NS:
+            if s.from_client and not asks_nothing(s):
+                return True
+            if not s.from_client and close.time_ns - s.time_ns > FAREWELL_NS and not s.marks & col.M_H2_GOAWAY:
+                return True
+    return False
 
 
 def server_closed(segments: list[Segment], close: Segment) -> str:

@@ -83,6 +83,10 @@ FIRES = (
     ),
 )
 QUIET = (
+    Case(
+        "the client asked for the close, and was frozen before its own",
+        packets=_OPEN + "\n0.090 > 14\n0.092 < 5\n0.093 < FIN\n0.130 > ACK\n16.1 > FIN\n16.101 < ACK",
+    ),
     Case("the client closes at once", packets=_OPEN + "\n6.500 < FIN\n6.540 > ACK\n6.600 > FIN\n6.601 < ACK"),
     Case(
         "half-close with data still flowing",
@@ -146,6 +150,10 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     stall = end - ack.time_ns
     if stall < max(settings[Thresholds].stall_ns, 3 * common.rto_ns(segments)):
         return None
+    wrote = next_own is not None and next_own.payload
+    leaked = stall >= settings[Thresholds].fin_timeout_ns and common.frozen(story, k, ack.time_ns, end) is None
+    if common.ends_exchange(segments, fin) and not wrote and not leaked:
+        return None  # both were to close; a freeze delayed the client's part
     return _finding(story, k, segments, fin, ack, next_own, end, stall, how, settings[Thresholds].fin_timeout_ns)
 
 

@@ -13,7 +13,8 @@ As for F201: check by wall clock before reuse. The server cannot do better than 
 
 ## Known limits
 An unacknowledged FIN is FIN_WAIT_1, never FIN_WAIT_2. A late acknowledgement (what waited at a stopped machine's door is
-answered at the thaw) harms nobody where the client then closes too and was not frozen: info. Whether the client was frozen or its path was cut cannot be told from
+answered at the thaw) harms nobody where the client then closes too and was not frozen, nor does the end of an exchange that the
+client was frozen in, and did not go on with: info. Whether the client was frozen or its path was cut cannot be told from
 the server's side alone; the function's platform lines can.
 """
 
@@ -135,12 +136,14 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     evidence.sort(key=lambda e: e.time_ns)
     span = last.time_ns - first.time_ns
     back = after.time_ns - first.time_ns if after else 0
+    # What ended an exchange, and nobody used again, was to be closed anyway.
+    over = common.ends_exchange(segments, first) and not (after and after.payload and not common.asks_nothing(after))
     title = f"server's FIN never acknowledged: sent {len(fins)} times in {seconds(span)}"
     if late is not None:
         title = f"server's FIN acknowledged only after {seconds(back)}: sent {len(fins)} times"
     return Finding(
         CODE, NAME,
-        Severity.WARNING if late is None or freeze or reply else Severity.INFO,
+        Severity.WARNING if (late is None or freeze or reply) and not over else Severity.INFO,
         Confidence.CERTAIN if freeze else Confidence.LIKELY,
         title, first.time_ns, evidence,
         f"{common.server_closed(segments, first)}; "

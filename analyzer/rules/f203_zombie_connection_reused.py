@@ -39,7 +39,9 @@ from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, Values, factor
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
 CODE = "F203"
@@ -92,6 +94,10 @@ FIRES = (
         "a close noticed at the thaw, under the previous request's id",
         log=_LOG.format("1 redis event close", "00:06:16"),
     ),
+    Case(
+        "the server ended the rest by a reset (MariaDB's wait_timeout), which a frozen machine never saw",
+        packets=_OPEN + "\n6.500 < RST-ACK lost\n16.105 > 60\n16.106 < RST",
+    ),
 )
 QUIET = (
     Case(
@@ -103,6 +109,7 @@ QUIET = (
         packets=_OPEN
         + "\n6.4 < GOAWAY 0 max_idle\n6.5 < FIN\n6.54 > ACK\n16.1 > GOAWAY 0\n16.1001 < RST\n16.1002 > FIN\n16.1003 < RST",
     ),
+    Case("a reset that the client heard of: nothing more", packets=_OPEN + "\n6.500 < RST-ACK"),
     Case("request and FIN crossed", packets=_OPEN + "\n6.500 < FIN\n6.501 > 60\n6.502 < RST"),
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
     Case("the log alone: no rest before it (N901)", log=_LOG.format(_BROKEN, "00:00:02")),
@@ -150,7 +157,15 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noti
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
     yield from told.rested(story, _is_end, settings)
     yield from _noticed(story, settings[n901.Thresholds].shortest_limit_ns)
-    yield from story.connections.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
+    cs = story.connections
+    finished = cs.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
+    yield from sorted({*finished, *cs.by_point(signs.WOKE | signs.SERVER_RESET, _aborted)})
+
+
+def _aborted(rows: common.Rows) -> common.Mask:
+    """Reset by the server before the client woke, and again."""
+    found: common.Mask = (rows[:, SERVER + f.RSTS] > 1) & (rows[:, SERVER + f.RST_TS] < rows[:, f.WAKE_TS])
+    return found
 
 
 def _is_end(e: Event) -> bool:
@@ -200,7 +215,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed, settings: Setti
         return _noticed_close(story, candidate)
     k = candidate
     segments = story.connections.segments(k)
-    close = next((s for s in segments if not s.from_client and s.fin), None)
+    close = next((s for s in segments if not s.from_client and (s.fin or s.rst)), None)
     if close is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < close.time_ns for s in segments):
         return None
     late = close.time_ns + settings[Thresholds].race_rtos * common.rto_ns(segments)
@@ -221,7 +236,10 @@ def examine(story: Story, candidate: int | told.Death | Noticed, settings: Setti
     errors = common.errors_after(
         story, env, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
     ) if env and story.aligned else []  # fmt: skip
-    evidence = [story.packet(close, "the server closed"), *common.freeze_evidence(story, freeze)]
+    evidence = [
+        story.packet(close, "the server closed" if close.fin else "the server closed by a reset"),
+        *common.freeze_evidence(story, freeze),
+    ]
     own = common.last_words(segments, close.time_ns)
     evidence += [story.packet(own, common.OWN_REASON)] if own else []
     evidence += [story.packet(write), story.packet(reset, common.reset_note(segments, reset), primary=True)] + [
