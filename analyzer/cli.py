@@ -22,6 +22,7 @@ from analyzer.options import (
     Format,
     Local,
     Narrow,
+    Output,
     Packets,
     Paths,
     Quiet,
