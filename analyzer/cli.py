@@ -297,6 +297,8 @@ def _run(
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
+        if to.page:
+            trace.report(to.page, everything=to.everything)
         _write(_content(trace, to, view), to.output)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)

@@ -31,6 +31,8 @@ REQUIRED = (
 EXTRAS = (
     ("scapy", "scapy", "scapy", "packet objects of evidence (trace.packet)"),
     ("pyshark", "pyshark", "deep", "HTTP/2 and gRPC inside TLS (--deep, --keylog)"),
+    ("bokeh", "bokeh", "report", "timelines of the HTML report (--report)"),
+    ("jinja2", "jinja2", "report", "the HTML report (--report)"),
     ("lz4", "lz4", "lz4", ".lz4 inputs"),
     ("perfetto", "perfetto", "perfetto", "--format perfetto"),
 )

@@ -95,6 +95,10 @@ class Report(NamedTuple):
         str | None,
         typer.Option("--save", metavar="FOLDER", help="Keep the result: commands read it in place of the inputs."),
     ] = None
+    page: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Also write report.html: one file that opens anywhere, offline."),
+    ] = None
 
 
 class Narrow(NamedTuple):

@@ -192,6 +192,16 @@ class Trace:
 
         save(self, path)
 
+    def report(self, path: str | Path, everything: bool = False) -> None:
+        """Write the report as one HTML file that opens from disk, without a network: verdict, findings with evidence and
+        timelines, connections, sources. `everything` raises the bounds of what a page of a big trace shows.
+
+        Needs jinja2 and bokeh (extra `report`); raises `InputError` without, `OSError` where the file cannot be written.
+        """
+        from analyzer.report.html import write
+
+        write(self, path, everything)
+
     def document(self) -> dict[str, Any]:
         """The JSON document (schema `analyzer/1`)."""
         return doc.document(self.story, self.findings)

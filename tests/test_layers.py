@@ -23,7 +23,7 @@ MAY = {
     "standard_input": set(),
     "inputs": {"model", "capture", "logs", "standard_input", "streams", "timeline"},
     "rules": {"model", "capture", "payload", "tcp", "logs", "timeline", "discovery"},
-    "report": {"doctor", "saved", "model", "capture", "tcp", "timeline", "rules", "trace"},
+    "report": {"doctor", "saved", "model", "capture", "streams", "tcp", "timeline", "rules", "trace", "plot.packets", "plot.scale", "plot.scene", "plot.theme"},
     "plot": {"model", "capture", "deep", "tcp", "timeline", "report", "trace"},
     "deep": {"model", "capture", "tcp", "timeline"},
     "saved": {"model", "capture", "tcp", "timeline", "inputs", "trace"},

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from analyzer.model.times import MS
+
+#: A silence is told before the evidence that ends it, whose own stamp may be this much earlier.
+ENDS_WITHIN_NS = 100 * MS
 
 
 class Severity(IntEnum):
@@ -85,3 +91,11 @@ class Finding:
     def silence_ns(self) -> int:
         """The longest silence that it draws."""
         return max((s.end_ns - s.start_ns for s in self.silences), default=0)
+
+    def told(self) -> Iterator[Evidence | Silence]:
+        """The evidence in its order, each silence before what ended it."""
+        silences = sorted(self.silences, key=lambda s: s.start_ns)
+        for e in self.evidence:
+            while silences and e.time_ns >= silences[0].end_ns - ENDS_WITHIN_NS:
+                yield silences.pop(0)
+            yield e

@@ -6,8 +6,8 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 
-from analyzer.model.findings import Confidence, Finding
-from analyzer.model.records import Ping, Source
+from analyzer.model.findings import Confidence, Finding, Silence
+from analyzer.model.records import Clock, Ping, Source
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.escape import clip, short_environment, terminal
@@ -18,6 +18,10 @@ from analyzer.timeline.story import Story
 GUTTER = "   |"
 MARK = " > |"
 COMMAND_INDENT = " " * 7
+UNALIGNED = (
+    "logs and captures could not be aligned (nothing in both names the same moment): they are shown apart, "
+    "and nothing is concluded from their order"
+)
 #: Environments and transports shown in a summary.
 SHOWN = 12
 
@@ -73,16 +77,17 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     if not item.evidence:
         return []
     zero = item.evidence[0].time_ns
-    labels = [_place(story.source(e.source), e.ref) for e in item.evidence]
     gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
-    column = min(max(len(label) for label in labels), style.width // 4 if style.width < 80 else style.width // 3)
+    longest = max(len(_place(story.source(e.source), e.ref)) for e in item.evidence)
+    column = min(longest, style.width // 4 if style.width < 80 else style.width // 3)
     margin = gutter + column + 18
     out: list[str] = []
-    silences = sorted(item.silences, key=lambda s: s.start_ns)
-    for e, label in zip(item.evidence, labels, strict=True):
-        while silences and e.time_ns >= silences[0].end_ns - 100 * MS:
-            text = clip(terminal(silences.pop(0).text), style.width - gutter - 10)
+    for e in item.told():
+        if isinstance(e, Silence):
+            text = clip(terminal(e.text), style.width - gutter - 10)
             out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(text, 'dim')}")
+            continue
+        label = _place(story.source(e.source), e.ref)
         mark = style.paint(MARK, "error") if e.primary else GUTTER
         place = f"{mark} {(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
         lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 12), style)
@@ -201,17 +206,7 @@ def sources(story: Story, style: Style) -> str:
     """What was read, how the clocks stand, what could not be read."""
     lines = []
     for s in story.sources:
-        clock = s.clocks[0] if s.clocks else None
-        if clock is None:
-            state = "no time stamps"
-        elif clock.reference:
-            state = "reference clock"
-        elif clock.offset_ns is None:
-            state = "clock unaligned"
-        elif clock.anchors or clock.error_ns:
-            state = f"clock {clock.offset_ns / MS:+.1f} ms ± {(clock.error_ns or 0) / MS:.1f} ms"
-        else:
-            state = ""
+        state = clock_state(s.clocks[0] if s.clocks else None)
         count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}" + (
             f" in {len(s.parts)} files" if s.parts else ""
         )
@@ -230,12 +225,21 @@ def sources(story: Story, style: Style) -> str:
             f"skipped (no input): {names}", style.width, subsequent_indent="    ", break_long_words=False
         )
     if story.connections.points and story.events and not story.aligned:
-        lines += textwrap.wrap(
-            "logs and captures could not be aligned (nothing in both names the same moment): they are shown apart, "
-            "and nothing is concluded from their order",
-            style.width, subsequent_indent="    ",
-        )  # fmt: skip
+        lines += textwrap.wrap(UNALIGNED, style.width, subsequent_indent="    ")
     return "\n".join(style.paint(line, "dim") for line in lines)
+
+
+def clock_state(clock: Clock | None) -> str:
+    """How a clock stands to the reference; empty where there is nothing to say."""
+    if clock is None:
+        return "no time stamps"
+    if clock.reference:
+        return "reference clock"
+    if clock.offset_ns is None:
+        return "clock unaligned"
+    if clock.anchors or clock.error_ns:
+        return f"clock {clock.offset_ns / MS:+.1f} ms ± {(clock.error_ns or 0) / MS:.1f} ms"
+    return ""
 
 
 def environments(story: Story, style: Style) -> str:
@@ -308,6 +312,14 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         have.append(count(len(story.events), "log event"))
     if story.invocations:
         have.append(count(len(story.invocations), "invocation"))
+    text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
+    partial = story.outside or (story.examined is not None and story.examined.left_out)
+    lines = [style.paint(text, "bold" if partial else "green")]
+    return "\n".join([*lines, *_indented([*unseen(story), *choice(story)], style)])
+
+
+def unseen(story: Story) -> list[str]:
+    """What could not be looked for in these inputs, a sentence each."""
     missing = []
     if not story.connections.points:
         missing.append("no capture: what only packets prove (closes, resets, drops) could not be looked for")
@@ -319,10 +331,7 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         missing.append(
             "lines without time stamps cannot be placed: give the export that stamps them (CloudWatch, docker)"
         )
-    text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
-    partial = story.outside or (story.examined is not None and story.examined.left_out)
-    lines = [style.paint(text, "bold" if partial else "green")]
-    return "\n".join([*lines, *_indented([*missing, *choice(story)], style)])
+    return missing
 
 
 def _indented(items: list[str], style: Style) -> list[str]:
