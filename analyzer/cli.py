@@ -21,10 +21,12 @@ from analyzer.options import (
     Ends,
     Format,
     Local,
+    Look,
     Narrow,
     Output,
     Packets,
     Paths,
+    Picture,
     Quiet,
     Redaction,
     Report,
@@ -38,8 +40,9 @@ from analyzer.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from matplotlib.figure import Figure
+
     from analyzer.report.style import Style
-    from analyzer.timeline.timelines import Cut as Stretch
     from analyzer.trace import Trace
 
 EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -157,8 +160,13 @@ def timeline(
         about = trace.find(name)
         _deepen(trace, deep, [trace.story.connections.id(k) for k in about.connections])
         stretch = Stretch(**cut._asdict())
-        if to.output and Path(to.output).suffix.lower() in DRAWN:
-            _draw(trace, name, stretch, to.output, to.dark)
+        if to.output and _is_picture(to.output):
+            from analyzer import plot as pictures
+            from analyzer.timeline.timelines import WHOLE as ALL
+
+            steps = trace.story_of(name, stretch).steps if stretch != ALL else []
+            since, until = (steps[0].time_ns, steps[-1].time_ns) if steps else (None, None)
+            _picture(to.output, lambda: pictures.timeline(trace, name, dark=to.dark, since=since, until=until))
         elif to.format_ is TimelineFormat.TEXT:
             from analyzer.report.timeline import timeline_text
 
@@ -168,6 +176,49 @@ def timeline(
             from analyzer.report.tables import timeline_as
 
             _write(timeline_as(trace, name, stretch, to.format_.value), to.output)
+
+    _guarded(work)
+
+
+@app.command()
+@with_groups
+def plot(
+    picture: Annotated[Picture, typer.Argument(metavar="PICTURE", help="What to draw, see below.", show_default=False)],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="[CONN] PATH…", help="For a sequence C7 or ip:port first; files, folders or globs."),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.")],
+    look: Look,
+    narrow: Narrow,
+    packets: Packets,
+    stamps: Stamps,
+    quiet: Quiet = False,
+) -> None:
+    """Pictures, publishable as they are; the whole story of one connection or environment is drawn by `analyze timeline`.
+
+    \b
+    sequence: one connection, packet by packet, between client and server.
+    fleet: a row for each environment, with its invocations, freezes, connections and failures.
+
+    \b
+    Examples:
+    analyze plot sequence C1 captures/zombie-fin-wait-2 -o c1.svg
+    analyze plot fleet captures/healthy -o fleet.png --dark
+    """
+
+    def work() -> None:
+        from analyzer import plot as pictures
+
+        if not _is_picture(output):
+            raise InputError(f"-o {output}: a picture is written as .png, .svg or .pdf")
+        how: dict[str, Any] = {"dark": look.dark} | ({} if look.width is None else {"width": look.width})
+        named = picture is Picture.SEQUENCE
+        trace = _read(arguments[named:], ("pcap", "log"), quiet, stamps, narrow, packets)
+        if named:
+            how |= {"since": narrow.since, "until": narrow.until}
+        draw = getattr(pictures, picture.value.replace("-", "_"))
+        _picture(output, lambda: draw(trace, *arguments[:named], **how))
 
     _guarded(work)
 
@@ -390,22 +441,6 @@ def _deepen(trace: Trace, how: Deep, connections: list[str] | None = None) -> No
             typer.echo(terminal(note), err=True)
 
 
-def _draw(trace: Trace, name: str, stretch: Stretch, output: str, dark: bool) -> None:
-    """The picture of what a name stands for, or of a stretch of it."""
-    from analyzer.plot import timeline as draw
-    from analyzer.streams import whole_file
-    from analyzer.timeline.timelines import WHOLE as ALL
-
-    steps = trace.story_of(name, stretch).steps if stretch != ALL else []
-    since, until = (steps[0].time_ns, steps[-1].time_ns) if steps else (None, None)
-    try:
-        figure = draw(trace, name, dark=dark, since=since, until=until)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    with whole_file(output) as f:
-        figure.savefig(f, format=Path(output).suffix.lower()[1:])
-
-
 def _progress() -> Any:
     """A line on standard error for long work, on a terminal only."""
     if not sys.stderr.isatty():
@@ -455,6 +490,22 @@ def _write(text: str | Iterable[bytes], output: str | None) -> None:
 
         with whole_file(output) as f:
             f.writelines(data)
+
+
+def _is_picture(output: str) -> bool:
+    return Path(output).suffix.lower() in DRAWN
+
+
+def _picture(output: str, draw: Callable[[], Figure]) -> None:
+    """Draw and write a picture, whole or not at all; what cannot be drawn is a usage error."""
+    from analyzer.streams import whole_file
+
+    try:
+        figure = draw()
+    except (KeyError, ValueError) as error:
+        raise InputError(str(error.args[0])) from error
+    with whole_file(output) as f:
+        figure.savefig(f, format=Path(output).suffix.lower()[1:])
 
 
 def _guarded(work: Callable[[], None]) -> None:

@@ -258,6 +258,22 @@ class Choice(NamedTuple):
     isolated: Annotated[bool, typer.Option("--isolated", help="Read no file of settings.")] = False
 
 
+class Picture(StrEnum):
+    """What `plot` draws."""
+
+    SEQUENCE = "sequence"
+    FLEET = "fleet"
+
+
+class Look(NamedTuple):
+    """How a picture looks."""
+
+    dark: Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.")] = False
+    width: Annotated[
+        float | None, typer.Option(metavar="INCHES", min=3, max=100, help="Width; the height follows.")
+    ] = None
+
+
 class Redaction(NamedTuple):
     """What leaves the house."""
 

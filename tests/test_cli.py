@@ -129,6 +129,29 @@ def test_timelines_of_all_kinds_and_forms(tmp_path):
         assert done.returncode == 2 and said in done.stderr and done.stderr.count(b"\n") == 1
 
 
+def test_plots_and_their_errors(tmp_path):
+    for picture in (("sequence", "C1"), ("fleet",)):
+        target = tmp_path / f"{picture[0]}.svg"
+        assert analyze("plot", *picture, CASE, "-o", target, "--dark", "--width", "8").returncode == 0
+        assert 'width="576pt"' in target.read_text()[:2_000]
+    for words, said in (
+        (("sequence", "C99", CASE, "-o", tmp_path / "x.svg"), b"C99"),
+        (("fleet", CASE, "-o", tmp_path / "x.jpg"), b".png, .svg or .pdf"),
+        (("sequence", "C1", "-o", tmp_path / "x.svg"), b"no input"),
+        (("portrait", CASE, "-o", tmp_path / "x.svg"), b"portrait"),
+    ):
+        done = analyze("plot", *words)
+        assert done.returncode == 2 and said in done.stderr and b"Traceback" not in done.stderr
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_every_picture_is_a_function():
+    from analyzer import plot
+    from analyzer.options import Picture
+
+    assert {p.value.replace("-", "_") for p in Picture} | {"timeline"} == set(plot.__all__)
+
+
 def test_explain_and_its_errors():
     assert b"What it does" in analyze("explain", "f201").stdout
     done = analyze("explain", "X999")
@@ -142,9 +165,9 @@ def test_usage_errors_are_status_2():
 
 def test_help_has_an_example_in_every_command():
     listing = analyze("--help").stdout.decode()
-    for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "extract", "explain"):
+    for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "plot", "extract", "explain"):
         assert command in listing
-        assert b"Example:" in analyze(command, "--help").stdout
+        assert b"Example" in analyze(command, "--help").stdout
 
 
 def test_nothing_heavy_is_imported_for_help():

@@ -103,6 +103,11 @@ def fit(text: str, room: float, size: float = SMALL, bold: bool = False) -> str:
     return text[:low].rstrip() + "…" if low >= 3 else ""
 
 
+def count(number: int, noun: str) -> str:
+    """`1 packet`, `2,000 packets`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
     """Literal text at a place in inches; `y` is its middle unless `va` says otherwise."""
     defaults: dict[str, Any] = {

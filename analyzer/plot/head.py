@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Headlines of findings above a plot; the rest is counted.
 HEADLINES = 4
+#: Rules that are counted above a plot of many connections.
+TALLIES = 6
 #: Room from the page's border to the text, and of a headline, in inches.
 INSET, ROW = 0.14, 0.19
 
@@ -29,6 +31,20 @@ def headlines(findings: list[Finding], named: bool = False) -> list[Headline]:
     ]
     more = len(findings) - HEADLINES
     return [*rows, ("info", "", f"and {more:,} more")] if more > 0 else rows
+
+
+def tallies(findings: list[Finding]) -> list[Headline]:
+    """How often each rule fired, the gravest first; the title of one that fired once."""
+    by_rule: dict[str, list[Finding]] = {}
+    for f in findings:
+        by_rule.setdefault(f.rule, []).append(f)
+    groups = sorted(by_rule.values(), key=lambda g: (-max(f.severity for f in g), -len(g), g[0].rule))
+    rows = []
+    for group in groups[:TALLIES]:
+        words = group[0].title if len(group) == 1 else f"{len(group):,} × {group[0].name.replace('-', ' ')}"
+        rows.append((max(f.severity for f in group).word, group[0].rule, words))
+    more = len(groups) - TALLIES
+    return [*rows, ("info", "", f"and findings of {more} more rules")] if more > 0 else rows
 
 
 def head_height(lines: list[Headline]) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model.times import LATEST, MS, SECOND, iso, seconds
+from analyzer.plot.canvas import count
 from analyzer.tcp.pings import pairs
 from analyzer.tcp.states import STATES
 from analyzer.timeline.endpoints import states
@@ -160,7 +161,7 @@ def resolve(trace: Trace, name: str) -> tuple[str, Any]:
     if about.kind == ENVIRONMENT or (about.kind == FINDING and len(about.connections) != 1 and about.environments):
         return "environment", about.environments[0]
     if len(about.connections) != 1:
-        raise ValueError(f"{about.id} is about {_count(len(about.connections), 'connection')}: name one of them")
+        raise ValueError(f"{about.id} is about {count(len(about.connections), 'connection')}: name one of them")
     return "connection", about.connections[0]
 
 
@@ -219,9 +220,9 @@ def _of_environment(trace: Trace, environment: str) -> Scene:
     frozen = sum(z.length_ns for z in found.freezes)
     found.subtitle = [
         *([known.log_group] if known.log_group else []),
-        *([_count(len(found.invocations), "invocation")] if found.invocations else []),
+        *([count(len(found.invocations), "invocation")] if found.invocations else []),
         *([f"frozen {_often(len(found.freezes))}, {seconds(frozen)} in all"] if frozen else []),
-        *([_count(len(mine), "connection")] if mine else []),
+        *([count(len(mine), "connection")] if mine else []),
         f"from {iso(found.zero_ns)[:23].replace('T', ' ')} UTC",
         *_alignment(found),
     ]
@@ -415,10 +416,6 @@ def _times(s: Scene) -> Iterator[int]:
     packets = {p.source.id for p in s.trace.story.connections.points}
     for f in s.findings:
         yield from (e.time_ns for e in f.evidence if s.events or e.source in packets)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _often(number: int) -> str:

@@ -1,0 +1,141 @@
+"""The page of a diagram: a head, one or more axes below each other, a legend, notes. Everything in inches."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+
+from analyzer.model.times import MS, SECOND
+from analyzer.plot.canvas import FONT, SMALL, fit, page, write
+from analyzer.plot.head import INSET, Headline, head_height, write_head
+from analyzer.plot.pen import Key, Pen, legend, legend_rows
+from analyzer.plot.scale import Scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analyzer.plot.theme import Theme
+
+WIDTH = 10.0
+LEAST_WIDTH = 6.0
+LEFT, RIGHT = 0.85, 0.3
+#: Between two axes, and below the last one, for ticks and the label.
+BETWEEN, BELOW = 0.3, 0.55
+_MINUTE, _HOUR, _DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
+#: Steps between ticks of clock time, ns.
+STEPS = (
+    *(m * 10**e * MS for e in range(3) for m in (1, 2, 5)), *(m * SECOND for m in (1, 2, 5, 10, 15, 30)),
+    *(m * _MINUTE for m in (1, 2, 5, 10, 15, 30)), *(m * _HOUR for m in (1, 2, 3, 6, 12)), *(m * _DAY for m in (1, 2, 7, 14, 28, 91, 365)),
+)  # fmt: skip
+#: Durations at which a logarithmic axis has its labels, with their words: ns.
+DURATIONS = (
+    *((m * 10**e * 1000, f"{m * 10**e} µs") for e in range(3) for m in (1,)), *((m * 10**e * MS, f"{m * 10**e} ms") for e in range(3) for m in (1,)),
+    (SECOND, "1 s"), (10 * SECOND, "10 s"), (_MINUTE, "1 min"), (10 * _MINUTE, "10 min"), (_HOUR, "1 h"), (10 * _HOUR, "10 h"), (100 * _HOUR, "100 h"),
+)  # fmt: skip
+
+
+class Diagram:
+    """A page with `heights` of axes below each other, all as wide as the page allows; `extra` inches of notes below."""
+
+    def __init__(
+        self, theme: Theme, width: float, heights: list[float], title: str, subtitle: list[str], lines: list[Headline],
+        keys: list[Key], notes: list[str], left: float = LEFT, gap: float = BETWEEN,
+    ) -> None:  # fmt: skip
+        self.theme, self.width, self.left = theme, width, left
+        room = width - 2 * INSET
+        rows = legend_rows(keys, room)
+        top = head_height(lines) + 0.2
+        bottom = top + sum(heights) + gap * (len(heights) - 1) + BELOW
+        height = bottom + 0.19 * len(rows) + 0.17 * len(notes) + 0.1
+        self.figure, paper = page(width, height, 0.0, theme.page)
+        self.pen = Pen(paper, theme, Scale([0], room))
+        write_head(paper, theme, INSET, room, title, subtitle, lines)
+        self.axes: list[Axes] = []
+        #: Where each begins and ends, in inches from the top.
+        self.spans: list[tuple[float, float]] = []
+        for high in heights:
+            self.axes.append(self._add(top, high, height))
+            self.spans.append((top, top + high))
+            top += high + gap
+        legend(self.pen, rows, bottom, left=INSET)
+        for n, note in enumerate(notes):
+            y = bottom + 0.19 * len(rows) + 0.17 * n + 0.05
+            write(paper, INSET, y, fit(note, room), color=theme.dim, gid="note")
+
+    @property
+    def inner(self) -> float:
+        """Width of the axes, in inches."""
+        return self.width - self.left - RIGHT
+
+    def _add(self, top: float, high: float, height: float) -> Axes:
+        box = (self.left / self.width, 1 - (top + high) / height, self.inner / self.width, high / height)
+        axes = self.figure.add_axes(box, facecolor=self.theme.lane)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.tick_params(
+            which="both",
+            length=3,
+            width=0.6,
+            color=self.theme.faint,
+            labelcolor=self.theme.ink,
+            labelsize=SMALL,
+            labelfontfamily=FONT,
+        )
+        axes.grid(True, which="major", color=self.theme.faint, linewidth=0.4, alpha=0.6)
+        axes.set_axisbelow(True)
+        return axes
+
+    def name(self, axes: Axes, x: str = "", y: str = "") -> None:
+        """Words at the axes."""
+        style: dict[str, Any] = {"fontsize": SMALL, "fontfamily": FONT, "color": self.theme.dim, "parse_math": False}
+        if x:
+            axes.set_xlabel(x, **style)
+        if y:
+            axes.set_ylabel(y, **style)
+
+
+def ticks_at(axis: Any, places: list[float], labels: list[str]) -> None:
+    """Exactly these ticks, and none between."""
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter(labels))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def duration_ticks(axis: Any, least_ns: float, most_ns: float, unit: float) -> None:
+    """Durations on a logarithmic axis whose values are ns divided by `unit`."""
+    inside = [(ns, word) for ns, word in DURATIONS if least_ns <= ns <= most_ns]
+    ticks_at(axis, [ns / unit for ns, _ in inside], [word for _, word in inside])
+
+
+def clock_ticks(start_ns: int, end_ns: int, width: float) -> list[tuple[int, str]]:
+    """Round times of day in UTC inside [start, end], with room for their labels on so many inches: (ns, words)."""
+    least = (end_ns - start_ns) * 0.85 / max(width, 0.85)
+    step = next((s for s in STEPS if s >= least), STEPS[-1])
+    first = -(-start_ns // step) * step
+    dated = end_ns - start_ns >= _DAY
+    return [(t, _clock(t, step, dated)) for t in range(first, end_ns + 1, step)]
+
+
+def _clock(ns: int, step: int, dated: bool) -> str:
+    moment = datetime.fromtimestamp(ns // SECOND, UTC)
+    if step >= _DAY:
+        return f"{moment:%Y-%m-%d}"
+    if step >= _MINUTE:
+        return f"{moment:%m-%d %H:%M}" if dated else f"{moment:%H:%M}"
+    if step >= SECOND:
+        return f"{moment:%H:%M:%S}"
+    digits = 3 if step < 10 * MS else 2 if step < 100 * MS else 1
+    return f"{moment:%H:%M:%S}.{ns % SECOND // 10 ** (9 - digits):0{digits}d}"
+
+
+def time_axis(diagram: Diagram, start_ns: int, end_ns: int) -> None:
+    """One clock for all axes of a diagram, in seconds since `start_ns`; labels at the last."""
+    span = max(end_ns - start_ns, 1)
+    ticks = clock_ticks(start_ns, end_ns, diagram.inner)
+    for axes in diagram.axes:
+        axes.set_xlim(-0.01 * span / SECOND, 1.01 * span / SECOND)
+        places = [(t - start_ns) / SECOND for t, _ in ticks]
+        ticks_at(axes.xaxis, places, [label if axes is diagram.axes[-1] else "" for _, label in ticks])

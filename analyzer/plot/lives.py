@@ -1,0 +1,74 @@
+"""Connections as columns: when each lived, who ended it, whose it was. A million of them cost a few arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.model.addresses import endpoint, host
+from analyzer.plot.theme import ENDINGS, ending
+from analyzer.tcp import fields as f
+from analyzer.tcp.connections import ENDED_BY
+from analyzer.timeline.points import CLIENT, SERVER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.timeline.story import Story
+
+#: What is read of a row where most was seen (times first: they are aligned), and nearest the client.
+TIMES = (f.FIRST_TS, f.LAST_TS, f.ESTABLISHED_TS, f.END_TS)
+COLUMNS = (*TIMES, f.END_BY)
+ADDRESSES = (f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT)
+#: For each value of `tcp.fields.END_BY` the place of its ending in `ENDINGS`.
+KIND_OF = np.array([list(ENDINGS).index(ending(who)) for who in ENDED_BY])
+
+
+@dataclass(slots=True)
+class Lives:
+    """Connections in view, one entry each, in order of their numbers `ks`; times in aligned ns, 0 for never.
+
+    `end_ns` is the last packet where nothing ended one; `kind` counts in `ENDINGS`; `client` and `server` are numbers of
+    `clients` and `servers`.
+    """
+
+    ks: NDArray[np.int64]
+    first_ns: NDArray[np.int64]
+    last_ns: NDArray[np.int64]
+    established_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    client: NDArray[np.int64]
+    server: NDArray[np.int64]
+    clients: list[str]
+    servers: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ks)
+
+
+def lives(story: Story) -> Lives:
+    """All connections in view, each as the capture tells that saw most of it."""
+    cs = story.connections
+    ks = cs.in_view()
+    table, ends = np.zeros((len(ks), len(COLUMNS)), np.int64), np.zeros((len(ks), len(ADDRESSES)), np.int64)
+    most = np.full(len(ks), -1, np.int64)
+    for p in cs.nearness[::-1]:
+        rows, at = cs.points[p].rows, cs.members[ks, p]
+        here = np.flatnonzero(at >= 0)
+        ends[here] = rows[at[here]][:, ADDRESSES]
+        packets = rows[at[here]][:, [CLIENT + f.PKTS, SERVER + f.PKTS]].sum(axis=1)
+        here, packets = here[better := packets >= most[here]], packets[better]
+        most[here] = packets
+        seen = rows[at[here]][:, COLUMNS]
+        seen[:, : len(TIMES)] += np.where(seen[:, : len(TIMES)] > 0, cs.points[p].shift_ns, 0)
+        table[here] = seen
+    first, last, established, ended, by = table.T
+    clients, client = np.unique(ends[:, :2], axis=0, return_inverse=True)
+    servers, server = np.unique(ends[:, 2:], axis=0, return_inverse=True)
+    return Lives(
+        ks, first, last, established, np.where(ended > 0, ended, last), KIND_OF[by], client.reshape(-1), server.reshape(-1),
+        [host(*row) for row in clients.tolist()], [endpoint(*row) for row in servers.tolist()],
+    )  # fmt: skip
