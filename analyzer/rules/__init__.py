@@ -54,7 +54,9 @@ REPLACES = {
 NEGATIVE = "N901"
 NEAR_NS = 60 * SECOND
 #: Which finding on a connection is the cause of which other.
-CAUSES = {"F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "R302": ("T605",)}
+CAUSES = {
+    "F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "K105": ("F203",), "R302": ("T605",),
+}  # fmt: skip
 
 
 def rules() -> list[Rule]:

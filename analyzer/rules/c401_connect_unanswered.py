@@ -47,6 +47,9 @@ CODES = ("ETIMEDOUT", "TIMEOUT")
 HELP = "check security groups, network ACLs, routes and the server's accept queue; in bursts: keep connections across invocations and ramp up"
 _KERNEL = "127 s by default, 131 to 134 s from Linux 6.5 on"
 
+#: After its last SYN a kernel waits for its longest time-out and a little more (127 s with Linux' defaults, 134 s measured).
+GIVES_UP_NS = 130 * SECOND
+
 
 class Thresholds(Values):
     """What makes a connect unanswered."""
@@ -109,7 +112,7 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     """Connections of repeated SYNs alone; servers that only the log speaks of."""
     found = unanswered(story, settings)
     yield from found
-    shown = {story.connections.server(k) for k in found}
+    shown = [(story.connections.server(k), *_span(story, k)) for k in found]
     groups: dict[tuple[str, str], Told] = {}
     for e in story.events:
         a = e.attrs
@@ -121,9 +124,17 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
             and e.level != "INFO"
         ):
             server = e.remote or ""
-            if server not in shown:
+            if not any(server == seen and begun <= e.time_ns <= given_up for seen, begun, given_up in shown):
                 groups.setdefault((e.environment or "", server), Told(server)).events.append(e)
     yield from groups.values()
+
+
+def _span(story: Story, k: int) -> tuple[int, int]:
+    """From the first SYN to where a kernel has given up for certain (ns); always, where clocks cannot be compared."""
+    if not story.aligned:
+        return 0, 1 << 62
+    row, shift_ns = next(story.connections.rows(k))
+    return int(row[f.FIRST_TS]) + shift_ns, int(row[f.LAST_TS]) + shift_ns + GIVES_UP_NS
 
 
 def unanswered(story: Story, settings: Settings) -> list[int]:
@@ -170,7 +181,7 @@ def _errors(story: Story, env: str | None, server: str, first: Segment, last: Se
     """What the application said of the connect, whoever's timer it was."""
     if not env or not story.aligned:
         return []
-    said = common.errors_after(story, env, first.time_ns, last.time_ns + 130 * SECOND, CODES)
+    said = common.errors_after(story, env, first.time_ns, last.time_ns + GIVES_UP_NS, CODES)
     return [e for e in said if e.attrs.get("stage") == "connect" and e.remote in (None, server)]
 
 

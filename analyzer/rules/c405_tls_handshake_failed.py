@@ -44,6 +44,8 @@ SEVERITIES = (Severity.ERROR,)
 FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
+#: How an application may call the end of a handshake.
+SAID = ("ECONNRESET", "CLOSED", "TLS", "TIMEOUT", "ETIMEDOUT")
 #: Alerts that end a connection in order.
 ORDERLY = ("close_notify", "user_canceled")
 
@@ -62,6 +64,7 @@ FIRES = (
     Case("the server rejects the name", packets=_OPEN + "0.005 < ALERT 112\n0.0051 < FIN\n0.006 > FIN\n0.007 < ACK"),
     Case("the server resets in answer to the hello", packets=_OPEN + "0.005 < RST-ACK"),
     Case("no word from the server", packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.004 < ACK"),
+    Case("its word comes when the client has left", packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.04 < ACK\n12.0 < ALERT 90"),
     Case(
         "from the log alone",
         log="""
@@ -72,6 +75,7 @@ FIRES = (
     ),
 )
 QUIET = (
+    Case("the server answers", packets=_OPEN + "0.004 < ACK\n5.000 < TLS 90\n5.001 > FIN\n5.002 < FIN\n5.003 > ACK"),
     Case("the client leaves at once", packets=_OPEN + "0.004 > FIN\n0.005 < FIN\n0.006 > ACK"),
     Case("an orderly close", packets=_OPEN + "0.005 < ALERT 0\n0.0051 < FIN\n0.006 > FIN"),
     Case(
@@ -90,15 +94,20 @@ class Told:
 
 
 def select(story: Story, settings: Settings) -> Iterable[int | Told]:
-    """Connections with a ClientHello and no application data; errors of the handshake in the log."""
-    yield from story.connections.showing(signs.HELLO_ONLY)
+    """Connections with a ClientHello and no application data; errors of the handshake in the log that none of them explains."""
+    captured = story.connections.showing(signs.HELLO_ONLY)
+    yield from captured
+    told = [
+        e for e in story.events
+        if e.kind == "error" and (e.attrs.get("code") == "TLS" or e.attrs.get("stage") == "tls")
+        and e.attrs.get("code") not in ("ETIMEDOUT", "TIMEOUT")
+    ]  # fmt: skip
+    findings = [examine(story, k, settings) for k in captured] if told else []
+    shown = {(e.source, e.ref) for finding in findings if finding for e in finding.evidence}
     found: dict[tuple[str, str], Told] = {}
-    for e in story.events:
-        if (
-            e.kind == "error"
-            and (e.attrs.get("code") == "TLS" or e.attrs.get("stage") == "tls")
-            and e.attrs.get("code") not in ("ETIMEDOUT", "TIMEOUT")
-        ):
+    for e in told:
+        evidence = story.evidence(e)
+        if (evidence.source, evidence.ref) not in shown:
             found.setdefault((e.environment or "", e.remote or ""), Told(e.remote or "")).events.append(e)
     yield from found.values()
 
@@ -110,10 +119,11 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     k = candidate
     segments = story.connections.segments(k)
     hello = next((s for s in segments if s.from_client and s.marks & col.M_TLS_CLIENT_HELLO), None)
+    left_ns = next((s.time_ns for s in segments if s.from_client and (s.fin or s.rst)), segments[-1].time_ns)
     if (
         hello is None
         or not common.heard(story, k, "server")
-        or any(s.marks & col.M_TLS_DATA or s.kinds & f.K_LOST for s in segments)
+        or any(s.kinds & f.K_LOST or (s.marks & col.M_TLS_DATA and s.time_ns <= left_ns) for s in segments)
     ):
         return None
     found = _failure(segments, hello, settings[Thresholds].least_silence_ns)
@@ -121,23 +131,20 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         return None
     end, what, confidence = found
     env = common.environment(story, k)
-    errors = (
-        common.errors_after(
-            story,
-            env,
-            hello.time_ns,
-            end.time_ns + ERROR_WITHIN_NS,
-            ("ECONNRESET", "CLOSED", "TLS", "TIMEOUT", "ETIMEDOUT"),
-        )
-        if env and story.aligned
-        else []
-    )
-    evidence = [story.packet(hello), story.packet(end, primary=True)] + [story.evidence(e) for e in errors[:1]]
+    errors = _said(story, env, hello, end)
+    evidence = [story.packet(hello), story.packet(end, primary=True)] + [story.evidence(e) for e in errors]
     evidence.sort(key=lambda e: e.time_ns)
     server = story.connections.server(k)
     told = tls.client_hello(hello.text)
     name = told.name if told and told.name else "NAME"
     return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k))
+
+
+def _said(story: Story, env: str | None, hello: Segment, end: Segment) -> list[Event]:
+    """What the application said of the end of a handshake: the first error after it."""
+    if not env or not story.aligned:
+        return []
+    return common.errors_after(story, env, hello.time_ns, end.time_ns + ERROR_WITHIN_NS, SAID)[:1]
 
 
 def _failure(segments: list[Segment], hello: Segment, least_silence_ns: int) -> tuple[Segment, str, Confidence] | None:
@@ -153,10 +160,8 @@ def _failure(segments: list[Segment], hello: Segment, least_silence_ns: int) -> 
                 f"{who} ended the TLS handshake with a fatal alert: {said[0].removeprefix('fatal ')}",
                 Confidence.CERTAIN,
             )
-    if any(s.payload and not s.from_client for s in segments):
-        return None
     end = next((s for s in segments if (s.fin or s.rst) and s.time_ns >= hello.time_ns), None)
-    if end is None:
+    if end is None or any(s.payload and not s.from_client and s.time_ns < end.time_ns for s in segments):
         return None
     waited = end.time_ns - hello.time_ns
     if not end.from_client:
@@ -179,7 +184,8 @@ def _from_log(told: Told, story: Story) -> Finding:
     first, last = told.events[0], told.events[-1]
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
     times = f", {len(told.events)} times" if len(told.events) > 1 else ""
-    what = f"the TLS handshake{f' with {told.peer}' if told.peer else ''} failed{times}"
+    codes = ", ".join(sorted({str(code) for e in told.events if (code := e.attrs.get("library_code"))}))
+    what = f"the TLS handshake{f' with {told.peer}' if told.peer else ''} failed{times}{f' ({codes})' if codes else ''}"
     return _finding(story, what, told.peer, "NAME", evidence, told.events, Confidence.LIKELY, first.environment, None)
 
 

@@ -135,6 +135,8 @@ _CLOSED = re.compile(
 )
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
+#: What libpq says of EPIPE and ECONNRESET as of the end of the stream (fe-secure.c, fe-misc.c).
+EITHER_END = "server closed the connection unexpectedly"
 #: What libraries say when the peer ended the connection, in gRPC statuses too (grpc-js, C-core, Go, Java).
 _ENDED = (
     "Connection dropped",
@@ -275,16 +277,20 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
-    confidence = Confidence.LIKELY if broken or by_server else told.confidence(death)
+    either = EITHER_END in e.text[:2000]
+    confidence = (
+        Confidence.LIKELY if broken or by_server else Confidence.POSSIBLE if either else told.confidence(death)
+    )
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
     proof = (
         "EPIPE means that the server's FIN had come before the write" if broken
         else f"the server says itself that it ended the connection{setting}" if by_server
+        else "libpq says so of a reset, too: the server, or a box between that had forgotten the connection (R303), ended it" if either
         else "the peer ended the connection: its FIN, or its end, had come when it was used"
     )  # fmt: skip
     return Finding(
         CODE, NAME, Severity.ERROR, confidence,
-        f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that the server had ended",
+        f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that {'had been' if either else 'the server had'} ended",
         e.time_ns, evidence,
         f"{e.attrs['code']} {told.when(death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),

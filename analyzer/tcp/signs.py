@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     EXCHANGE,  # established, data both ways, closed by the client, at once or after the server
     GOAWAY,  # an HTTP/2 GOAWAY frame, of either side
     DATABASE_ERROR,  # an error reply of Redis, MySQL or PostgreSQL
-    HELLO_ONLY,  # a TLS ClientHello and no application data
+    HELLO_ONLY,  # a TLS ClientHello and no application data, or nothing of the server before the client left
 ) = (1 << bit for bit in range(16))
 
 ERROR_MARKS = M_RESP_ERROR | M_MYSQL_ERROR | M_PG_ERROR
@@ -117,7 +117,9 @@ def read_signs(rows: Column, n: int, signs: Index, pairs: Index) -> None:
             found |= GOAWAY
         if marks & ERROR_MARKS:
             found |= DATABASE_ERROR
-        if marks & HELLO_MARKS == M_TLS_CLIENT_HELLO:
+        if marks & HELLO_MARKS == M_TLS_CLIENT_HELLO or (
+            marks & M_TLS_CLIENT_HELLO and 0 < rows[a + FIN_TS] < rows[b + DATA_FIRST_TS]
+        ):
             found |= HELLO_ONLY
         signs[k] = found
 

@@ -183,9 +183,8 @@ class Environment:
     def _time_out(self, request_id: str) -> None:
         ended = self.note("invoke_timeout", request_id=request_id)
         self.process.kill()
-        self.process.wait()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ended)) + f".{int(ended * 1000) % 1000:03d}Z"
-        self._log(f"{stamp} {request_id} Task timed out after {self.timeout_s:.2f} seconds\n\n")
+        self._log(f"{stamp} {request_id} Task timed out after {self.timeout_s:.2f} seconds\n\n", int(ended * 1000))
         self._log(f"END RequestId: {request_id}\n")
         self._log(self._report(request_id, self.timeout_s * 1000, "Status: timeout"))
         handler, variables = self._started

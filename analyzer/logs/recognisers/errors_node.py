@@ -64,6 +64,8 @@ _LIBRARIES = {
     "kafkajs": "kafkajs", "amqplib": "amqplib", "superagent": "superagent", "request": "request", "ws": "ws",
 }  # fmt: skip
 
+#: OpenSSL's verdicts on certificates (X509_V_ERR_…), as the code of an error.
+_CERTIFICATE = r"code[\"']?: ?[\"']"
 _MS = r"(?P<ms>[0-9]{1,9}) ?ms"
 
 ROWS = (
@@ -78,6 +80,11 @@ ROWS = (
     row("NetworkingError", "aws-sdk-js-v2"),
     # HTTP.
     row("before secure TLS", "node", "ECONNRESET", TLS),
+    row("SSL routines", "node", "TLS", TLS, pattern=r"EPROTO [0-9A-Fa-f]{2,20}:error:[0-9A-Fa-f]{4,12}:SSL routines", own="EPROTO"),
+    row("SELF_SIGNED_CERT", "node", "TLS", TLS, pattern=rf"{_CERTIFICATE}(?P<library_code>DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN)"),
+    row("UNABLE_TO_", "node", "TLS", TLS, pattern=rf"{_CERTIFICATE}(?P<library_code>UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(?:_LOCALLY)?))"),
+    row("CERT_HAS_EXPIRED", "node", "TLS", TLS, pattern=rf"{_CERTIFICATE}CERT_HAS_EXPIRED", own="CERT_HAS_EXPIRED"),
+    row("ERR_TLS_CERT_ALTNAME_INVALID", "node", "TLS", TLS, own="ERR_TLS_CERT_ALTNAME_INVALID"),
     row("UND_ERR_CONNECT_TIMEOUT", "undici", "TIMEOUT", CONNECT, "connect.timeout", 10_000, own="UND_ERR_CONNECT_TIMEOUT"),
     row("Connect Timeout Error", "undici", "TIMEOUT", CONNECT, "connect.timeout", 10_000,
         rf"Connect Timeout Error(?: \(attempted address(?:es)?: (?P<peer>[\w.:\[\]-]{{3,255}}).{{0,80}}?timeout: {_MS})?"),

@@ -15,6 +15,7 @@ from analyzer.logs.recognisers._errors import (
     FUNCTION,
     POOL,
     RESOLVE,
+    TLS,
     WORDS,
     Facts,
     Family,
@@ -88,6 +89,8 @@ ROWS = (
     # PostgreSQL.
     row("timeout expired", "psycopg", "TIMEOUT", CONNECT, "connect_timeout", pattern=r"(?:failed:|could not connect to server:|connection) timeout expired"),
     row("server closed the connection unexpectedly", "psycopg", "CLOSED", ESTABLISHED),
+    row("CERTIFICATE_VERIFY_FAILED", "", "TLS", TLS, own="CERTIFICATE_VERIFY_FAILED"),
+    row("[SSL: ", "", "TLS", TLS, pattern=r"\[SSL: (?P<library_code>(?:SSLV3|TLSV1|TLSV13)_ALERT_[A-Z_]{4,40}|WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS_AVAILABLE)\]"),
     row("SSL SYSCALL error: EOF detected", "psycopg", "CLOSED", ESTABLISHED),
     row("SSL SYSCALL error", "psycopg"),
     row("SSL connection has been closed unexpectedly", "psycopg", "CLOSED", ESTABLISHED),

@@ -54,7 +54,7 @@ def expected(recording: Recording) -> Expected:
         forbid=wrong,
         client=expect(*(want("R303", client) for client in clients), want("R305"), forbid=wrong),
         server=expect(forbid=wrong + " R303"),
-        logs=expect(forbid="F201 F202 F204 R301 R302 R304 C401 K105 T601 N901", allow="R303 F203"),
+        logs=expect(want("R303 F203"), forbid="F201 F202 F204 R301 R302 R304 C401 K105 T601 N901"),
     )
 
 

@@ -73,7 +73,7 @@ def expected(recording: Recording) -> Expected:
         *stalls,
         forbid=wrong,
         server=expect(*stalls, forbid=wrong),
-        logs=expect(forbid="F201 F202 R301 R302 K105 C401 N901", allow="F203 R303"),
+        logs=expect(want("R303"), forbid="F201 F202 R301 R302 K105 C401 N901"),
     )
 
 

@@ -56,7 +56,7 @@ def expected(recording: Recording) -> Expected:
         want("F202", client),
         forbid=wrong,
         server=expect(want("F202", client), forbid="F201 F204 R304 C401 K105 N901", allow="F203 R302 R301"),
-        logs=expect(forbid="F201 F202 F203 R301 R303 R304 C401 N901", allow="R302"),
+        logs=expect(want("R302"), forbid="F201 F202 F203 R301 R303 R304 C401 N901"),
     )
 
 

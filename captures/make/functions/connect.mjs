@@ -3,8 +3,8 @@ import net from "node:net";
 
 function connect(host, port, hello) {
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ host, port }, () => hello ?? socket.end(resolve()));
-    if (hello) socket.once("data", () => socket.end(resolve()));
+    const socket = net.connect({ host, port });
+    socket.once(hello ? "data" : "connect", () => socket.end(resolve()));
     socket.on("error", reject);
   });
 }
