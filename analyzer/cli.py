@@ -22,12 +22,12 @@ from analyzer.options import (
     Format,
     Local,
     Look,
+    Loud,
     Narrow,
     Output,
     Packets,
     Paths,
     Picture,
-    Quiet,
     Redaction,
     Report,
     RulesFormat,
@@ -85,47 +85,45 @@ def diagnose(
     packets: Packets,
     stamps: Stamps,
     deep: Deep,
-    quiet: Quiet = False,
+    loud: Loud,
 ) -> None:
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, quiet, packets=packets)
+    _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, loud, packets=packets)
 
 
 @app.command()
 @with_groups
-def pcap(
-    paths: Paths, to: Report, choice: Choice, narrow: Narrow, packets: Packets, deep: Deep, quiet: Quiet = False
-) -> None:
+def pcap(paths: Paths, to: Report, choice: Choice, narrow: Narrow, packets: Packets, deep: Deep, loud: Loud) -> None:
     """Packets to connections, endpoint states, and what packets alone can prove.
 
     `-` reads standard input: findings appear while it runs, Ctrl-C ends it with the report.
 
     Example: tcpdump -U -w - port 443 | analyze pcap -
     """
-    _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, quiet, packets=packets)
+    _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, loud, packets=packets)
 
 
 @app.command("grpc-log")
 @with_groups
-def grpc_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
+def grpc_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, loud: Loud) -> None:
     """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), quiet, view="grpc")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), loud, view="grpc")
 
 
 @app.command("lambda-log")
 @with_groups
-def lambda_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, quiet: Quiet = False) -> None:
+def lambda_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, loud: Loud) -> None:
     """Lambda logs to environments, invocations, freezes, findings.
 
     Example: analyze lambda-log export.json
     """
-    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), quiet, view="lambda")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), loud, view="lambda")
 
 
 @app.command()
@@ -145,8 +143,8 @@ def timeline(
     packets: Packets,
     stamps: Stamps,
     deep: Deep,
+    loud: Loud,
     local: Local = False,
-    quiet: Quiet = False,
 ) -> None:
     """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it.
 
@@ -156,7 +154,7 @@ def timeline(
     def work() -> None:
         from analyzer.timeline.timelines import Cut as Stretch
 
-        trace = _read(paths, ("pcap", "log"), quiet, stamps, WHOLE._replace(**ends._asdict()), packets)
+        trace = _read(paths, ("pcap", "log"), loud, stamps, WHOLE._replace(**ends._asdict()), packets)
         about = trace.find(name)
         _deepen(trace, deep, [trace.story.connections.id(k) for k in about.connections])
         stretch = Stretch(**cut._asdict())
@@ -193,7 +191,7 @@ def plot(
     narrow: Narrow,
     packets: Packets,
     stamps: Stamps,
-    quiet: Quiet = False,
+    loud: Loud,
 ) -> None:
     """Pictures, publishable as they are; the whole story of one connection or environment is drawn by `analyze timeline`.
 
@@ -214,7 +212,7 @@ def plot(
             raise InputError(f"-o {output}: a picture is written as .png, .svg or .pdf")
         how: dict[str, Any] = {"dark": look.dark} | ({} if look.width is None else {"width": look.width})
         named = picture is Picture.SEQUENCE
-        trace = _read(arguments[named:], ("pcap", "log"), quiet, stamps, narrow, packets)
+        trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets)
         if named:
             how |= {"since": narrow.since, "until": narrow.until}
         draw = getattr(pictures, picture.value.replace("-", "_"))
@@ -241,7 +239,7 @@ def extract(
     redaction: Redaction,
     choice: Choice,
     stamps: Stamps,
-    quiet: Quiet = False,
+    loud: Loud,
 ) -> None:
     """The packets of some connections and the log lines beside them, for a bug report.
 
@@ -258,10 +256,10 @@ def extract(
         from analyzer.report.escape import terminal
 
         names, paths = names_first(arguments)
-        trace = _read(paths, ("pcap", "log"), quiet, stamps, choice=choice)
+        trace = _read(paths, ("pcap", "log"), loud, stamps, choice=choice)
         redactor = Redactor(redaction.redact_key) if any(redaction) else None
         for line in write(trace, chosen(trace, names), output, redactor):
-            if not quiet:
+            if not loud.quiet:
                 typer.echo(terminal(line), err=True)
 
     _guarded(work)
@@ -339,12 +337,12 @@ def _run(
     narrow: Narrow,
     stamps: Stamps,
     deep: Deep,
-    quiet: bool,
+    loud: Loud,
     view: str = "",
     packets: Packets = AS_IS,
 ) -> None:
     def work() -> None:
-        trace = _read(paths, kinds, quiet, stamps, narrow, packets, choice)
+        trace = _read(paths, kinds, loud, stamps, narrow, packets, choice)
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
@@ -391,7 +389,7 @@ def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
 def _read(
     paths: list[str],
     kinds: tuple[str, ...],
-    quiet: bool,
+    loud: Loud,
     stamps: Stamps,
     narrow: Narrow = WHOLE,
     packets: Packets = AS_IS,
@@ -402,9 +400,28 @@ def _read(
 
     rules = chosen_rules(*choice)
 
-    progress, live = (None, None) if quiet else (_progress(), _live())
+    if loud.verbose:
+        _listen()
+    progress, live = (None, None) if loud.quiet else (_progress(), _live())
     asked = narrow._asdict() | stamps._asdict() | packets._asdict()
     return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, rules=rules, **asked)
+
+
+def _listen() -> None:
+    """Tell every step on standard error; names of files are text from outside."""
+    import logging
+
+    from analyzer.model.timing import LOGGER
+    from analyzer.report.escape import terminal
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return terminal(record.getMessage())
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Line())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
 
 
 def _live() -> Callable[[Trace], None]:

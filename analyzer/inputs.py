@@ -24,6 +24,7 @@ from analyzer.logs.stream import DEFAULTS, Options, options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
+from analyzer.model.timing import timed
 from analyzer.standard_input import StandardInput
 from analyzer.streams import READ_ERRORS, open_stream, plain_size, read_head
 from analyzer.timeline.points import Point
@@ -201,9 +202,11 @@ def _read_ring(group: list[First], inputs: Inputs, progress: Progress | None) ->
         if paths and first.time_ns < reading.data.last_ns - OVERLAP_NS:
             _add_point(paths, paths, reading.result(), inputs)
             reading, paths = Reading(inputs.how), []
-        with open_stream(first.path) as stream:
+        with open_stream(first.path) as stream, timed(f"read {first.path}") as told:
             member = Path(first.path).name if len(group) > 1 else ""
+            before = reading.data.records
             reading.read(stream, plain_size(first.path), member, progress)
+            told.append(f"{reading.data.records - before:,} packets")
         paths.append(first.path)
     _add_point(paths, paths, reading.result(), inputs)
 
@@ -277,8 +280,9 @@ def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callabl
 
 
 def _read_log(path: str, file: str, choice: Choice, inputs: Inputs) -> None:
-    with open_stream(file) as stream:
+    with open_stream(file) as stream, timed(f"read {path}") as told:
         data = read_log(stream, path, choice, inputs.options)
+        told += [f"{data.records:,} records", f"{len(data.events):,} events"]
     platform = any(e.layer == "lambda" for e in data.events)
     kind = "lambda-log" if platform or data.format != "plain messages" else "grpc-log"
     if not data.events:

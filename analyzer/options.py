@@ -55,7 +55,6 @@ class Level(StrEnum):
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 Local = Annotated[
     bool,
     typer.Option("--local/--utc", help="Times in this machine's zone, or in UTC. Machine formats are in UTC always."),
@@ -272,6 +271,15 @@ class Look(NamedTuple):
     width: Annotated[
         float | None, typer.Option(metavar="INCHES", min=3, max=100, help="Width; the height follows.")
     ] = None
+
+
+class Loud(NamedTuple):
+    """What is told on standard error."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every step and how long it took, on standard error.")
+    ] = False
 
 
 class Redaction(NamedTuple):

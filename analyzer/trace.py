@@ -11,6 +11,7 @@ from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError, Problem, UnknownNameError
 from analyzer.model.tables import frame, frame_of
 from analyzer.model.times import moment
+from analyzer.model.timing import timed
 from analyzer.report import document as doc
 from analyzer.timeline.steps import Step, all_steps
 from analyzer.timeline.story import Story
@@ -287,9 +288,14 @@ def read(
     chosen = rules or RuleSet()
 
     def trace(inputs: Inputs) -> Trace:
-        story = build(inputs.points, inputs.logs)
+        with timed("correlated") as done:
+            story = build(inputs.points, inputs.logs)
+            done += [f"{len(story.connections):,} connections", f"{len(story.events):,} log events"]
         story.skipped, story.interrupted = inputs.skipped, inputs.interrupted
-        return told(story, run(story, chosen.settings))
+        with timed("all rules") as done:
+            findings = run(story, chosen.settings)
+            done.append(f"{len(findings):,} findings")
+        return told(story, findings)
 
     def told(story: Story, findings: list[Finding]) -> Trace:
         findings, story.examined = chosen.told(findings, story.examined)

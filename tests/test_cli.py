@@ -173,3 +173,14 @@ def test_help_has_an_example_in_every_command():
 def test_nothing_heavy_is_imported_for_help():
     code = "import sys, analyzer.cli; print([m for m in ('numpy', 'pandas', 'numba', 'matplotlib', 'scapy') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"[]"
+
+
+def test_verbose_tells_every_step(tmp_path):
+    capture = tmp_path / "a\x1b[2Jb.pcap"
+    capture.write_bytes((CASE / "server.pcap").read_bytes())
+    done = analyze("pcap", capture, "--verbose")
+    assert done.returncode == 0
+    assert b"50 packets" in done.stderr
+    assert all(f" s  {code} looked, ".encode() in done.stderr for code in ("F201", "R302"))
+    assert b"\x1b" not in done.stderr
+    assert not analyze("pcap", capture).stderr

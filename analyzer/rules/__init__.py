@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
 from analyzer.model.times import SECOND
+from analyzer.model.timing import timed
 from analyzer.rules._ruleset import RuleSet, rule_set
 from analyzer.rules._thresholds import DEFAULTS, Settings, Threshold, Values
 from analyzer.timeline.story import Story
@@ -85,7 +86,10 @@ def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
     """Every rule's word on each of its candidates; connections group by group, so that each capture is read again once."""
     waiting: dict[int, list[tuple[Rule, Any]]] = {}
     for rule in rules():
-        for candidate in rule.select(story, settings):
+        with timed(f"{rule.CODE} looked") as told:
+            candidates = list(rule.select(story, settings))
+            told.append(f"{len(candidates):,} candidates")
+        for candidate in candidates:
             k = candidate if isinstance(candidate, int) else getattr(candidate, "connection", None)
             if isinstance(k, int):
                 waiting.setdefault(k, []).append((rule, candidate))
