@@ -22,6 +22,7 @@ their like only that the server ended it, which a crash does too.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ from analyzer.rules._thresholds import Settings, Values, factor
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
@@ -51,6 +53,8 @@ SEVERITIES = (Severity.INFO, Severity.ERROR)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
+#: Errors of a write that never left: the socket knew of the peer's close.
+REFUSED = ("EPIPE", "CLOSED")
 
 
 class Thresholds(Values):
@@ -85,6 +89,19 @@ FIRES = (
         packets=_OPEN
         + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again lost\n16.105 > 60\n16.106 < RST",
     ),
+    Case(
+        "the copies of the FIN wait at a frozen machine's door; the write is refused at home",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:16.100 START 2
+        00:00:16.130 app 2 Error: write EPIPE { errno: -32, code: 'EPIPE', syscall: 'write' }
+        00:00:16.300 REPORT 2
+        """,
+        packets=_OPEN
+        + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again\n16.105 > ACK\n16.106 < RST"
+        + "\n16.140 > SYN port=48824\n16.141 < SYN-ACK port=48824\n16.142 > ACK port=48824\n16.150 > 40 port=48824\n16.152 < 90 port=48824",
+    ),
     Case("from the log alone: EPIPE", log=_LOG.format(_BROKEN, "00:06:16")),
     Case(
         "from the log alone: a pool's client",
@@ -113,6 +130,19 @@ QUIET = (
     Case("request and FIN crossed", packets=_OPEN + "\n6.500 < FIN\n6.501 > 60\n6.502 < RST"),
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
     Case("the log alone: no rest before it (N901)", log=_LOG.format(_BROKEN, "00:00:02")),
+    Case(
+        "the function connects and closes in every invocation",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.060 app 1 redis event connect
+        00:00:00.090 app 1 redis event ready
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:16.105 app 2 redis event connect
+        00:06:16.112 app 2 redis event close
+        00:06:16.300 REPORT 2
+        """,
+    ),
     Case("the function closes something else", log=_LOG.format("2 closing the file", "00:06:16")),
     Case(
         "the function closes its connection in every invocation",
@@ -133,6 +163,7 @@ _CLOSED = re.compile(
     r"\b(?:redis|client|socket|conn|connection|pool|mysql|pg|postgres|mongo|db|database|cache|session|channel)\b[^\n]{0,40}\b(?:close|closed|end|ended|disconnect|disconnected)\b",
     re.IGNORECASE,
 )
+_OPENED = re.compile(r"\b(?:connect|connected|ready|open|opened)\b", re.IGNORECASE)
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
 #: What libpq says of EPIPE and ECONNRESET as of the end of the stream (fe-secure.c, fe-misc.c).
@@ -155,10 +186,15 @@ class Noticed:
     freeze: Freeze
 
 
-def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed]:
+def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
-    yield from told.rested(story, _is_end, settings)
-    yield from _noticed(story, settings[n901.Thresholds].shortest_limit_ns)
+    deaths = told.rested(story, _is_end, settings)
+    yield from deaths
+    failed = {(death.environment, death.freeze.end_ns) for death in deaths if death.freeze}
+    for noticed in _noticed(story, settings[n901.Thresholds].shortest_limit_ns):
+        if (noticed.freeze.environment, noticed.freeze.end_ns) not in failed:
+            yield noticed
+    yield from _refused(story, settings)
     cs = story.connections
     finished = cs.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
     yield from sorted({*finished, *cs.by_point(signs.WOKE | signs.SERVER_RESET, _aborted)})
@@ -168,6 +204,60 @@ def _aborted(rows: common.Rows) -> common.Mask:
     """Reset by the server before the client woke, and again."""
     found: common.Mask = (rows[:, SERVER + f.RSTS] > 1) & (rows[:, SERVER + f.RST_TS] < rows[:, f.WAKE_TS])
     return found
+
+
+@dataclass(slots=True)
+class Refused:
+    """A request that the client's own side refused to send, because the server's close had been read: nothing on the wire."""
+
+    connection: int
+    close: Segment
+    woke: Segment
+    errors: list[Event]
+
+
+def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
+    """Errors of a closed connection that stand beside what a client first sent, no request, long after the server's close."""
+    errors: dict[str, list[Event]] = defaultdict(list)
+    for e in story.events if story.aligned else ():
+        if e.kind == "error" and e.environment and e.attrs.get("code") in REFUSED and _is_end(e):
+            errors[e.environment].append(e)
+    if not errors:
+        return
+    closed = story.connections.showing(signs.SERVER_FIN)
+    ks = [k for k in closed if story.connections.environment.get(k) in errors]
+    nearest: dict[int, tuple[int, int, Refused]] = {}
+    for k in story.connections.loaded(ks):
+        for found in _woken(story, k, errors[story.connections.environment[k]], settings):
+            first = found.errors[0]
+            rank = (abs(first.time_ns - found.woke.time_ns), k, found)
+            nearest[first.order] = min(nearest.get(first.order, rank), rank, key=lambda x: x[:2])
+    by_connection: dict[int, Refused] = {}
+    for _, k, found in sorted(nearest.values(), key=lambda x: x[:2]):
+        by_connection.setdefault(k, found)
+    yield from (by_connection[k] for k in sorted(by_connection))
+
+
+def _woken(story: Story, k: int, errors: list[Event], settings: Settings) -> Iterable[Refused]:
+    segments = story.connections.segments(k)
+    close = next((s for s in segments if not s.from_client and (s.fin or s.rst)), None)
+    if close is None or any(s.from_client and (s.fin or s.rst) and s.time_ns < close.time_ns for s in segments):
+        return
+    late = close.time_ns + settings[Thresholds].race_rtos * common.rto_ns(segments)
+    woke = next((s for s in segments if s.from_client and s.time_ns > late), None)
+    if woke is None or any(s.from_client and s.payload and s.time_ns > close.time_ns for s in segments):
+        return
+    server, slack = story.connections.server(k), 20 * MS + 2 * min(_clock_error(story), SECOND)
+    mine = [
+        e for e in errors
+        if -slack <= e.time_ns - woke.time_ns <= slack + ERROR_WITHIN_NS and e.remote in (None, "", server)
+    ]  # fmt: skip
+    if mine:
+        yield Refused(k, close, woke, mine)
+
+
+def _clock_error(story: Story) -> int:
+    return max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0)
 
 
 def _is_end(e: Event) -> bool:
@@ -182,21 +272,38 @@ def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
     """Closes that a line reports right after a freeze, with no error before it, of functions that do not close by themselves."""
     if len(story.connections) and not story.aligned:
         return  # a hint only, and captures may show more
+    tidy: dict[str, bool] = {}
     seen = set(story.connections.environment.values())  # captures show these environments' connections
     for z in story.freezes:
         if z.length_ns < least_ns or z.environment in seen:
             continue
         for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + AT_THAW_NS, z.environment):
-            if e.kind == "error":
-                break
+            if e.kind == "error" or (e.layer == "app" and _OPENED.search(e.text[:300])):
+                break  # what closes after that was opened after the thaw
             if _tells_close(e):
-                if not _is_habit(story, z, least_ns):
+                if z.environment not in tidy:
+                    tidy[z.environment] = _closes_what_it_opened(story, z.environment)
+                if not (tidy[z.environment] or _is_habit(story, z, least_ns)):
                     yield Noticed(e, z)
                 break
 
 
 def _tells_close(e: Event) -> bool:
     return e.layer == "app" and e.kind == "line" and _CLOSED.search(e.text[:300]) is not None
+
+
+def _closes_what_it_opened(story: Story, environment: str) -> bool:
+    """Whether some invocation closed what it had opened itself: then a close at a thaw may be one that a freeze delayed."""
+    request, opened = None, False
+    for e in story.events:
+        if e.environment != environment or e.layer != "app":
+            continue
+        if e.request_id != request:
+            request, opened = e.request_id, False
+        if opened and _tells_close(e):
+            return True
+        opened = opened or _OPENED.search(e.text[:300]) is not None
+    return False
 
 
 def _is_habit(story: Story, freeze: Freeze, least_ns: int) -> bool:
@@ -209,12 +316,14 @@ def _is_habit(story: Story, freeze: Freeze, least_ns: int) -> bool:
     return any(_tells_close(e) for e in lines)
 
 
-def examine(story: Story, candidate: int | told.Death | Noticed, settings: Settings) -> Finding | None:
+def examine(story: Story, candidate: int | told.Death | Noticed | Refused, settings: Settings) -> Finding | None:
     """The proof: the close, the gap, the write, the reset, the error."""
     if isinstance(candidate, told.Death):
         return _from_log(story, candidate)
     if isinstance(candidate, Noticed):
         return _noticed_close(story, candidate)
+    if isinstance(candidate, Refused):
+        return _refused_request(story, candidate)
     k = candidate
     segments = story.connections.segments(k)
     close = next((s for s in segments if not s.from_client and (s.fin or s.rst)), None)
@@ -271,6 +380,37 @@ def examine(story: Story, candidate: int | told.Death | Noticed, settings: Setti
     )  # fmt: skip
 
 
+def _refused_request(story: Story, refused: Refused) -> Finding:
+    """The proof: the close in the capture, the error of the log, and no request between them."""
+    k, close, woke, errors = refused.connection, refused.close, refused.woke, refused.errors
+    env = common.environment(story, k)
+    freeze = common.frozen(story, k, close.time_ns, woke.time_ns)
+    gap = max(errors[0].time_ns - close.time_ns, 0)
+    evidence = [
+        story.packet(close, "the server closed" if close.fin else "the server closed by a reset"),
+        *common.freeze_evidence(story, freeze),
+        story.packet(woke, "the client's first segment since"),
+        story.evidence(errors[0], primary=True),
+        *(story.evidence(e, "(consequence)") for e in errors[1:2]),
+    ]
+    evidence.sort(key=lambda e: e.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        f"request made {seconds(gap)} after the server had closed the connection; it was never sent",
+        errors[0].time_ns, evidence,
+        "the server's close "
+        + (f"came while the function was frozen ({seconds(freeze.length_ns)})" if freeze else "lay unread")
+        + "; the function's own side had heard of it when the request was made, and refused to send: one retry is safe",
+        connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
+        request_ids=common.failed_requests(story, errors),
+        silences=common.silence(story, k, close.time_ns, woke.time_ns, freeze, "the client knew nothing"),
+        ruled_out=["a middlebox that forgot the flow (R303): the server's own close was seen", "a silent drop (R302): the close was heard"],
+        help=for_connection(story, k, Trouble.STALE, errors),
+        upgrade="the local port beside the error would tie it to this connection" if not errors[0].remote else "",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
 def _from_log(story: Story, death: told.Death) -> Finding:
     """The log alone: the peer had ended the connection, the function used it after a rest."""
     e, k = death.first, death.connection
@@ -278,9 +418,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
     either = EITHER_END in e.text[:2000]
-    confidence = (
-        Confidence.LIKELY if broken or by_server else Confidence.POSSIBLE if either else told.confidence(death)
-    )
+    confidence = Confidence.LIKELY if broken or by_server else Confidence.POSSIBLE if either else told.confidence(death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
     proof = (
         "EPIPE means that the server's FIN had come before the write" if broken
