@@ -176,13 +176,15 @@ def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Fre
 
 
 def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, codes: Iterable[str]) -> list[Event]:
-    """Application errors of these codes in a stretch, of one environment if known."""
+    """Application errors of these codes in a stretch, of one environment if known; it begins earlier by what clocks may be off."""
     wanted = set(codes)
-    found = []
-    for e in story.events_between(start_ns, end_ns, env):
-        if e.kind == "error" and e.attrs.get("code") in wanted:
-            found.append(e)
-    return found
+    events = story.events_between(start_ns - clock_margin(story), end_ns, env)
+    return [e for e in events if e.kind == "error" and e.attrs.get("code") in wanted]
+
+
+def clock_margin(story: Story) -> int:
+    """How far apart one moment may stand by two clocks (ns)."""
+    return max((clock.error_ns or 0 for source in story.sources for clock in source.clocks), default=0)
 
 
 def errors_of_reset(story: Story, env: str | None, sent: Segment, reset: Segment) -> list[Event]:

@@ -141,10 +141,12 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
 
 
 def _said(story: Story, env: str | None, hello: Segment, end: Segment) -> list[Event]:
-    """What the application said of the end of a handshake: the first error after it."""
+    """What the application said of the end of a handshake: of an alert if it was one, else the nearest error."""
     if not env or not story.aligned:
         return []
-    return common.errors_after(story, env, hello.time_ns, end.time_ns + ERROR_WITHIN_NS, SAID)[:1]
+    errors = common.errors_after(story, env, hello.time_ns, end.time_ns + ERROR_WITHIN_NS, SAID)
+    alert = bool(end.marks & col.M_TLS_ALERT) and not end.from_client
+    return sorted(errors, key=lambda e: (alert and "alert" not in e.text[:2000], abs(e.time_ns - end.time_ns)))[:1]
 
 
 def _failure(segments: list[Segment], hello: Segment, least_silence_ns: int) -> tuple[Segment, str, Confidence] | None:
