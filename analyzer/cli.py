@@ -20,7 +20,6 @@ from analyzer.options import (
     Deep,
     Ends,
     Format,
-    Local,
     Look,
     Loud,
     Narrow,
@@ -140,11 +139,11 @@ def timeline(
     to: Told,
     cut: Cut,
     ends: Ends,
+    choice: Choice,
     packets: Packets,
     stamps: Stamps,
     deep: Deep,
     loud: Loud,
-    local: Local = False,
 ) -> None:
     """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it.
 
@@ -154,7 +153,7 @@ def timeline(
     def work() -> None:
         from analyzer.timeline.timelines import Cut as Stretch
 
-        trace = _read(paths, ("pcap", "log"), loud, stamps, WHOLE._replace(**ends._asdict()), packets)
+        trace = _read(paths, ("pcap", "log"), loud, stamps, WHOLE._replace(**ends._asdict()), packets, choice)
         about = trace.find(name)
         _deepen(trace, deep, [trace.story.connections.id(k) for k in about.connections])
         stretch = Stretch(**cut._asdict())
@@ -164,11 +163,14 @@ def timeline(
 
             steps = trace.story_of(name, stretch).steps if stretch != ALL else []
             since, until = (steps[0].time_ns, steps[-1].time_ns) if steps else (None, None)
-            _picture(to.output, lambda: pictures.timeline(trace, name, dark=to.dark, since=since, until=until))
+            _picture(
+                to.output,
+                lambda: pictures.timeline(trace, name, dark=to.dark, since=since, until=until, local=loud.local),
+            )
         elif to.format_ is TimelineFormat.TEXT:
             from analyzer.report.timeline import timeline_text
 
-            text = timeline_text(trace, name, _style(to.output, local), everything=to.everything, cut=stretch)
+            text = timeline_text(trace, name, _style(to.output, loud.local), everything=to.everything, cut=stretch)
             _write(text, to.output)
         else:
             from analyzer.report.tables import timeline_as
@@ -210,7 +212,9 @@ def plot(
 
         if not _is_picture(output):
             raise InputError(f"-o {output}: a picture is written as .png, .svg or .pdf")
-        how: dict[str, Any] = {"dark": look.dark} | ({} if look.width is None else {"width": look.width})
+        how: dict[str, Any] = {"dark": look.dark, "local": loud.local} | (
+            {} if look.width is None else {"width": look.width}
+        )
         named = picture is Picture.SEQUENCE
         trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets)
         if named:
@@ -266,8 +270,9 @@ def extract(
 
 
 @app.command()
+@with_groups
 def explain(
-    rule: Annotated[str, typer.Argument(metavar="RULE", help="A code such as K101, or a name.")],
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="A code such as K101, or a name.")], loud: Loud
 ) -> None:
     """What a rule means, why it matters, what to do, and a rendered example.
 
@@ -277,13 +282,15 @@ def explain(
     def work() -> None:
         from analyzer.report.explain import explanation
 
-        _write(explanation(rule, _style(None)), None)
+        _write(explanation(rule, _style(None, loud.local)), None)
 
     _guarded(work)
 
 
 @app.command("rules")
+@with_groups
 def list_rules(
+    loud: Loud,
     format_: Annotated[
         RulesFormat, typer.Option("--format", help="text for people, markdown the whole reference, json for programs.")
     ] = RulesFormat.TEXT,
@@ -298,7 +305,7 @@ def list_rules(
         from analyzer.report import rules
 
         if format_ is RulesFormat.TEXT:
-            _write(rules.listing(_style(output)), output)
+            _write(rules.listing(_style(output, loud.local)), output)
         else:
             _write(rules.as_json() if format_ is RulesFormat.JSON else rules.reference(), output)
 
@@ -306,7 +313,8 @@ def list_rules(
 
 
 @app.command()
-def doctor() -> None:
+@with_groups
+def doctor(loud: Loud) -> None:
     """What this installation can do, and how to get what it lacks.
 
     Exit status 1 if something is missing that every command needs.
@@ -319,7 +327,7 @@ def doctor() -> None:
         from analyzer.report.doctor import lines
 
         found = list(checks())
-        _write("".join(f"{line}\n" for line in lines(found, _style(None))), None)
+        _write("".join(f"{line}\n" for line in lines(found, _style(None, loud.local))), None)
         if any(check.state == MISSING for check in found):
             raise typer.Exit(EXIT_FINDINGS)
 
@@ -348,7 +356,7 @@ def _run(
             trace.save(to.save)
         if to.page:
             trace.report(to.page, everything=to.everything)
-        _write(_content(trace, to, view), to.output)
+        _write(_content(trace, to, view, loud.local), to.output)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
         if to.fail_on is not None:
@@ -360,13 +368,13 @@ def _run(
     _guarded(work)
 
 
-def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
+def _content(trace: Trace, to: Report, view: str, local: bool) -> str | Iterable[bytes]:
     """What a command writes of a trace."""
     match to.format_:
         case Format.TEXT:
             from analyzer.report.text import report
 
-            return report(trace.story, trace.findings, _style(to.output), to.everything, view, to.sort, to.limit)
+            return report(trace.story, trace.findings, _style(to.output, local), to.everything, view, to.sort, to.limit)
         case Format.JSON:
             from analyzer.report.document import stream
 
@@ -378,7 +386,7 @@ def _content(trace: Trace, to: Report, view: str) -> str | Iterable[bytes]:
         case Format.MARKDOWN:
             from analyzer.report.markdown import markdown
 
-            return markdown(trace)
+            return markdown(trace, local)
     from analyzer.report import tables
 
     if to.format_ is Format.CONCISE:

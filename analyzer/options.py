@@ -55,10 +55,6 @@ class Level(StrEnum):
 
 Paths = Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders or globs.", show_default=False)]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, whole or not at all.")]
-Local = Annotated[
-    bool,
-    typer.Option("--local/--utc", help="Times in this machine's zone, or in UTC. Machine formats are in UTC always."),
-]
 
 
 class Report(NamedTuple):
@@ -274,11 +270,17 @@ class Look(NamedTuple):
 
 
 class Loud(NamedTuple):
-    """What is told on standard error."""
+    """What every command takes: how much is told on standard error, and in whose time."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Every step and how long it took, on standard error.")
+    ] = False
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local/--utc", help="Times in this machine's zone, or in UTC. Machine formats are in UTC always."
+        ),
     ] = False
 
 

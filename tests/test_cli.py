@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
+from analyzer.cli import app
 from tests.helpers import CAPTURES
 
 CASE = CAPTURES / "zombie-fin-wait-2"
@@ -168,6 +170,29 @@ def test_help_has_an_example_in_every_command():
     for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "plot", "extract", "explain"):
         assert command in listing
         assert b"Example" in analyze(command, "--help").stdout
+
+
+def test_every_command_may_be_quiet_and_in_local_time():
+    for command in typer.main.get_command(app).commands.values():
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+        assert {"--quiet", "--local", "--utc"} <= options, command.name
+
+
+def test_local_time_says_its_zone():
+    case = CAPTURES / "frozen-keepalive"
+    for zone, stamp, clock in (
+        ("Asia/Kathmandu", b"T07:34:55.821+05:45", b" 11-21 07:34:55.821 "),
+        ("UTC", b"T01:49:55.821+00:00", b""),
+    ):
+        done = [analyze(*command, "--local", TZ=zone, COLUMNS="120").stdout for command in (
+            ("diagnose", case), ("timeline", "b9cb", case), ("lambda-log", case / "lambda.json"), ("grpc-log", case / "lambda.json"),
+            ("diagnose", case, "--format", "markdown"),
+        )]  # fmt: skip
+        assert all(stamp in text or stamp.replace(b"821", b"821000") in text for text in done)
+        assert clock in done[2] and b"start (local)" in done[2]
+        rows = analyze("diagnose", case, "--format", "csv", "--local", TZ=zone).stdout
+        assert b"T01:49:55.821000000Z" in rows and b"+05:45" not in rows
+    assert b"T01:49:55.821Z" in analyze("diagnose", case, "--utc", TZ="Asia/Kathmandu").stdout
 
 
 def test_nothing_heavy_is_imported_for_help():

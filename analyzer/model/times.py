@@ -35,9 +35,21 @@ def stamp(ns: int, decimals: int = 3, local: bool = False) -> str:
     part = f".{fraction:09d}"[: decimals + 1] if decimals else ""
     if not local:
         return f"{_whole(whole)}{part}Z"
-    there = datetime.fromtimestamp(whole, UTC).astimezone()
+    there = _there(whole)
     zone = f"{there:%z}"
     return f"{there:%Y-%m-%dT%H:%M:%S}{part}{zone[:3]}:{zone[3:5]}"
+
+
+def clock(ns: int, form: str = "%H:%M:%S", local: bool = False) -> str:
+    """For a person, milliseconds behind: `00:16:44.645` of UTC, or of this machine's zone. `form` as strftime takes it."""
+    whole, fraction = divmod(ns, SECOND)
+    there = _there(whole) if local else datetime.fromtimestamp(whole, UTC)
+    return f"{there:{form}}.{fraction // MS:03d}"
+
+
+def _there(seconds: int) -> datetime:
+    """A time in this machine's zone."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone()
 
 
 @lru_cache(maxsize=4096)

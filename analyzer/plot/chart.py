@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
@@ -37,13 +37,14 @@ DURATIONS = (
 
 
 class Diagram:
-    """A page with `heights` of axes below each other, all as wide as the page allows; `extra` inches of notes below."""
+    """A page with `heights` of axes below each other, all as wide as the page allows. Times of day are in UTC, or in this
+    machine's zone (`local`)."""
 
     def __init__(
         self, theme: Theme, width: float, heights: list[float], title: str, subtitle: list[str], lines: list[Headline],
-        keys: list[Key], notes: list[str], left: float = LEFT, gap: float = BETWEEN,
+        keys: list[Key], notes: list[str], left: float = LEFT, gap: float = BETWEEN, local: bool = False,
     ) -> None:  # fmt: skip
-        self.theme, self.width, self.left = theme, width, left
+        self.theme, self.width, self.left, self.local = theme, width, left, local
         room = width - 2 * INSET
         rows = legend_rows(keys, room)
         top = head_height(lines) + 0.2
@@ -110,16 +111,20 @@ def duration_ticks(axis: Any, least_ns: float, most_ns: float, unit: float) -> N
     ticks_at(axis, [ns / unit for ns, _ in inside], [word for _, word in inside])
 
 
-def clock_ticks(start_ns: int, end_ns: int, width: float) -> list[tuple[int, str]]:
-    """Round times of day in UTC inside [start, end], with room for their labels on so many inches: (ns, words)."""
+def clock_ticks(start_ns: int, end_ns: int, width: float, local: bool = False) -> list[tuple[int, str]]:
+    """Round times of day inside [start, end], in UTC or in this machine's zone, with room for their labels on so many inches:
+    (ns, words)."""
     least = (end_ns - start_ns) * 0.85 / max(width, 0.85)
     step = next((s for s in STEPS if s >= least), STEPS[-1])
-    first = -(-start_ns // step) * step
+    there = datetime.fromtimestamp(start_ns // SECOND, UTC)
+    east = round((there.astimezone().utcoffset() or timedelta()).total_seconds()) * SECOND if local else 0
+    first = -(-(start_ns + east) // step) * step - east
     dated = end_ns - start_ns >= _DAY
-    return [(t, _clock(t, step, dated)) for t in range(first, end_ns + 1, step)]
+    return [(t, _clock(t + east, step, dated)) for t in range(first, end_ns + 1, step)]
 
 
 def _clock(ns: int, step: int, dated: bool) -> str:
+    """A time of day that is as if of UTC."""
     moment = datetime.fromtimestamp(ns // SECOND, UTC)
     if step >= _DAY:
         return f"{moment:%Y-%m-%d}"
@@ -134,7 +139,7 @@ def _clock(ns: int, step: int, dated: bool) -> str:
 def time_axis(diagram: Diagram, start_ns: int, end_ns: int) -> None:
     """One clock for all axes of a diagram, in seconds since `start_ns`; labels at the last."""
     span = max(end_ns - start_ns, 1)
-    ticks = clock_ticks(start_ns, end_ns, diagram.inner)
+    ticks = clock_ticks(start_ns, end_ns, diagram.inner, diagram.local)
     for axes in diagram.axes:
         axes.set_xlim(-0.01 * span / SECOND, 1.01 * span / SECOND)
         places = [(t - start_ns) / SECOND for t, _ in ticks]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
-from analyzer.model.times import SECOND, iso, seconds
+from analyzer.model.times import SECOND, seconds, stamp
 from analyzer.plot.canvas import SETTINGS, Shelf, clean, count, fit, text_width, write
 from analyzer.plot.chart import LEAST_WIDTH, Diagram, time_axis
 from analyzer.plot.head import tallies
@@ -82,18 +82,18 @@ class Fleet:
         return np.concatenate([*(s.start_ns for s in spans), *(s.end_ns for s in spans), marks])
 
 
-def fleet(trace: Trace, *, dark: bool = False, width: float = WIDTH) -> Figure:
+def fleet(trace: Trace, *, dark: bool = False, width: float = WIDTH, local: bool = False) -> Figure:
     """Draw one row for each execution environment: when it was invoked and frozen, its connections, its failures.
 
     Connections whose environment is unknown get a row for each client address. `width` is in inches (at least 6); the height
     grows with the rows up to some ten inches, from where on neighbours share a row, which is said. The axis is the reference
-    clock in UTC.
+    clock, in UTC or (`local`) in this machine's zone.
 
     Raises `ValueError` where the trace has neither environments nor connections.
     """
     found = fleet_of(trace)
     with mpl.rc_context(SETTINGS):
-        return _Picture(trace, found, DARK if dark else LIGHT, max(width, LEAST_WIDTH)).diagram.figure
+        return _Picture(trace, found, DARK if dark else LIGHT, max(width, LEAST_WIDTH), local).diagram.figure
 
 
 # ---- what is drawn
@@ -194,7 +194,7 @@ def merged(
 class _Picture:
     """The page with everything on it: x counts seconds, y inches downwards."""
 
-    def __init__(self, trace: Trace, found: Fleet, theme: Theme, width: float) -> None:
+    def __init__(self, trace: Trace, found: Fleet, theme: Theme, width: float, local: bool = False) -> None:
         self.found, self.theme = found, theme
         times = found.times
         self.start, self.end = int(times.min()), int(times.max())
@@ -205,19 +205,21 @@ class _Picture:
         self.lane = int(lane)
         self.rows = -(-len(found.names) // self.shared) + self.lane
         high = self.rows * self.row
-        title, subtitle = _words(trace, found, self.start, self.end)
+        title, subtitle = _words(trace, found, self.start, self.end, local)
         notes = list(found.notes)
         if self.shared > 1:
             notes.insert(0, f"each row is {self.shared} neighbours, in order of their first sign of life")
         lines = tallies(trace.findings)
-        self.diagram = Diagram(theme, width, [high], title, subtitle, lines, self._keys(), notes, left=LEFT)
+        self.diagram = Diagram(
+            theme, width, [high], title, subtitle, lines, self._keys(), notes, left=LEFT, local=local
+        )
         self.axes = self.diagram.axes[0]
         self.pen = Pen(self.axes, theme, self.diagram.pen.scale)
         time_axis(self.diagram, self.start, self.end)
         self.axes.set_ylim(high, 0)
         self.axes.set_yticks([])
         self.axes.grid(False, axis="y")
-        self.diagram.name(self.axes, x="UTC")
+        self.diagram.name(self.axes, x="local time" if local else "UTC")
         self._draw()
 
     def _keys(self) -> list[Key]:
@@ -295,7 +297,7 @@ class _Picture:
         return row // self.shared + self.lane if row >= 0 else 0
 
 
-def _words(trace: Trace, found: Fleet, start: int, end: int) -> tuple[str, list[str]]:
+def _words(trace: Trace, found: Fleet, start: int, end: int, local: bool) -> tuple[str, list[str]]:
     clients = len(found.names) - found.environments
     named = [count(found.environments, "environment")] if found.environments else []
     title = " and ".join(named + ([count(clients, "client")] if clients else []))
@@ -311,7 +313,7 @@ def _words(trace: Trace, found: Fleet, start: int, end: int) -> tuple[str, list[
         *([f"frozen {seconds(frozen)} in all"] if frozen else []),
         *([count(connections, "connection")] if connections else []),
         *([count(len(trace.findings), "finding")] if trace.findings else []),
-        f"{iso(start)[:19].replace('T', ' ')} to {iso(end)[11 if iso(start)[:10] == iso(end)[:10] else 0 : 19].replace('T', ' ')} UTC",
+        f"{stamp(start, 0, local)} to {stamp(end, 0, local)}",
     ]
     return title, subtitle
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analyzer.model.times import LATEST, MS, SECOND, iso, seconds
+from analyzer.model.times import LATEST, MS, SECOND, seconds, stamp
 from analyzer.plot.canvas import count
 from analyzer.tcp.pings import pairs
 from analyzer.tcp.states import STATES
@@ -131,16 +131,18 @@ class Scene:
         return [*(t for t in _times(self) if self.start_ns <= t <= self.end_ns), self.start_ns, self.end_ns]
 
 
-def scene(trace: Trace, name: str, since_ns: int | None = None, until_ns: int | None = None) -> Scene:
-    """The scene of a connection, an environment or a request, or the part of it in [since, until].
+def scene(
+    trace: Trace, name: str, since_ns: int | None = None, until_ns: int | None = None, local: bool = False
+) -> Scene:
+    """The scene of a connection, an environment or a request, or the part of it in [since, until]; times in words of this machine's zone if `local`.
 
     Raises `KeyError` where nothing is called so, `ValueError` where there is nothing to draw.
     """
     kind, thing = resolve(trace, name)
-    of: dict[str, Callable[[Trace, Any], Scene]] = {
+    of: dict[str, Callable[[Trace, Any, bool], Scene]] = {
         "connection": _of_connection, "environment": _of_environment, "request": _of_request,
     }  # fmt: skip
-    found = of[kind](trace, thing)
+    found = of[kind](trace, thing, local)
     _cut(found, since_ns, until_ns)
     if not any(found.start_ns <= t <= found.end_ns for t in _times(found)):
         raise ValueError(f"{found.title}: nothing of it was kept, or it lies outside of the time asked for")
@@ -168,7 +170,7 @@ def resolve(trace: Trace, name: str) -> tuple[str, Any]:
 # ---- a connection
 
 
-def _of_connection(trace: Trace, k: int) -> Scene:
+def _of_connection(trace: Trace, k: int, local: bool) -> Scene:
     story, cs = trace.story, trace.story.connections
     segments = cs.segments(k)
     name, environment = cs.id(k), cs.environment.get(k)
@@ -194,14 +196,14 @@ def _of_connection(trace: Trace, k: int) -> Scene:
     _add_wire_pings(found)
     if environment:
         found.subtitle.append(f"environment {environment}")
-    found.subtitle += [f"from {iso(first)[:23].replace('T', ' ')} UTC", *_alignment(found)]
+    found.subtitle += [f"from {stamp(first, local=local)}", *_alignment(found)]
     return found
 
 
 # ---- an environment, or a request in it
 
 
-def _of_environment(trace: Trace, environment: str) -> Scene:
+def _of_environment(trace: Trace, environment: str, local: bool) -> Scene:
     story = trace.story
     events = [e for e in story.events if e.environment == environment]
     found = Scene(trace, f"environment {environment}", [], events[0].time_ns if events else 0, "the first line")
@@ -223,13 +225,13 @@ def _of_environment(trace: Trace, environment: str) -> Scene:
         *([count(len(found.invocations), "invocation")] if found.invocations else []),
         *([f"frozen {_often(len(found.freezes))}, {seconds(frozen)} in all"] if frozen else []),
         *([count(len(mine), "connection")] if mine else []),
-        f"from {iso(found.zero_ns)[:23].replace('T', ' ')} UTC",
+        f"from {stamp(found.zero_ns, local=local)}",
         *_alignment(found),
     ]
     return found
 
 
-def _of_request(trace: Trace, invocation: Invocation) -> Scene:
+def _of_request(trace: Trace, invocation: Invocation, local: bool) -> Scene:
     """One invocation, the freezes on both sides of it, and whatever else its findings name as proof."""
     story, environment = trace.story, invocation.environment
     found = Scene(trace, f"request {invocation.request_id}", [], invocation.start_ns, "START")
@@ -259,7 +261,7 @@ def _of_request(trace: Trace, invocation: Invocation) -> Scene:
         f"environment {environment}",
         (invocation.status if invocation.end_ns is not None else "unfinished") + took,
         *(["cold start"] if invocation.cold_start else []),
-        f"from {iso(invocation.start_ns)[:23].replace('T', ' ')} UTC",
+        f"from {stamp(invocation.start_ns, local=local)}",
         *_alignment(found),
     ]
     return found

@@ -49,18 +49,19 @@ def sequence(
     width: float = WIDTH,
     since: int | str | None = None,
     until: int | str | None = None,
+    local: bool = False,
 ) -> Figure:
     """Draw one connection's packets as arrows between client and server, in order, from the top down.
 
     `connection` is an id (`C1`) or the client's `ip:port`; `width` is in inches (at least 7.5), the height follows the number of
     packets, of which some sixty are shown: where there are more, ordinary ones are folded and counted, and `since` and
-    `until` (ISO 8601, or ns since the epoch) choose a part. At the margins stand seconds since the first packet, aligned, at the
+    `until` (ISO 8601, or ns since the epoch) choose a part; `local` says when it began in this machine's zone. At the margins stand seconds since the first packet, aligned, at the
     side whose capture saw the packet, and both endpoints' states as far as packets prove them. Sequence numbers are relative.
     Heights tell the order, not the time: silences of a second and more are breaks with their length.
 
     Raises `KeyError` for an unknown name, `ValueError` where it is no connection or nothing of it was kept.
     """
-    found = scene(trace, connection, time_of("since", since), time_of("until", until))
+    found = scene(trace, connection, time_of("since", since), time_of("until", until), local)
     if not found.alone:
         raise ValueError(f"a sequence is drawn of one connection: {connection!r} is none; name one as C1 or ip:port")
     with mpl.rc_context(SETTINGS):

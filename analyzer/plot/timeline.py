@@ -38,19 +38,20 @@ def timeline(
     width: float = WIDTH,
     since: int | str | None = None,
     until: int | str | None = None,
+    local: bool = False,
 ) -> Figure:
     """Draw everything that the sources say about a connection, an execution environment or a request.
 
     `name` is a connection (`C1`, or the client's `ip:port`), an environment (its id, or a part that only it has) or a request
     id (or its beginning); `width` is in inches (at least 7), the height follows; `since` and `until` (ISO 8601, or ns since the
-    epoch) cut out a part. The x axis counts seconds; silences of a second and more that would fill a tenth of it are cut out,
+    epoch) cut out a part; `local` says its times in this machine's zone. The x axis counts seconds; silences of a second and more that would fill a tenth of it are cut out,
     and each stretch between two cuts has a scale of its own, linear inside. Of an environment's connections the four that
     matter most are drawn with their packets, the others as lines. Returns a matplotlib Figure that needs no pyplot: it shows
     itself in a notebook; `figure.savefig("c1.svg")` writes it, the same bytes every time.
 
     Raises `KeyError` where nothing is called so, `ValueError` where there is nothing to draw.
     """
-    found = scene(trace, name, time_of("since", since), time_of("until", until))
+    found = scene(trace, name, time_of("since", since), time_of("until", until), local)
     with mpl.rc_context(SETTINGS):
         return _figure(found, DARK if dark else LIGHT, max(width, LEAST_WIDTH))
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from analyzer.model.events import Event
 from analyzer.model.grpc import GO, HTTP2_ERRORS, JS, status_name
 from analyzer.model.records import Call, Ping, Transport
-from analyzer.model.times import MS, iso, seconds
+from analyzer.model.times import MS, seconds
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.timeline.grpc import Process, processes_of
@@ -87,8 +87,11 @@ class _Section:
         parts = [f"gRPC: {process.dialect or 'trace'}{f' {version}' if version else ''}"]
         parts += [f"pid {process.pid}"] if process.pid else []
         parts += [short_environment(process.environment)] if process.environment else []
-        parts += [f"{iso(self._events[0].time_ns)[11:23]} to {iso(self._events[-1].time_ns)[11:23]}"]
+        parts += [f"{self._clock(self._events[0])} to {self._clock(self._events[-1])}"]
         return terminal(" · ".join(parts))
+
+    def _clock(self, e: Event) -> str:
+        return self._style.clock(e.time_ns)
 
     def _listed(self, name: str, rows: Sequence[Callable[[], list[str]] | list[str]]) -> list[str]:
         """Rows under a name; each is a line and what stands below it, made when it is shown."""
@@ -185,7 +188,7 @@ class _Section:
         said = []
         for e in self._said[t.id]:
             if e.kind == "goaway-received" or (e.kind == "goaway-sent" and e.attrs.get("data")):
-                said.append(f"GOAWAY {e.kind.removeprefix('goaway-')}: {_goaway(e)}")
+                said.append(f"GOAWAY {e.kind.removeprefix('goaway-')}: {_goaway(e)} at {self._clock(e)}")
             elif e.kind == "socket-error":
                 said.append(f"socket: {_detail(e.attrs.get('error'))}")
         if t.closed_by == "goaway" and not any(text.startswith("GOAWAY received") for text in said):
@@ -270,7 +273,7 @@ def _timed_out(p: Ping) -> str:
 def _goaway(e: Event) -> str:
     code, data = str(e.attrs.get("code", "")), e.attrs.get("data")
     name = HTTP2_ERRORS[int(code)] if code.isdecimal() and int(code) < len(HTTP2_ERRORS) else code or "code not logged"
-    return name + (f' "{_detail(data)}"' if data and data != "undefined" else "") + f" at {iso(e.time_ns)[11:23]}"
+    return name + (f' "{_detail(data)}"' if data and data != "undefined" else "")
 
 
 def _by_status(calls: Iterable[Call]) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
-from analyzer.model.times import SECOND, seconds
+from analyzer.model.times import seconds
 from analyzer.report.escape import clip, terminal
 from analyzer.report.style import Style
 from analyzer.timeline.environments import EPOCH_ENDS
@@ -17,7 +16,8 @@ from analyzer.timeline.story import Story
 
 #: Environments and invocations shown; `--all` shows the rest.
 ENVIRONMENTS, INVOCATIONS = 8, 12
-HEAD = ("start (UTC)", "request", "duration", "memory", "idle before", "what")
+HEAD = ("request", "duration", "memory", "idle before", "what")
+STAMP = "%m-%d %H:%M:%S"
 #: The memory column is left out on a narrower page.
 MEMORY_FROM = 100
 #: What an epoch's first event is called.
@@ -113,28 +113,28 @@ def _environment(
         facts.append(f"frozen {seconds(total)} in {_count(len(freezes), 'gap')}, longest {seconds(longest)}")
     if len(told.epochs) > 1 or any(e.kind in ("timeout", "crash") for e in told.epochs):
         facts.append(
-            "epochs: " + ", ".join(_epoch(e) for e in told.epochs[:6]) + (" …" if len(told.epochs) > 6 else "")
+            "epochs: " + ", ".join(_epoch(e, style) for e in told.epochs[:6]) + (" …" if len(told.epochs) > 6 else "")
         )
-    facts += [_init(e) for e in told.inits if e.attrs.get("status") not in (None, "success")]
+    facts += [_init(e, style) for e in told.inits if e.attrs.get("status") not in (None, "success")]
     lines = [style.paint(clip(name, style.width), "bold")]
     return lines + [f"  {line}" for line in textwrap.wrap(" · ".join(facts), style.width - 2, break_long_words=False)]
 
 
-def _epoch(e: Event) -> str:
-    return f"{BEGINS.get(e.kind, e.kind)} {_clock(e.time_ns)}"
+def _epoch(e: Event, style: Style) -> str:
+    return f"{BEGINS.get(e.kind, e.kind)} {style.clock(e.time_ns, STAMP)}"
 
 
-def _init(e: Event) -> str:
-    what = f"{e.kind.removesuffix('-report')} {terminal(str(e.attrs['status']))} {_clock(e.time_ns)}"
+def _init(e: Event, style: Style) -> str:
+    what = f"{e.kind.removesuffix('-report')} {terminal(str(e.attrs['status']))} {style.clock(e.time_ns, STAMP)}"
     return what + (f" ({terminal(str(e.attrs['error_type']))})" if e.attrs.get("error_type") else "")
 
 
 def _invocations(mine: list[Invocation], told: _Told, style: Style, everything: bool) -> list[str]:
     """A table: all invocations, or those that failed, started cold, found an error or waited longest, in order of time."""
     before = dict(zip((id(i) for i in mine[1:]), mine, strict=False))
-    rows = {id(i): _row(i, before.get(id(i)), told) for i in mine}
+    rows = {id(i): _row(i, before.get(id(i)), told, style) for i in mine}
     shown = mine if everything or len(mine) <= INVOCATIONS else _chosen(mine, before, told)
-    table = [HEAD, *(rows[id(i)] for i in shown)]
+    table = [(f"start ({style.zone})", *HEAD), *(rows[id(i)] for i in shown)]
     if style.width < MEMORY_FROM:
         table = [row[:3] + row[4:] for row in table]
     lines = [_line(row, table, style.width) for row in table]
@@ -170,7 +170,7 @@ def _chosen(mine: list[Invocation], before: dict[int, Invocation], told: _Told) 
     return [i for i in mine if id(i) in best]
 
 
-def _row(i: Invocation, before: Invocation | None, told: _Told) -> tuple[str, ...]:
+def _row(i: Invocation, before: Invocation | None, told: _Told, style: Style) -> tuple[str, ...]:
     report = told.reports.get(i.end_ref) if i.end_ref else None
     attrs = report.attrs if report else {}
     used, size = str(attrs.get("max_memory") or ""), str(attrs.get("memory") or "")
@@ -192,7 +192,7 @@ def _row(i: Invocation, before: Invocation | None, told: _Told) -> tuple[str, ..
         n = told.errors[i.request_id]
         what.append(f"{told.details[i.request_id]}" + (f" and {n - 1} more" if n > 1 else ""))
     return (
-        _clock(i.start_ns), terminal(i.request_id[:8]), seconds(i.duration_ns) if i.duration_ns is not None else "–",
+        style.clock(i.start_ns, STAMP), terminal(i.request_id[:8]), seconds(i.duration_ns) if i.duration_ns is not None else "–",
         terminal(memory), seconds(gap) if gap is not None else "–", terminal(", ".join(what)),
     )  # fmt: skip
 
@@ -202,11 +202,6 @@ def _gap(i: Invocation, before: Invocation | None) -> int | None:
     if before is None or before.end_ns is None or i.start_ns < before.end_ns:
         return None
     return i.start_ns - before.end_ns
-
-
-def _clock(ns: int) -> str:
-    whole, fraction = divmod(ns, SECOND)
-    return f"{datetime.fromtimestamp(whole, UTC):%m-%d %H:%M:%S}.{fraction // 1_000_000:03d}"
 
 
 def _count(n: int, noun: str) -> str:

@@ -22,9 +22,9 @@ WIDTH = 100
 _BACKTICKS = re.compile("`+")
 
 
-def markdown(trace: Trace) -> Iterator[bytes]:
-    """The document in pieces, UTF-8."""
-    story, style = trace.story, Style(width=WIDTH)
+def markdown(trace: Trace, local: bool = False) -> Iterator[bytes]:
+    """The document in pieces, UTF-8; times in this machine's zone if `local`."""
+    story, style = trace.story, Style(width=WIDTH, local=local)
     yield _bytes("## What `analyze` found\n\n")
     yield _block([text.verdict(story, trace.findings, style)])
     for finding in trace.findings:

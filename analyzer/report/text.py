@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 from analyzer.model.findings import Confidence, Finding, Silence
 from analyzer.model.records import Clock, Ping, Source
-from analyzer.model.times import MS, SECOND, iso, seconds
+from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
@@ -62,7 +62,7 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
             f"request {item.request_ids[0][:8]}…"
             + (f" and {len(item.request_ids) - 1} more" if len(item.request_ids) > 1 else "")
         )
-    parts.append(iso(item.time_ns)[:23] + "Z")
+    parts.append(style.when(item.time_ns))
     wrapped = textwrap.wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
 
