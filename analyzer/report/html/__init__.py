@@ -54,10 +54,12 @@ def page(trace: Trace, everything: bool = False) -> bytes:
     """
     limits = EVERYTHING if everything else SUMMARY
     findings = content.worst_first(trace.findings)
-    shown = content.laid_out(findings, limits)
+    roots = content.causes(trace.story, findings)
+    shown = content.laid_out(content.causes_first(roots), limits)
     drawn = _connections_to_draw(trace, limits)
     figures = Figures(trace, limits, len(shown) + len(drawn))
-    cards = [content.card(trace.story, item, figures.of_finding(item)) for item in shown]
+    firsts = {item.rule: item for item in reversed(shown)}
+    cards = [content.card(trace.story, item, figures.of_finding(item), firsts[item.rule] is item) for item in shown]
     for name in drawn:
         figures.of_connection(name)
     listed = {t.id: t for t in tables.tables(trace, findings, limits, len(shown) < len(findings))}
@@ -66,7 +68,7 @@ def page(trace: Trace, everything: bool = False) -> bytes:
         data,
         bokeh=_bokeh() if figures.content else "",
         story=trace.story,
-        verdict=content.summary(trace, findings),
+        verdict=content.summary(trace, findings, roots),
         cards=cards,
         tables=listed,
         glance=glance.glance(trace.story),

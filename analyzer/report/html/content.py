@@ -30,6 +30,11 @@ def worst_first(findings: list[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
 
 
+def causes_first(roots: list[Cause]) -> list[Finding]:
+    """Each cause followed by its consequences."""
+    return [item for cause in roots for item in (*cause.findings, *cause.consequences)]
+
+
 def laid_out(findings: list[Finding], limits: Limits) -> list[Finding]:
     """The findings that are shown in full: some of each rule, in order."""
     seen: Counter[str] = Counter()
@@ -48,10 +53,15 @@ def laid_out(findings: list[Finding], limits: Limits) -> list[Finding]:
 class Cause:
     """Findings of one rule about one server that no other finding explains."""
 
-    first: Finding
+    root: Finding
     server: str
     findings: list[Finding] = field(default_factory=list)
     consequences: list[Finding] = field(default_factory=list)
+
+    @property
+    def first(self) -> Finding:
+        """The worst of them, which stands for all."""
+        return self.findings[0] if self.findings else self.root
 
     @property
     def requests(self) -> int:
@@ -60,22 +70,25 @@ class Cause:
 
 
 def causes(story: Story, findings: list[Finding]) -> list[Cause]:
-    """The root causes, the worst first; a finding caused by another one is that one's consequence."""
+    """The root causes of findings (the worst first), in the order of the worst that came of each; whatever has a cause among the
+    findings is a consequence of it, or of that one's cause."""
     by_id = {item.id: item for item in findings}
     found: dict[tuple[str, str], Cause] = {}
-    cause_of: dict[str, Cause] = {}
     for item in findings:
-        if any(c in by_id for c in item.caused_by):
-            continue
-        server = _server(story, item)
-        cause = found.setdefault((item.rule, server), Cause(item, server))
-        cause.findings.append(item)
-        cause_of[item.id] = cause
-    for item in findings:
-        root = next((cause_of[c] for c in item.caused_by if c in cause_of), None)
-        if root is not None and item.id not in cause_of:
-            root.consequences.append(item)
+        root = _root(item, by_id)
+        server = _server(story, root)
+        cause = found.setdefault((root.rule, server), Cause(root, server))
+        (cause.findings if root is item else cause.consequences).append(item)
     return list(found.values())
+
+
+def _root(item: Finding, by_id: dict[str, Finding]) -> Finding:
+    """The finding at the beginning of the chain; a circle ends where it was entered."""
+    seen = {item.id}
+    while cause := next((c for c in item.caused_by if c in by_id and c not in seen), None):
+        seen.add(cause)
+        item = by_id[cause]
+    return item
 
 
 def _server(story: Story, item: Finding) -> str:
@@ -96,13 +109,13 @@ class Verdict:
     coverage: list[str]
 
 
-def summary(trace: Trace, findings: list[Finding]) -> Verdict:
-    """The verdict on a trace; `findings` are the worst first."""
+def summary(trace: Trace, findings: list[Finding], roots: list[Cause]) -> Verdict:
+    """The verdict on a trace; `findings` are the worst first, `roots` their causes."""
     story = trace.story
     headline = verdict(story, trace.findings, UNBROKEN).splitlines()[0]
     severity = findings[0].severity.word if findings else "good"
-    roots = causes(story, findings)
     title = roots[0].first.title if len(roots) == 1 else headline
+    title = title[:1].upper() + title[1:]
     return Verdict(severity, title, headline, roots, _impact(story, findings), _coverage(story))
 
 
@@ -166,9 +179,10 @@ class Card:
     rows: list[Row]
     notes: list[tuple[str, str | list[str]]]
     figure: str | None
+    first: bool  # of its rule: open when the page opens
 
 
-def card(story: Story, item: Finding, figure: str | None) -> Card:
+def card(story: Story, item: Finding, figure: str | None, first: bool) -> Card:
     """One finding for the template."""
     transport = story.transport(item.transport) if item.transport else None
     notes: list[tuple[str, str | list[str]]] = [
@@ -184,6 +198,7 @@ def card(story: Story, item: Finding, figure: str | None) -> Card:
         _rows(story, item),
         [(name, text) for name, text in notes if text],
         figure,
+        first,
     )
 
 

@@ -86,7 +86,7 @@ def opened(browser, folder):
     return opening
 
 
-DRAWN = "[...document.querySelectorAll('figure.timeline')].every((f) => f.dataset.drawn)"
+DRAWN = "[...document.querySelectorAll('figure.timeline')].every((f) => f.dataset.drawn || !f.offsetParent)"
 
 
 def until(page, condition, seconds=10):
@@ -95,6 +95,11 @@ def until(page, condition, seconds=10):
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(30)
+
+
+def second_reset():
+    """The second finding of a rule: its card is closed at first."""
+    return [item.id for item in pages.many_resets().findings if item.rule == "R303"][1]
 
 
 def shown(page, n=0):
@@ -317,7 +322,7 @@ def test_a_mark_leads_to_its_evidence_and_back(opened):
 def test_a_finding_leads_to_its_connection(opened):
     with opened("resets") as page:
         page.locator("[data-table=connections] input[type=search]").fill("nothing has this")
-        page.locator("article.card .where a").nth(1).click()
+        page.locator("article.card .where a").first.click()
         row = page.locator("[data-table=connections] tr.found")
         row.wait_for()
         name = row.locator("td").nth(1).inner_text()
@@ -328,9 +333,23 @@ def test_a_finding_leads_to_its_connection(opened):
         assert row.get_by_role("button").evaluate("b => b === document.activeElement")
 
 
+def test_the_first_of_each_rule_is_open_and_the_others_open_by_keyboard(opened):
+    with opened("resets") as page:
+        second = page.locator("article.card").nth(1)
+        assert page.locator("article.card details[open]").count() < page.locator("article.card").count()
+        assert not second.locator(".evidence").is_visible()
+        second.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert second.locator(".evidence").is_visible()
+        until(page, DRAWN)
+        assert second.locator("figure").get_attribute("data-drawn")
+
+
 def test_an_address_with_a_hash_opens_there(opened):
     with opened("resets", "#C7") as page:
         assert page.locator("tr.found td").nth(1).inner_text() == "C7"
+    with opened("resets", f"#{second_reset()}-e2") as page:
+        assert page.locator("tr.found").is_visible()
     with opened("frozen-keepalive", "#K101") as page:
         assert page.locator("details#K101").get_attribute("open") is not None
     with opened("frozen-keepalive", "#nothing'\"<b>") as page:

@@ -402,7 +402,7 @@ class Timeline {
     const lives = this.content.lives.map(([a, b, bad, label, text], n) => ({ a: x(a), b: x(b), bad, label, text, y: top + n * HEIGHTS.life }));
     this.#bars("lives", lives.map((l) => [l.a, l.b, l.y + 4, l.y + HEIGHTS.life - 4, l.text]),
       { fill_color: lives.map((l) => colour(l.bad ? "error" : "invocation")), line_color: colour("ink"), line_width: 0.5 });
-    for (const l of lives) this.#text(l.a, l.y + HEIGHTS.life / 2, l.label, { span: [l.a, l.b], align: "center", loose: true });
+    for (const l of lives) this.#text(l.a, l.y + HEIGHTS.life / 2, l.label, { span: [l.a, l.b], align: "center", loose: true, color: l.bad ? "error" : "ink" });
   }
 
   #evidenceRows() {
@@ -513,19 +513,21 @@ function fitted(labels, [from, to], pixels) {
     if (b < from || a > to) continue;
     const x = label.span ? (Math.max(a, from) + Math.min(b, to)) / 2 : label.x;
     const within = label.span && !label.loose ? Math.min(b, to) - Math.max(a, from) : label.within;
-    const room = label.align === "left" ? Math.min(label.most, (to - x) * scale + 8) : label.most;
-    const text = clipped(label.text, room);
+    const beside = label.align === "left" ? (to - x) * scale : Infinity;
+    // What would run over the right border ends at its place instead of beginning there.
+    const align = beside < Math.min(measure(label.text), label.most) && beside < 160 ? "right" : label.align;
+    const text = clipped(label.text, align === "left" ? Math.min(label.most, beside) : label.most);
     const width = measure(text);
     if (!text || width + 6 > within * scale) continue;
-    const start = x * scale + (label.align === "center" ? -width / 2 : 2);
+    const start = x * scale + { left: 2, center: -width / 2, right: -width - 2 }[align];
     const row = rows.get(label.y) ?? rows.set(label.y, []).get(label.y);
     if (row.some(([p, q]) => start < q + 5 && p < start + width + 5)) continue;
     row.push([start, start + width]);
-    out.x.push(label.align === "left" ? x + 2 / scale : x);
+    out.x.push(x + { left: 2, center: 0, right: -2 }[align] / scale);
     out.y.push(label.y);
     out.text.push(text);
     out.color.push(label.color);
-    out.align.push(label.align);
+    out.align.push(align);
     out.ground.push(label.ground);
   }
   return out;

@@ -41,7 +41,7 @@ class Figures {
     while (this.queue.length) {
       await new Promise((done) => { (window.requestIdleCallback ?? setTimeout)(done); });
       const host = this.queue.shift();
-      if (host.isConnected) await this.#draw(host);
+      if (host.offsetParent) await this.#draw(host);
     }
   }
 
@@ -62,6 +62,7 @@ function show(id) {
   const card = target.closest(".card");
   if (card) {
     card.hidden = false;
+    card.querySelector("details").open = true;
     target.classList.add("found");
     const [, finding, number] = id.match(/^(F\d+)-e(\d+)$/) ?? [];
     if (number) for (const [, timeline] of figures.timelines()) timeline.point(finding, Number(number));
