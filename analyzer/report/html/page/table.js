@@ -39,7 +39,7 @@ class Listing {
     this.body = el("tbody");
     this.more = el("button", { type: "button", class: "more", onclick: () => { this.pages += 1; this.refresh(); } });
     const caption = el("caption", { class: "hidden" }, this.table.title);
-    const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": this.table.title },
+    const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${name}` },
       el("table", {}, caption, el("thead", {}, this.head), this.body));
     form.hidden = this.table.rows.length < FEW;
     host.replaceChildren(form, scroll, this.more);
