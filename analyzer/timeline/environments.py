@@ -154,15 +154,26 @@ def stamp_platform_lines(events: list[Event]) -> None:
 
 
 def _end_by_duration(lines: list[Event]) -> None:
-    """REPORT says how long the invocation ran: its end is not before START plus that."""
+    """REPORT says how long the invocation ran: its end is not before START plus that, nor after the next START."""
     began: dict[str, int] = {}
-    for e in lines:
+    for e, following in zip(lines, _next_starts(lines), strict=True):
         if e.request_id is None or e.source_ns is None:
             continue
         if e.kind == "start":
             began[e.request_id] = e.source_ns
         elif e.kind == "report" and e.attrs.get("stamp") and e.request_id in began:
-            e.source_ns = max(e.source_ns, began[e.request_id] + int(e.attrs.get("duration_ns") or 0))
+            end = max(e.source_ns, began[e.request_id] + int(e.attrs.get("duration_ns") or 0))
+            e.source_ns = end if following is None else min(end, max(following, e.source_ns))
+
+
+def _next_starts(lines: list[Event]) -> list[int | None]:
+    """For each line the stamp of the next START after it."""
+    found: list[int | None] = []
+    following = None
+    for e in reversed(lines):
+        found.append(following)
+        following = e.source_ns if e.kind == "start" else following
+    return found[::-1]
 
 
 def _nearest(lines: list[Event]) -> list[int | None]:
