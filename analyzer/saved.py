@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from analyzer.trace import Trace
 
 #: Raised when an older program could not read what is written.
-VERSION = 1
+VERSION = 2
 
 #: The records of a story, each a list of dataclasses.
 RECORDS: dict[str, type] = {

@@ -151,7 +151,7 @@ def test_an_older_one_is_replaced_anything_else_is_not(folder: Path) -> None:
 def test_a_newer_one_says_so(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 99, "analyzer": "9.9"}))
-    with pytest.raises(analyzer.InputError, match=r"saved by analyzer 9\.9 in version 99, this one reads version 1"):
+    with pytest.raises(analyzer.InputError, match=r"saved by analyzer 9\.9 in version 99, this one reads version 2"):
         analyzer.load(folder)
 
 

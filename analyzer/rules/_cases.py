@@ -4,7 +4,8 @@ Packets: `SECONDS > WHAT` from the client, `<` from the server, where WHAT is SY
 HEADERS (a gRPC call's, or an answer's), CLIENT-HELLO, `ALERT description`, `GOAWAY code data`, `TEXT words_joined_so`, `RAW bytes\\0with\\xffescapes` (`_` is a space
 there too), `TLS n` (one record of application data, n bytes with its header), PROBE (a keepalive probe), or a number of payload
 bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
-do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port. Log:
+do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port, `ts=N` its sender's
+TSval. Log:
 `HH:MM:SS.mmm` and then `INIT -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
 `app n TEXT`.
 """
@@ -160,7 +161,8 @@ def _point(script: str, name: str) -> Point:
             dport,
         )
         row[col.FLAGS], row[col.SEQ], row[col.ACK], row[col.LEN] = flags, seq, ack, size
-        row[col.WIN], row[col.IPID], row[col.TSVAL], row[col.TSECR], row[col.WSCALE] = 500, number, -1, -1, -1
+        row[col.WIN], row[col.IPID], row[col.TSECR], row[col.WSCALE] = 500, number, -1, -1
+        row[col.TSVAL] = next((int(o[3:]) for o in options if o.startswith("ts=")), -1)
         row[col.TTL] = next((int(o[4:]) for o in options if o.startswith("ttl=")), 64 if arrow == ">" else 63)
         row[col.MARKS] = payload_marks(payload, 0, len(payload), len(payload)) if payload else 0
         if row[col.MARKS] & col.M_KEEP:

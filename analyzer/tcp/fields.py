@@ -1,6 +1,6 @@
 """The fields of one connection's row while it is tracked, and of one segment's classification.
 
-A row is 102 int64, 816 bytes: what every rule needs to decide whether a connection is worth a closer look, and all that
+A row is 104 int64, 832 bytes, 13 cache lines: what every rule needs to decide whether a connection is worth a closer look, and all that
 the connection table shows. Times are ns since the epoch; 0 means "never". Sequence positions are 64-bit (see `sequence`).
 """
 
@@ -32,7 +32,7 @@ PATH_SEEN = 31  # of the first segment
 
 # ---- one side: client at SIDE, server at SIDE + SIDE_FIELDS
 SIDE = 32
-SIDE_FIELDS = 35
+SIDE_FIELDS = 36
 PKTS = 0
 SEEN = 1  # 0 nothing known, 1 known from the peer's ACK only, 2 has sent
 ISN = 2  # -1 when the SYN was not seen
@@ -62,13 +62,15 @@ ZEEK = 31
 BITS = 32  # what this side has done, below
 TTL_SEEN = 33  # of the last segment that is no RST
 T_COUNT = 34  # counters of Zeek's T, W and G letters, 20 bits each
+CLOCK_SEEN = 35  # its latest TSval (RFC 7323) + 1, 0 for none
 
-N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 102
+N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 104
 
 # ---- bits of a side; the history letters that Zeek writes once come first
 B_FIN_RST, B_MULTI, B_SYN_ACK, B_SYN, B_FIN, B_RST, B_DATA, B_ACK = (1 << k for k in range(8))
 B_PROBED = 256  # its last byte sent was a zero-window probe, which NXT does not count
 B_KEEPALIVE = 512  # its latest segment was a keepalive probe
+B_CLOCK_BEHIND = 1024  # its TSval advanced by less than half of a pause of WAKE_AFTER or more, if it ticks every TICK_NS
 
 # ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender)
 BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST, BY_NETWORK = range(5)
@@ -83,6 +85,8 @@ ODD_FAST_OPEN = 32  # a SYN with data or with a cookie (RFC 7413)
 ODD_MPTCP = 64  # one path of a Multipath TCP connection (RFC 8684)
 ODD_DSACK = 128  # a receiver said that something came twice (RFC 2883)
 
+#: How often TSval ticks on Linux from 4.13 on, and on most others.
+TICK_NS = 1_000_000
 #: A client that sent no data for this long before it writes has "woken": the least stall that any rule speaks of (DESIGN §6).
 WAKE_AFTER = 1_000_000_000
 

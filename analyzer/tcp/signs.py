@@ -1,6 +1,6 @@
 """What is out of the ordinary about a connection, one bit each: where a rule that looks for it begins.
 
-A row is 816 bytes, so that a filter over one column of a million rows reads a million cache lines, and two dozen rules read
+A row is 832 bytes, so that a filter over one column of a million rows reads a million cache lines, and two dozen rules read
 them again and again. Here all rows are read once, in order; a rule then compares one word a connection, and looks at the rows of
 those few that show its signs. A sign is necessary, never sufficient: rules compare with thresholds, signs do not.
 """
@@ -22,6 +22,8 @@ from analyzer.capture.columns import (
 from analyzer.kernel import Column, Index, compiled_wanted, kernel
 from analyzer.tcp.connections import CLIENT, SERVER
 from analyzer.tcp.fields import (
+    B_CLOCK_BEHIND,
+    BITS,
     C_HI,
     C_LO,
     DATA_FIRST_TS,
@@ -67,7 +69,8 @@ if TYPE_CHECKING:
     GOAWAY,  # an HTTP/2 GOAWAY frame, of either side
     DATABASE_ERROR,  # an error reply of Redis, MySQL or PostgreSQL
     HELLO_ONLY,  # a TLS ClientHello and no application data, or nothing of the server before the client left
-) = (1 << bit for bit in range(16))
+    CLOCK_BEHIND,  # the client's TSval fell behind in a pause
+) = (1 << bit for bit in range(17))
 
 ERROR_MARKS = M_RESP_ERROR | M_MYSQL_ERROR | M_PG_ERROR
 HELLO_MARKS = M_TLS_CLIENT_HELLO | M_TLS_DATA
@@ -121,6 +124,8 @@ def read_signs(rows: Column, n: int, signs: Index, pairs: Index) -> None:
             marks & M_TLS_CLIENT_HELLO and 0 < rows[a + FIN_TS] < rows[b + DATA_FIRST_TS]
         ):
             found |= HELLO_ONLY
+        if rows[a + BITS] & B_CLOCK_BEHIND:
+            found |= CLOCK_BEHIND
         signs[k] = found
 
 

@@ -47,6 +47,7 @@ from analyzer.capture.columns import (
 from analyzer.kernel import Column, Index, kernel
 from analyzer.tcp.fields import (
     B_ACK,
+    B_CLOCK_BEHIND,
     B_DATA,
     B_FIN,
     B_FIN_RST,
@@ -65,6 +66,7 @@ from analyzer.tcp.fields import (
     C_HI,
     C_LO,
     C_PORT,
+    CLOCK_SEEN,
     CONTIGUOUS,
     COPY_WITHIN_NS,
     D_KEY,
@@ -154,6 +156,7 @@ from analyzer.tcp.fields import (
     T_COUNT,
     T_DUPLICATES,
     T_ROWS,
+    TICK_NS,
     TTL_SEEN,
     UID,
     UNA,
@@ -745,6 +748,14 @@ def track(
                 rows[c + RST_GAP] = rows[c + WAKE_GAP]
         else:
             rows[s + TTL_SEEN] = packets[q + TTL]
+            tsval = packets[q + TSVAL]
+            if tsval >= 0:
+                pause = ts - rows[s + SIDE_LAST_TS]
+                if pause >= WAKE_AFTER and rows[s + CLOCK_SEEN] > 0:
+                    ticks = delta32(tsval, rows[s + CLOCK_SEEN] - 1)
+                    if ticks >= 0 and 2 * ticks * TICK_NS < pause:
+                        rows[s + BITS] |= B_CLOCK_BEHIND
+                rows[s + CLOCK_SEEN] = tsval + 1
         rows[s + SIDE_LAST_TS] = ts
         rows[c + LAST_TS] = max(rows[c + LAST_TS], ts)
         rows[c + LAST_NO] = number
