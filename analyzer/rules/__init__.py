@@ -57,6 +57,7 @@ NEAR_NS = 60 * SECOND
 #: Which finding on a connection is the cause of which other.
 CAUSES = {
     "F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "K105": ("F203",), "R302": ("T605",),
+    "C402": ("C401",),
 }  # fmt: skip
 
 
@@ -125,11 +126,11 @@ def _explains(other: Finding, negative: Finding) -> bool:
 
 
 def _chain(found: list[Finding]) -> None:
-    """Name the cause of each consequence on the same connection."""
+    """Name the cause of each consequence on the same connection, or on one of those that a finding is about."""
     by_connection: dict[str, list[Finding]] = {}
     for finding in found:
-        if finding.connection:
-            by_connection.setdefault(finding.connection, []).append(finding)
+        for connection in [finding.connection] if finding.connection else finding.connections:
+            by_connection.setdefault(connection, []).append(finding)
     for group in by_connection.values():
         for finding in group:
             finding.caused_by += [other.id for other in group if finding.rule in CAUSES.get(other.rule, ())]

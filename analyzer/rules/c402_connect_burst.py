@@ -25,6 +25,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
@@ -39,6 +41,9 @@ CODE = "C402"
 NAME = "connect-burst"
 SUMMARY = "several connects to one server unanswered at once, while others succeed: dropped in a burst"
 SEVERITIES = (Severity.WARNING,)
+
+#: A capture stands beside the server where the median client takes so many times longer than the server to answer.
+BESIDE = 10
 
 
 class Thresholds(Values):
@@ -85,6 +90,7 @@ class Burst:
     connections: list[int]
     answered: int
     meanwhile: int
+    at_server: bool  # whether the capture stands beside the server
 
 
 def select(story: Story, settings: Settings) -> Iterable[Burst]:
@@ -96,12 +102,11 @@ def select(story: Story, settings: Settings) -> Iterable[Burst]:
     for server, starts in sorted(unanswered.items()):
         ks = _densest(sorted(starts), t.within_ns) if len(starts) >= t.least_unanswered else []
         if len(ks) >= t.least_unanswered:
-            answered = _answered(story, ks[0])
+            answered, at_server = _answered(story, ks[0])
             first, last = (_began(story, k) for k in (ks[0], ks[-1]))
             if len(answered):
-                yield Burst(
-                    server, ks, len(answered), int(((answered >= first) & (answered <= last + t.within_ns)).sum())
-                )
+                meanwhile = int(((answered >= first) & (answered <= last + t.within_ns)).sum())
+                yield Burst(server, ks, len(answered), meanwhile, at_server)
 
 
 def _began(story: Story, k: int) -> int:
@@ -111,16 +116,23 @@ def _began(story: Story, k: int) -> int:
     return int(point.rows[story.connections.members[k, p], f.FIRST_TS]) + point.shift_ns
 
 
-def _answered(story: Story, k: int) -> common.Rows:
-    """When connections to the server of `k` began that it answered, at the same capture point."""
+def _answered(story: Story, k: int) -> tuple[common.Rows, bool]:
+    """When connections to the server of `k` began that it answered, at the same capture point; whether that is beside the server.
+
+    It is where the server answers SYNs much sooner than clients acknowledge the answer.
+    """
     p = story.connections.seen_at(k)[0]
     point = story.connections.points[p]
     mine = point.rows[story.connections.members[k, p]]
     same = point.rows[:, f.SYN_ACK_TS] > 0
     for column in (f.S_HI, f.S_LO, f.S_PORT):
         same &= point.rows[:, column] == mine[column]
-    times: common.Rows = point.rows[same, f.FIRST_TS] + point.shift_ns
-    return times
+    rows = point.rows[same]
+    whole = rows[(rows[:, f.SYN_TS] > 0) & (rows[:, f.ESTABLISHED_TS] > 0)]
+    there, back = whole[:, f.SYN_ACK_TS] - whole[:, f.SYN_TS], whole[:, f.ESTABLISHED_TS] - whole[:, f.SYN_ACK_TS]
+    beside = len(whole) > 0 and bool(np.median(there) * BESIDE < np.median(back))
+    times: common.Rows = rows[:, f.FIRST_TS] + point.shift_ns
+    return times, beside
 
 
 def _densest(starts: list[tuple[int, int]], within_ns: int) -> list[int]:
@@ -150,11 +162,12 @@ def examine(story: Story, burst: Burst, settings: Settings) -> Finding | None:
         firsts[0].time_ns, evidence,
         f"{burst.answered} other connects to {burst.server} succeeded in this capture"
         + (f", {burst.meanwhile} of them meanwhile: it was up, and the attempts were most likely dropped because many came at once" if burst.meanwhile
-           else ", none of them meanwhile: many came at once and were dropped, or the server or the way to it was down for that moment"),
+           else ", none of them meanwhile: many came at once and were dropped, or the server or the way to it was down for that moment")
+        + ("; the capture stands beside the server, so that the SYNs reached its host: its accept queue was full, or the host was overloaded" if burst.at_server else ""),
         connections=[story.connections.id(k) for k in ks], environment=envs.pop() if len(envs) == 1 else None,
         ruled_out=["a freeze or a stale connection (none of these was ever established)", "an address that cannot be reached, a security group (others were answered)"],
         help="keep connections across invocations, ramp up, or put a multiplexing proxy in between; raise the server's accept queue (net.core.somaxconn, listen backlog)",
-        upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(burst.server, collect.OPENINGS)}; there, what the accept queue dropped: "
-        "`nstat -az TcpExtListenOverflows TcpExtListenDrops`",
+        upgrade=("" if burst.at_server else f"a capture at the server shows whether the SYNs arrive: {collect.capture(burst.server, collect.OPENINGS)}; ")
+        + "at the server, what the accept queue dropped: `nstat -az TcpExtListenOverflows TcpExtListenDrops`",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -153,7 +153,7 @@ def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
     count = f"{len(thrown)} connection{'' if len(thrown) == 1 else 's'}"
     held = _open_at(story, limit.server, when, {k for k, _ in thrown}) if thrown else 0
     ids = [story.connections.id(k) for k, _ in thrown]
-    errors = _failures(story, thrown) if thrown else limit.events
+    errors = [*_failures(story, thrown), *limit.events]
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if thrown else Confidence.LIKELY,
         f"connection limit: {limit.server or 'a server'} threw out {count}" if thrown else "connection limit named by the server",

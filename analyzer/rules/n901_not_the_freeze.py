@@ -19,18 +19,22 @@ START and REPORT lines and log streams that tell environments apart, and keeps s
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import SECOND, seconds
+from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.tcp.segments import Segment
 from analyzer.timeline.story import Story
 
 CODE = "N901"
@@ -40,7 +44,15 @@ SEVERITIES = (Severity.INFO,)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.POSSIBLE)
 
 #: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
-BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
+BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "NOT_CONNECTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
+#: A request that finds no connection so soon after an error says no more than that error.
+SAME_NS = SECOND
+#: The server's end and the error that it made stand this close, besides what clocks are off (measured: within 20 ms).
+WITH_NS = 100 * MS
+#: So many connections are looked at.
+MOST_ENDS = 20
+#: Codes of ours that no application prints.
+WORDS = {"CLOSED": "a connection that its peer ended", "NOT_CONNECTED": "a request without a connection"}
 
 
 class Thresholds(Values):
@@ -103,17 +115,28 @@ class Failure:
     code: str
     peer: str
     events: list[Event] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)  # connections that the server ended by force at that time
 
 
 def select(story: Story, settings: Settings) -> Iterable[Failure]:
     """Connection errors of environments whose freezes are known, none of them after a freeze or rest long enough."""
     rested = _rested(story, settings[Thresholds].shortest_limit_ns)
     found: dict[tuple[str, str, str], Failure] = {}
+    latest: dict[str, int] = {}
     for e in story.events:
         if e.kind == "error" and e.environment in rested and e.attrs.get("code") in BLAMED and e.level != "INFO":
             code, peer = str(e.attrs["code"]), e.remote or ""
-            found.setdefault((e.environment, code, peer), Failure(code, peer)).events.append(e)
-    return [x for x in found.values() if x.events[-1].time_ns < rested[x.events[0].environment or ""]]
+            consequence = code == "NOT_CONNECTED" and e.time_ns - latest.get(e.environment, 0) <= SAME_NS
+            latest[e.environment] = e.time_ns
+            if not consequence:
+                found.setdefault((e.environment, code, peer), Failure(code, peer)).events.append(e)
+    failures = [x for x in found.values() if x.events[-1].time_ns < rested[x.events[0].environment or ""]]
+    ends, margin = _resets(story) if failures else [], common.clock_margin(story) + WITH_NS
+    for failure in failures:
+        at = failure.events[0].time_ns
+        near = ends[bisect_left(ends, (at - margin, 0)) : bisect_left(ends, (at + margin, 0))]
+        failure.ended = sorted({k for _, k in near})[:MOST_ENDS]
+    return failures
 
 
 def _rested(story: Story, shortest_ns: int) -> dict[str, int]:
@@ -153,25 +176,62 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
     )
     whole = {i.environment for i in story.invocations if i.environment == first.environment and i.cold_start}
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(failure.events[-1])] if count > 1 else [])
+    ends = _ends(story, failure)
+    ids = [story.connections.id(k) for k in ends]
+    for end in list(ends.values())[:2]:
+        evidence.append(story.packet(end, f"the server {'reset' if end.rst else 'closed'}"))
+    evidence.sort(key=lambda e: e.time_ns)
+    if ends:
+        what = "the connection" if len(ends) == 1 else f"{len(ends)} connections"
+        gap += f"; the server itself ended {what} at that time"
     return Finding(
         CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
-        f"{failure.code}{f' from {failure.peer}' if failure.peer else ''}{times}: not the freeze",
+        f"{WORDS.get(failure.code, failure.code)}{f' from {failure.peer}' if failure.peer else ''}{times}: not the freeze",
         first.time_ns, evidence,
         gap,
+        connection=ids[0] if len(ids) == 1 else None, connections=ids,
         environment=first.environment, request_ids=common.failed_requests(story, failure.events),
         ruled_out=["a freeze or an idle limit: " + ("the environment was new" if whole and not longest else "no gap was long enough")],
         help="look for a restart or deployment of the server, its connection limit, a path that drops, an error in the request itself",
-        upgrade=_upgrade(story, failure),
+        upgrade=_upgrade(story, failure, bool(ends)),
+        clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
 
-def _upgrade(story: Story, failure: Failure) -> str:
+def _resets(story: Story) -> list[tuple[int, int]]:
+    """(when, connection) of the ends that the server began and its resets enforced, by time: a server that died or gave up."""
+    cs = story.connections
+    found: list[tuple[int, int]] = []
+    for p, point in enumerate(cs.points if story.aligned else ()):
+        at = np.flatnonzero((point.signs & signs.SERVER_RESET > 0) & (point.rows[:, f.END_BY] % 2 == 0))
+        times = point.rows[at, f.END_TS] + point.shift_ns
+        found += zip(times.tolist(), cs.owners(p)[at].tolist(), strict=True)
+    return sorted(found)
+
+
+def _ends(story: Story, failure: Failure) -> dict[int, Segment]:
+    """The server's FIN or reset at the time of the first error, on connections that may be its environment's."""
+    found, environment = {}, failure.events[0].environment
+    for k in failure.ended:
+        if story.connections.environment.get(k) in (None, environment):
+            end = next((s for s in story.connections.segments(k) if not s.from_client and (s.fin or s.rst)), None)
+            if end is not None:
+                found[k] = end
+    return found
+
+
+def _upgrade(story: Story, failure: Failure, ended: bool) -> str:
     """What to collect: all environments' errors around that time, the server's side, the transport's own trace."""
     first, last = failure.events[0], failure.events[-1]
     start, end = first.time_ns - collect.AROUND_NS, last.time_ns + collect.AROUND_NS
-    others = collect.logs(story, first.environment, start, end, f'"{failure.code}"', everybody=True)
+    pattern = "?Error ?closed" if failure.code in WORDS else f'"{failure.code}"'
+    others = collect.logs(story, first.environment, start, end, pattern, everybody=True)
     if failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
         return f"whether other environments fail at the same time: {others}; what the transport says: {collect.trace(first.dialect or '')}"
+    if ended:
+        return (
+            f"why it did, the server's own log of that time; whether other environments fail at the same time: {others}"
+        )
     return (
         f"whether other environments fail at the same time: {others}; who ended the connection, at the server: "
         + collect.capture(failure.peer, collect.ENDINGS)

@@ -126,6 +126,8 @@ def tell(case: Case, recording: Recording) -> bool:
 def capture_is_whole(recording: Recording) -> Claims:
     """What every case must show."""
     last_s = max(event["t"] for event in recording.diary.events if event["type"] == "invoke_start")
+    if not recording.captures:
+        return
     ends = [c.packets[-1].time for capture in recording.captures for c in recording.seen_in(capture)]
     yield "the last request was captured", max(ends, default=0.0) > last_s
 

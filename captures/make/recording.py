@@ -90,7 +90,7 @@ class Recording:
     @cached_property
     def connections(self) -> list[Connection]:
         """All TCP connections of the first capture, in the order in which they were opened."""
-        return self.seen_in(self.captures[0])
+        return self.seen_in(self.captures[0]) if self.captures else []
 
     def seen_in(self, capture: str) -> list[Connection]:
         """All TCP connections of a capture, in the order in which they were opened."""

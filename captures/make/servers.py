@@ -71,7 +71,7 @@ def start_mariadb(stage: Stage, folder: Path, **settings: object) -> Server:
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=mysql", "--skip-test-db"]
     subprocess.run(install, check=True, capture_output=True)
     grants = folder / "grants.sql"
-    grants.write_text("CREATE DATABASE shop; CREATE USER app@'%'; GRANT ALL ON shop.* TO app@'%';\n")
+    grants.write_text("CREATE DATABASE shop;\nCREATE USER app@'%';\nGRANT ALL ON shop.* TO app@'%';\n")
     grants.chmod(0o644)
     options = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
     fixed = ["--user=mysql", f"--datadir={data}", f"--socket={data}/socket", "--bind-address=0.0.0.0"]

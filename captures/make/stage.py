@@ -56,6 +56,7 @@ class Link:
 
     def __init__(self, name: str, delay_ms: float) -> None:
         """`name`: a letter; the address follows from it."""
+        self.name = name
         self.namespace = f"{RUN}-function-{name.lower()}"
         self.address = f"10.0.1.{11 + ord(name) - ord('A')}"
         run(f"ip netns add {self.namespace}")

@@ -18,10 +18,11 @@ counter = redis.Redis(
 
 
 def handler(event: dict, context: object) -> dict:
-    """event: {key, catch: log an error and go on}."""
+    """event: {key, count: how often, catch: log an error and go on}."""
     began = time.monotonic()
     try:
-        value = counter.incr(event["key"])
+        for _ in range(event.get("count", 1)):
+            value = counter.incr(event["key"])
     except redis.RedisError as error:
         if not event.get("catch"):
             raise
