@@ -350,13 +350,19 @@ def _run(
     packets: Packets = AS_IS,
 ) -> None:
     def work() -> None:
+        if to.page:
+            from analyzer.report.html import require
+
+            require()  # before the work, not after it
         trace = _read(paths, kinds, loud, stamps, narrow, packets, choice)
         _deepen(trace, deep)
         if to.save:
             trace.save(to.save)
-        if to.page:
-            trace.report(to.page, everything=to.everything)
         _write(_content(trace, to, view, loud.local), to.output)
+        if to.page:
+            from analyzer.report.html import page
+
+            _write([page(trace, to.everything)], to.page)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
         if to.fail_on is not None:

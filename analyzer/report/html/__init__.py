@@ -52,6 +52,7 @@ def page(trace: Trace, everything: bool = False) -> bytes:
 
     Raises `InputError` where jinja2 or bokeh are not installed.
     """
+    require()
     limits = EVERYTHING if everything else SUMMARY
     findings = content.worst_first(trace.findings)
     roots = content.causes(trace.story, findings)
@@ -87,11 +88,9 @@ def _connections_to_draw(trace: Trace, limits: Limits) -> list[str]:
 
 def _rendered(data: dict[str, Any], bokeh: str, **parts: Any) -> str:
     """The template, filled."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise InputError(MISSING) from error
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
     from analyzer import __version__
 
     environment = Environment(
@@ -148,14 +147,23 @@ def _digest(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _bokeh() -> str:
-    """BokehJS, as installed; raises `InputError` where it is not."""
+def require() -> None:
+    """Raise `InputError` unless the libraries of the report are installed; none is imported."""
+    if find_spec("jinja2") is None or _bokeh_file() is None:
+        raise InputError(MISSING)
+
+
+def _bokeh_file() -> Path | None:
+    """BokehJS, as installed."""
     spec = find_spec("bokeh")
     places = [Path(place) / BOKEH_JS for place in (spec.submodule_search_locations or [])] if spec else []
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise InputError(MISSING)
-    return found.read_text("utf-8").replace("</script", "<\\/script")
+    return next((place for place in places if place.is_file()), None)
+
+
+def _bokeh() -> str:
+    """BokehJS as an inline script."""
+    found = _bokeh_file()
+    return found.read_text("utf-8").replace("</script", "<\\/script") if found else ""
 
 
 def _colours() -> str:

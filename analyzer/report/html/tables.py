@@ -151,15 +151,12 @@ FINDINGS = _columns("findings", """
     request_ids text requests
     caused_by link caused by
     +why text why
-    +ruled_out text ruled out
-    +help text help
-    +upgrade text would settle it
     +evidence text evidence
 """)  # fmt: skip
 
 
 def findings(story: Story, worst_first: list[Finding], limits: Limits) -> Table:
-    """All findings, the worst first."""
+    """All findings, the worst first; what was ruled out, helps and would settle it is said where the first ones of a rule are laid out."""
     rows = []
     for item in worst_first[: limits.findings]:
         whole = doc.finding(story, item)

@@ -279,6 +279,14 @@ def test_without_its_libraries_it_says_how_to_get_them(missing, monkeypatch, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_page_that_cannot_be_written_costs_no_result(tmp_path):
+    case, target = str(CAPTURES / "healthy"), str(tmp_path / "missing" / "x.html")
+    done = subprocess.run(
+        [sys.executable, "-m", "analyzer", "diagnose", case, "--report", target], capture_output=True, check=False
+    )
+    assert done.returncode == 2 and b"no findings" in done.stdout and b"x.html" in done.stderr
+
+
 def test_bokeh_is_read_and_not_imported():
     code = f"import sys, analyzer; from analyzer.report.html import page; page(analyzer.read({str(CAPTURES / 'frozen-keepalive')!r})); print('bokeh' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"False"

@@ -10,6 +10,7 @@ class Listing {
     this.figures = figures;
     this.columns = table.columns.map(([name, title, kind, doc, detail], at) => ({ name, title, kind, doc, detail, at }));
     this.shown = this.columns.filter((c) => !c.detail && this.#filled(c));
+    for (const column of this.columns.filter((c) => c.kind === "time")) column.day = this.#day(column);
     this.words = table.rows.map((row) => row.flat().filter((v) => v != null).join(" ").toLowerCase());
     this.order = table.rows.map((_, n) => n);
     this.sorted = null;
@@ -23,6 +24,12 @@ class Listing {
     return this.table.rows.some((row) => row[column.at] != null && row[column.at] !== "" && row[column.at].length !== 0);
   }
 
+  /** The day that all times of a column share; it stands in its head, not in every row. */
+  #day(column) {
+    const days = new Set(this.table.rows.map((row) => row[column.at]?.slice(0, 10)).filter(Boolean));
+    return days.size === 1 ? [...days][0] : "";
+  }
+
   #build(host) {
     const name = this.table.title.toLowerCase();
     this.filter = el("input", { type: "search", autocomplete: "off", placeholder: "words, all of them", oninput: () => this.#narrow() });
@@ -33,7 +40,7 @@ class Listing {
     this.findings = this.columns.find((c) => c.name === "findings");
     if (this.findings && this.#filled(this.findings)) form.append(el("label", { class: "check" }, this.flagged, " with findings only"));
     form.append(this.said);
-    const heads = this.shown.map((column) => el("th", { scope: "col", title: column.doc },
+    const heads = this.shown.map((column) => el("th", { scope: "col", title: [column.doc, column.day].filter(Boolean).join(", ") },
       el("button", { type: "button", onclick: () => this.sort(column) }, column.title)));
     this.head = el("tr", {}, el("th", { scope: "col" }, el("span", { class: "hidden" }, "details")), ...heads);
     this.body = el("tbody");
@@ -103,7 +110,7 @@ class Listing {
     if (column.kind === "link") return [value].flat().flatMap((id) => [link(id), " "]);
     if (column.kind === "count") return [count(value)];
     if (column.kind === "seconds") return [seconds(value)];
-    if (column.kind === "time") return [stamp(value)];
+    if (column.kind === "time") return [stamp(value).slice(column.day ? 11 : 0)];
     if (column.kind === "severity") return [el("span", { class: `badge ${value}` }, el("span", { class: "sign" }), value)];
     return [Array.isArray(value) ? value.join(", ") : value === true ? "yes" : value === false ? "" : String(value)];
   }
