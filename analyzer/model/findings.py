@@ -86,6 +86,8 @@ class Finding:
     upgrade: str = ""
     clock: str = ""
     id: str = ""
+    server: str | None = None  # the one server that it is about, where there is one
+    lost_ns: int = 0  # how long requests waited for nothing because of it
 
     @property
     def silence_ns(self) -> int:

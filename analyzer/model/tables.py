@@ -163,6 +163,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         ruled_out list rivals and why they were rejected
         help str what to change
         upgrade str what evidence would settle it
+        server str the one server that it is about
+        lost_s float how long requests waited for nothing because of it, s
     """),
 }
 

@@ -11,6 +11,8 @@ from typing import Any
 from analyzer.model.findings import Finding
 from analyzer.model.records import Freeze, Invocation
 from analyzer.model.times import MS, SECOND, iso
+from analyzer.report.causes import Impact, causes, total
+from analyzer.report.coverage import unseen
 from analyzer.tcp.connections import PointConnection
 from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
@@ -222,7 +224,7 @@ def finding(story: Story, f: Finding) -> dict[str, Any]:
             for e in f.evidence
         ],
         "silence_s": round(f.silence_ns / SECOND, 9), "why": f.why, "ruled_out": f.ruled_out, "help": f.help, "upgrade": f.upgrade,
-        "clock": f.clock,
+        "clock": f.clock, "server": f.server, "lost_s": round(f.lost_ns / SECOND, 9),
     }  # fmt: skip
 
 
@@ -249,7 +251,8 @@ def timeline(story: Story, told: Timeline, events: list[dict[str, Any]]) -> dict
 
 
 def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
-    """Counts per rule and severity, and what was read."""
+    """Counts per rule and severity, what was read, what began it all and what it cost, what could not be seen."""
+    found = causes(findings)
     return {
         "rules": dict(sorted(Counter(f.rule for f in findings).items())),
         "severities": dict(sorted(Counter(f.severity.word for f in findings).items())),
@@ -262,4 +265,20 @@ def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
         "aligned": story.aligned or not (story.connections.points and story.events),
         "skipped": [{"path": path, "why": why} for path, why in story.skipped],
         "examined": story.examined and asdict(story.examined),
-    }
+        "impact": _impact(total(found)),
+        "causes": [
+            {
+                "rule": c.rule, "name": c.name, "server": c.server, "severity": c.severity.word, "confidence": c.confidence.word,
+                "findings": [f.id for f in c.findings], "consequences": [f.id for f in c.consequences], **_impact(c.impact),
+            }
+            for c in found
+        ],
+        "unseen": unseen(story),
+    }  # fmt: skip
+
+
+def _impact(told: Impact) -> dict[str, Any]:
+    """What something cost."""
+    return {
+        "requests_failed": len(told.requests), "lost_s": round(told.lost_ns / SECOND, 9), "environments_affected": len(told.environments),
+    }  # fmt: skip

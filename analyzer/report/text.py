@@ -10,6 +10,8 @@ from analyzer.model.findings import Confidence, Finding, Silence
 from analyzer.model.records import Clock, Ping, Source
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
+from analyzer.report.causes import Cause, Impact, causes, total
+from analyzer.report.coverage import unseen
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.rules import rules
@@ -17,13 +19,14 @@ from analyzer.timeline.story import Story
 
 GUTTER = "   |"
 MARK = " > |"
-COMMAND_INDENT = " " * 7
 UNALIGNED = (
     "logs and captures could not be aligned (nothing in both names the same moment): they are shown apart, "
     "and nothing is concluded from their order"
 )
 #: Environments and transports shown in a summary.
 SHOWN = 12
+#: Findings that a folded line names.
+NAMED = 8
 
 
 def finding(story: Story, item: Finding, style: Style) -> str:
@@ -172,22 +175,10 @@ def report(
     sort: str | None = None,
     limit: int | None = None,
 ) -> str:
-    """What a command prints: sources, findings with the worst first, then what else there is. View `grpc` tells all that a
+    """What a command prints: sources, causes with the worst first, then what else there is. View `grpc` tells all that a
     trace says, `lambda` every environment's invocations; `sort` and `limit` are for the connections (`connections.section`)."""
     blocks = [sources(story, style)]
-    worst = sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
-    seen: Counter[str] = Counter()
-    folded: Counter[str] = Counter()
-    for item in worst:
-        seen[item.rule] += 1
-        if seen[item.rule] > 3 and not everything:
-            folded[item.rule] += 1
-            continue
-        blocks.append(finding(story, item, style))
-    if folded:
-        blocks.append(
-            "\n".join(f"… {count} more of {rule} (`--all` shows them)" for rule, count in sorted(folded.items()))
-        )
+    blocks += _findings(story, findings, style, everything)
     if view == "lambda":
         blocks.append(lambda_log.section(story, style, everything))
     elif story.invocations:
@@ -200,6 +191,61 @@ def report(
         blocks.append(connections.section(story, findings, style, everything, sort, limit))
     blocks.append(verdict(story, findings, style))
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _findings(story: Story, findings: list[Finding], style: Style, everything: bool) -> list[str]:
+    """What began it all, cause by cause: the first example in full, what followed from it, the rest folded."""
+    found = causes(findings)
+    blocks = [overview(found, style)] if len(findings) > 1 else []
+    for cause in found:
+        shown = cause.findings if everything else cause.findings[:1]
+        blocks += [finding(story, item, style) for item in shown]
+        folded = [] if everything else [_folded(cause.findings[1:])]
+        for rule in dict.fromkeys(item.rule for item in cause.consequences):
+            same = [item for item in cause.consequences if item.rule == rule]
+            blocks += [finding(story, item, style) for item in (same if everything else same[:1])]
+            folded += [] if everything else [_folded(same[1:])]
+        if lines := [line for line in folded if line]:
+            blocks.append("\n".join(clip(f"… {line} (`--all` shows them)", style.width) for line in lines))
+    return blocks
+
+
+def _folded(items: list[Finding]) -> str:
+    """`22 more F202: F3, F4, F5 …`."""
+    named = ", ".join(item.id for item in items[:NAMED])
+    return f"{len(items):,} more {items[0].rule}: {named}{' …' if len(items) > NAMED else ''}" if items else ""
+
+
+def overview(found: list[Cause], style: Style) -> str:
+    """A line a cause: how bad, what, towards which server, how often, what followed, what it cost."""
+    lines = [style.paint("causes", "bold")]
+    for cause in found:
+        head = f"{cause.severity.word}[{cause.rule}]"
+        led = Counter(item.rule for item in cause.consequences)
+        parts = [f"{cause.name}{f' · {terminal(cause.server)}' if cause.server else ''}"]
+        parts += [f"{len(cause.findings):,} times"] if len(cause.findings) > 1 else []
+        parts += [f"then {', '.join(f'{n:,} × {rule}' if n > 1 else rule for rule, n in led.items())}"] if led else []
+        parts += [cost] if (cost := _cost(cause.impact)) else _connections(cause)
+        wrapped = textwrap.wrap(
+            f"{head} {'; '.join(parts)}", style.width - 2, subsequent_indent="    ", break_on_hyphens=False
+        )
+        first = style.paint(head, cause.severity.word) + wrapped[0].removeprefix(head)
+        lines += [f"  {first}", *(f"  {line}" for line in wrapped[1:])]
+    return "\n".join(lines)
+
+
+def _connections(cause: Cause) -> list[str]:
+    """How many connections findings about a whole server concern."""
+    concerned = {c for f in cause.findings if f.connection is None for c in f.connections}
+    return [count(len(concerned), "connection")] if concerned else []
+
+
+def _cost(told: Impact) -> str:
+    """`2 requests failed, 26.8 s lost, 1 environment`; empty where nothing failed and nothing was lost."""
+    parts = [f"{count(len(told.requests), 'request')} failed"] if told.requests else []
+    parts += [f"{seconds(told.lost_ns)} lost"] if told.lost_ns >= MS else []
+    parts += [count(len(told.environments), "environment")] if told.requests and told.environments else []
+    return ", ".join(parts)
 
 
 def sources(story: Story, style: Style) -> str:
@@ -299,8 +345,8 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
             for w in ("error", "warning", "info")
             if counts[w]
         )
-        failed = len({r for item in findings if item.severity.word == "error" for r in item.request_ids})
-        tail = f"; {failed} request{'s' if failed != 1 else ''} affected" if failed else ""
+        cost = _cost(total(causes(findings)))
+        tail = f"; {cost}" if cost else ""
         head = style.paint(
             f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold"
         )
@@ -316,22 +362,6 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
     partial = story.outside or (story.examined is not None and story.examined.left_out)
     lines = [style.paint(text, "bold" if partial else "green")]
     return "\n".join([*lines, *_indented([*unseen(story), *choice(story)], style)])
-
-
-def unseen(story: Story) -> list[str]:
-    """What could not be looked for in these inputs, a sentence each."""
-    missing = []
-    if not story.connections.points:
-        missing.append("no capture: what only packets prove (closes, resets, drops) could not be looked for")
-    if not story.invocations:
-        missing.append("no platform lines: freezes are unknown")
-    if not story.transports and not any(e.layer == "grpc" for e in story.events):
-        missing.append("no gRPC trace")
-    if any(s.records and not s.clocks for s in story.sources):
-        missing.append(
-            "lines without time stamps cannot be placed: give the export that stamps them (CloudWatch, docker)"
-        )
-    return missing
 
 
 def _indented(items: list[str], style: Style) -> list[str]:

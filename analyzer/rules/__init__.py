@@ -14,6 +14,7 @@ from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
 from analyzer.model.times import SECOND
 from analyzer.model.timing import timed
+from analyzer.rules._causes import chain
 from analyzer.rules._ruleset import RuleSet, rule_set
 from analyzer.rules._thresholds import DEFAULTS, Settings, Threshold, Values
 from analyzer.timeline.story import Story
@@ -51,14 +52,11 @@ REPLACES = {
     "F203": ("R303",),
     "L501": ("F204",),
 }
+#: The same between findings of one request that no connection is known of: what a server at its limit says explains its resets.
+UNTOLD = {"L501": ("R303", "F203")}
 #: The verdict that stands only where no other finding explains the failure, by its request or within this time.
 NEGATIVE = "N901"
 NEAR_NS = 60 * SECOND
-#: Which finding on a connection is the cause of which other.
-CAUSES = {
-    "F201": ("F203", "R301"), "F202": ("F203", "R301"), "K103": ("F205",), "K105": ("F203",), "R302": ("T605",),
-    "C402": ("C401",),
-}  # fmt: skip
 
 
 def rules() -> list[Rule]:
@@ -79,7 +77,8 @@ def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
     found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
-    _chain(found)
+    _name_servers(story, found)
+    chain(found)
     return found
 
 
@@ -102,19 +101,25 @@ def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
 
 
 def _settle(found: list[Finding]) -> list[Finding]:
-    """Drop what a better explanation of the same connection replaces."""
+    """Drop what a better explanation of the same connection, or of the same request, replaces."""
     by_connection: dict[str, set[str]] = {}
+    by_request: dict[str, set[str]] = {}
     for finding in found:
         for connection in finding.connections:
             by_connection.setdefault(connection, set()).add(finding.rule)
-    kept = [
-        finding
-        for finding in found
-        if not any(finding.rule in REPLACES.get(rule, ()) for rule in by_connection.get(finding.connection or "", ()))
-    ]
-    return [
-        finding for finding in kept if finding.rule != NEGATIVE or not any(_explains(other, finding) for other in kept)
-    ]
+        for request in finding.request_ids:
+            by_request.setdefault(request, set()).add(finding.rule)
+    kept = [f for f in found if not _replaced(f, by_connection, by_request)]
+    return [f for f in kept if f.rule != NEGATIVE or not any(_explains(other, f) for other in kept)]
+
+
+def _replaced(f: Finding, by_connection: dict[str, set[str]], by_request: dict[str, set[str]]) -> bool:
+    """Whether another rule's word on the same connection, or what the log tells of the same request, makes this one superfluous."""
+    told = by_connection.get(f.connection or "", set())
+    if f.connection is None:
+        told = set().union(*(by_request.get(request, ()) for request in f.request_ids))
+        return any(f.rule in UNTOLD.get(rule, ()) for rule in told)
+    return any(f.rule in REPLACES.get(rule, ()) for rule in told)
 
 
 def _explains(other: Finding, negative: Finding) -> bool:
@@ -125,12 +130,10 @@ def _explains(other: Finding, negative: Finding) -> bool:
     return near or not set(other.request_ids).isdisjoint(negative.request_ids)
 
 
-def _chain(found: list[Finding]) -> None:
-    """Name the cause of each consequence on the same connection, or on one of those that a finding is about."""
-    by_connection: dict[str, list[Finding]] = {}
-    for finding in found:
-        for connection in [finding.connection] if finding.connection else finding.connections:
-            by_connection.setdefault(connection, []).append(finding)
-    for group in by_connection.values():
-        for finding in group:
-            finding.caused_by += [other.id for other in group if finding.rule in CAUSES.get(other.rule, ())]
+def _name_servers(story: Story, found: list[Finding]) -> None:
+    """The server of each finding that is about one connection or transport."""
+    for f in found:
+        if f.server is None and f.connection:
+            f.server = story.connections.server(int(f.connection[1:]) - 1)
+        elif f.server is None and f.transport:
+            f.server = story.transport(f.transport).remote

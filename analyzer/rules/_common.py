@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence, Silence
-from analyzer.model.records import Freeze
+from analyzer.model.records import Freeze, Transport
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules._thresholds import duration
 from analyzer.tcp import detail
@@ -204,6 +204,12 @@ def failed_requests(story: Story, events: list[Event]) -> list[str]:
         if request_id and request_id not in found:
             found.append(request_id)
     return found
+
+
+def reconnect_ns(story: Story, transport: Transport, when_ns: int) -> int:
+    """How long the client was without a connection to a transport's server after it gave this one up; 0 where it did not come back."""
+    again = story.reopened_ns(transport, when_ns)
+    return again - when_ns if again is not None else 0
 
 
 def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:

@@ -7,6 +7,7 @@ between the function and that capture.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
 #: The shortest that load balancers and servers outside of HTTP have by default (ALB, classic ELB): a rest as long makes the rest
@@ -31,6 +33,8 @@ from analyzer.timeline.story import Story
 USUAL_LIMIT_NS = 60 * SECOND
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
+#: Signs of a connection that died, or that may have.
+DEADLY = (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
 #: Without invocations, lines of one failure stand this close.
 SAME_NS = SECOND
 
@@ -111,17 +115,12 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
     if not found or not len(story.connections):
         return found
     if not story.aligned:
-        died = {
-            k
-            for sign in (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
-            for k in story.connections.showing(sign)
-        }
-        servers = {story.connections.server(k) for k in died}
+        servers = {story.connections.server(k) for sign in DEADLY for k in story.connections.showing(sign)}
         return [death for death in found if not servers or (death.peer and death.peer not in servers)]
     margin = SLACK_NS + max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0)
     windows = [((d.began_ns or d.first.time_ns) - margin, d.first.time_ns + margin) for d in found]
     quiet, doubtful = _candidates(story, found, windows)
-    seen: set[int] = set()
+    seen = _unowned(story, found, windows)
     for k in story.connections.loaded(doubtful):
         segments = story.connections.segments(k)
         for number in doubtful[k]:
@@ -168,6 +167,24 @@ def _candidates(
             else:
                 quiet[number].append(k)
     return quiet, doubtful
+
+
+def _unowned(story: Story, found: list[Death], windows: list[tuple[int, int]]) -> set[int]:
+    """Deaths at whose time a connection died that no environment is known to own: it is most likely that one."""
+    owned = story.connections.environment
+    ends: list[tuple[int, str]] = []
+    for k in {k for sign in DEADLY for k in story.connections.showing(sign)}:
+        if k not in owned:
+            for row, shift in story.connections.rows(k):
+                times = (row[SERVER + f.RST_TS], row[SERVER + f.FIN_TS], row[CLIENT + f.UNACKED_TS])
+                ends += [(int(t) + shift, story.connections.server(k)) for t in times if t > 0]
+    ends.sort()
+    seen = set()
+    for number, (start, end) in enumerate(windows):
+        near = ends[bisect_left(ends, (start, "")) : bisect_right(ends, (end, "\uffff"))]
+        if any(not found[number].peer or server == found[number].peer for _, server in near):
+            seen.add(number)
+    return seen
 
 
 def _life(story: Story, k: int) -> tuple[int, int, int]:

@@ -169,7 +169,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         first.time_ns, evidence,
         f"no SYN-ACK and no reset came back: {where}{_gave_up(story, k, syns, named)}",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, named),
+        request_ids=common.failed_requests(story, named), lost_ns=max(named[0].time_ns - first.time_ns, 0) if named else span,
         ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset, or an ICMP error)"],
         help=HELP,
         upgrade="" if proven else f"a capture at the server shows whether the SYNs arrive: {collect.capture(story.connections.server(k), collect.OPENINGS)}",
@@ -236,7 +236,7 @@ def _from_log(story: Story, told: Told) -> Finding:
         first.time_ns, evidence,
         f"the kernel raised it, so no SYN was answered until its last repeat was over ({_KERNEL})"
         + (f"; {seconds(waited or 0)} into the invocation is sooner: the connect was begun earlier, or tcp_syn_retries is lower there" if sooner else ""),
-        environment=first.environment, request_ids=common.failed_requests(story, told.events),
+        server=told.server or None, environment=first.environment, request_ids=common.failed_requests(story, told.events), lost_ns=waited or 0,
         ruled_out=["a library's connect timer (those have no errno and no address)", "a stale connection (it was never established)", "a refusal (it reads ECONNREFUSED, at once)"],
         help=HELP,
         upgrade=f"a capture at the server shows whether the SYNs arrive: {collect.capture(told.server, collect.OPENINGS)}",

@@ -164,7 +164,7 @@ def examine(story: Story, burst: Burst, settings: Settings) -> Finding | None:
         + (f", {burst.meanwhile} of them meanwhile: it was up, and the attempts were most likely dropped because many came at once" if burst.meanwhile
            else ", none of them meanwhile: many came at once and were dropped, or the server or the way to it was down for that moment")
         + ("; the capture stands beside the server, so that the SYNs reached its host: its accept queue was full, or the host was overloaded" if burst.at_server else ""),
-        connections=[story.connections.id(k) for k in ks], environment=envs.pop() if len(envs) == 1 else None,
+        connections=[story.connections.id(k) for k in ks], server=burst.server, environment=envs.pop() if len(envs) == 1 else None,
         ruled_out=["a freeze or a stale connection (none of these was ever established)", "an address that cannot be reached, a security group (others were answered)"],
         help="keep connections across invocations, ramp up, or put a multiplexing proxy in between; raise the server's accept queue (net.core.somaxconn, listen backlog)",
         upgrade=("" if burst.at_server else f"a capture at the server shows whether the SYNs arrive: {collect.capture(burst.server, collect.OPENINGS)}; ")

@@ -254,7 +254,7 @@ def _finding(
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN, title,
         next(e.time_ns for e in evidence if e.primary), evidence, f"{server} {why}",
-        connection=ids[0] if ids else None, connections=ids, environment=env,
+        connection=ids[0] if ids else None, connections=ids, server=server, environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a stale or frozen connection (none was established)", "a silent drop or an overloaded path (an answer came at once)"],
         help="check that the server listens on this address and port and that its name points to it; retry with a pause if it may be restarting",

@@ -64,7 +64,10 @@ FIRES = (
     Case("the server rejects the name", packets=_OPEN + "0.005 < ALERT 112\n0.0051 < FIN\n0.006 > FIN\n0.007 < ACK"),
     Case("the server resets in answer to the hello", packets=_OPEN + "0.005 < RST-ACK"),
     Case("no word from the server", packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.004 < ACK"),
-    Case("its word comes when the client has left", packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.04 < ACK\n12.0 < ALERT 90"),
+    Case(
+        "its word comes when the client has left",
+        packets=_OPEN + "0.004 < ACK\n10.003 > FIN\n10.04 < ACK\n12.0 < ALERT 90",
+    ),
     Case(
         "from the log alone",
         log="""

@@ -368,7 +368,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         + "; its next write was answered with a reset"
         + ("; the request never reached the server's application: one retry is safe" if untouched else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, errors),
+        request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - write.time_ns,
         silences=common.silence(story, k, close.time_ns, write.time_ns, freeze, "the client knew nothing"),
         ruled_out=[
             "a middlebox that forgot the flow (R303): the server's own close was seen",
@@ -433,7 +433,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         f"{e.attrs['code']} {told.when(death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
-        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
         ruled_out=["a silent drop (the peer's end was heard)", "a failed connect (the connection was established)"],
         help=told.advice(story, death, Trouble.STALE),
         upgrade="" if confidence is Confidence.CERTAIN else f"a capture at the server shows when it closed: {told.capture(story, death)}",

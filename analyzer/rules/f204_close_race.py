@@ -157,7 +157,7 @@ def _finding(
         f"the server closed the connection after about {seconds(rest)} without a request{f' (near a known limit: {near})' if near else ''} just as the next one "
         "was on its way: neither acknowledges the other; the request was answered with a reset and got no reply",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, errors),
+        request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - request.time_ns,
         silences=common.silence(story, k, request.time_ns - rest, min(request.time_ns, fin.time_ns), None, "neither side sent data"),
         ruled_out=[
             "a zombie connection (F203): the close was too fresh to be known"

@@ -275,7 +275,7 @@ def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
         _why(ping, freeze, answer),
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
-        request_ids=common.failed_requests(story, [timed_out, *errors]),
+        request_ids=common.failed_requests(story, [timed_out, *errors]), lost_ns=common.reconnect_ns(story, transport, timed_out.time_ns),
         silences=_silences(ping, freeze),
         ruled_out=_ruled_out(story, ping, answer, transport),
         help=for_transport(Trouble.FROZEN_PING, transport),

@@ -113,7 +113,7 @@ def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Fi
         title, timed_out.time_ns, evidence, why,
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
         transport=transport.id, environment=transport.environment,
-        request_ids=common.failed_requests(story, [timed_out, *errors]),
+        request_ids=common.failed_requests(story, [timed_out, *errors]), lost_ns=common.reconnect_ns(story, transport, timed_out.time_ns),
         ruled_out=ruled if told and not blocked else [],
         help=for_transport(Trouble.BLOCKED if blocked else Trouble.DEAD_PING, transport),
         upgrade=_upgrade(transport, told, bool(wire)),

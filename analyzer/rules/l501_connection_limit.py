@@ -160,7 +160,7 @@ def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
         when, evidence,
         (f"the server accepted and closed {count} with its own words; it held {held} others of these clients at that moment"
          if thrown else "the server's error text says so"),
-        connections=ids, request_ids=common.failed_requests(story, errors),
+        connections=ids, server=limit.server or None, request_ids=common.failed_requests(story, errors),
         ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],
         help=advice(Trouble.LIMIT, limit.server, []),
         upgrade="" if thrown else f"on the server, how many connections it holds, and whose: {collect.sockets(limit.server)}",

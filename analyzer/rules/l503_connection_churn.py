@@ -131,7 +131,7 @@ def examine(story: Story, habit: Habit, settings: Settings) -> Finding | None:
         [story.packet(syn, primary=True), story.packet(request, "the first request; the set-up before it recurs every time")],
         f"{host(pair[0], pair[1])} opens a connection for every exchange: median {seconds(setup)} from SYN to first request, "
         f"{seconds(whole)} in all ({setup / max(whole, 1):.0%} set-up)",
-        connections=[story.connections.id(k) for k in ks], environment=env,
+        connections=[story.connections.id(k) for k in ks], server=server, environment=env, lost_ns=setup * len(ks),
         ruled_out=["a pool (they do not overlap)"],
         help=advice(Trouble.CHURN, server, []),
     )  # fmt: skip

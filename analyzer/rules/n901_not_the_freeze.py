@@ -190,7 +190,7 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
         first.time_ns, evidence,
         gap,
         connection=ids[0] if len(ids) == 1 else None, connections=ids,
-        environment=first.environment, request_ids=common.failed_requests(story, failure.events),
+        server=failure.peer or None, environment=first.environment, request_ids=common.failed_requests(story, failure.events),
         ruled_out=["a freeze or an idle limit: " + ("the environment was new" if whole and not longest else "no gap was long enough")],
         help="look for a restart or deployment of the server, its connection limit, a path that drops, an error in the request itself",
         upgrade=_upgrade(story, failure, bool(ends)),

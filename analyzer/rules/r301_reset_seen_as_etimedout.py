@@ -107,7 +107,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         + f", and no answer to {outage.copies} copies of the request reached the client"
         + r302.gave_up(story, outage, [error]),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, [error]),
+        request_ids=common.failed_requests(story, [error]), lost_ns=error.time_ns - outage.first.time_ns,
         silences=common.silence(story, k, outage.last_before_ns, outage.first.time_ns, freeze, "the server closed meanwhile"),
         ruled_out=[
             "a slow server (not even an acknowledgement came back)",

@@ -299,7 +299,7 @@ def examine(story: Story, candidate: int | told.Death | Streak, settings: Settin
            "filtered, or that is gone, looks the same from here")
         + gave_up(story, found, errors),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, errors),
+        request_ids=common.failed_requests(story, errors), lost_ns=max((e.time_ns for e in errors), default=found.last.time_ns) - found.first.time_ns,
         silences=common.silence(story, k, found.last_before_ns, found.first.time_ns, freeze, "no packet of this connection"),
         ruled_out=["a slow server (it would acknowledge)", "a reset or a close (neither arrived)"]
         + (["a dead server (its capture went on and never saw the data)"] if proven else []),
@@ -412,7 +412,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
            "(Node.js' setKeepAlive: its delay + 10 × 1 s)" if sooner else f"; by default retransmissions run out after {limit} or more")
         + (f"; {absent} ran on and saw nothing of the client: it was dropped before" if absent else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
-        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        server=death.peer or None, lost_ns=waited or 0, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
         ruled_out=["a library's timer (the kernel raised it: it has an errno)", "a connect time-out (those name the address, and the call is connect)", "a reset or a close (either would be read)"]
         + (["a server that kept silent (nothing reached its capture)"] if absent else []),
         help=told.advice(story, death, Trouble.SILENT),
@@ -436,7 +436,7 @@ def _from_calls(story: Story, streak: Streak) -> Finding:
         f"nothing was heard on this transport since {seconds(gap)} before the first of them, no line tells of its end, and each call runs into its deadline: most likely a box "
         f"between forgot the flow{f' (near a known limit: {near})' if near else ''} and drops it in silence, until the kernel gives up after {timers.whole(timers.data_limit_ns())} or more",
         connection=t.connection, connections=[t.connection] if t.connection else [], transport=t.id, environment=t.environment,
-        request_ids=common.failed_requests(story, death.events),
+        request_ids=common.failed_requests(story, death.events), lost_ns=sum(round((e.attrs.get("after_s") or 0) * SECOND) for e in death.events),
         silences=common.silence(story, None, streak.answered_ns, streak.began_ns, death.freeze, "nothing heard on this transport"),
         ruled_out=["a reset or a close (the transport would say so, and the next call would connect anew)", "one slow answer (no call was answered any more)"],
         help=for_transport(Trouble.SILENT, t),

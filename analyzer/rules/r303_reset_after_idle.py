@@ -166,7 +166,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         + (f", near a known limit: {near}" if near else "") + f"; {_FIRST[wrote]} was answered with a reset by {sender}"
         + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, errors),
+        request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - burst.time_ns,
         silences=common.silence(story, k, before, burst.time_ns, freeze, "no packet of this connection"),
         ruled_out=["a close by the server (no FIN or RST before)", "a silent drop (an answer came)"]
         + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
@@ -250,7 +250,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         f"ECONNRESET {told.when(death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
-        environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
+        server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
         ruled_out=["a time-out (an answer came, a reset)", "a failed connect (the connection was established)"]
         + (["the server itself (its capture shows neither the write nor a reset)"] if absent else []),
         help=told.advice(story, death, Trouble.STALE),

@@ -144,7 +144,7 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
         f"{len(lived)} gaps up to {seconds(longest.ns)} survived, {len(died)} from {seconds(shortest.ns)} on failed ({endings})"
         + (f"; in that bracket: {'; '.join(known)}" if known else "; no known default lies in that bracket, so that it was probably configured")
         + ("; the connections that failed were also the oldest, so that a limit on their age would look the same" if by_age else ""),
-        connections=[story.connections.id(k) for k in ids],
+        connections=[story.connections.id(k) for k in ids], server=server.address,
         ruled_out=["chance: no gap that survived is as long as one that failed"]
         + ([] if by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
         help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box between",

@@ -232,7 +232,7 @@ def _on_connection(story: Story, invocation: Invocation, waiting: Waiting) -> Fi
     )  # fmt: skip
     return _finding(
         story, invocation, evidence, Confidence.CERTAIN, f"invocation timed out waiting {seconds(waited)} for {server}", why, server,
-        ["the function's own work (it had asked and got no answer)"] + (["a dead path (the request was acknowledged)"] if waiting.acknowledged else []),
+        ["the function's own work (it had asked and got no answer)"] + (["a dead path (the request was acknowledged)"] if waiting.acknowledged else []), waited,
         connection=story.connections.id(k),
         silences=common.silence(story, k, idle, request.time_ns, freeze, "no packet of this connection"),
     )  # fmt: skip
@@ -245,7 +245,7 @@ def _on_call(story: Story, invocation: Invocation, call: Call) -> Finding | None
     return _finding(
         story, invocation, [story.evidence(lines[0], "never ended")] if lines else [], Confidence.LIKELY,
         f"invocation timed out while a call{to} ran for {seconds(_end(invocation) - start)}",
-        f"the call {call.method or ''} had no status when the time was over".replace("  ", " "), call.remote or "", ["a call that had ended"],
+        f"the call {call.method or ''} had no status when the time was over".replace("  ", " "), call.remote or "", ["a call that had ended"], _end(invocation) - start,
     )  # fmt: skip
 
 
@@ -272,13 +272,13 @@ def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation]
         f"invocation timed out after {seconds(silent)} of silence, following a freeze of {seconds(freeze.length_ns)}",
         f"earlier invocations took {seconds(int(median(before)))}; this one, the first after {seconds(freeze.length_ns)} frozen, printed nothing for {seconds(silent)}: "
         "it most likely waited for an answer on a connection that had died meanwhile",
-        "", ["slow work as usual: earlier invocations were short"],
+        "", ["slow work as usual: earlier invocations were short"], silent,
     )  # fmt: skip
 
 
 def _finding(
     story: Story, invocation: Invocation, evidence: list[Evidence], confidence: Confidence, title: str, why: str, server: str,
-    ruled_out: list[str], connection: str | None = None, silences: list[Silence] | None = None,
+    ruled_out: list[str], lost_ns: int, connection: str | None = None, silences: list[Silence] | None = None,
 ) -> Finding | None:  # fmt: skip
     line = _timeout_line(story, invocation)
     if line is None:
@@ -290,7 +290,7 @@ def _finding(
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR, confidence, title, _end(invocation), evidence, why,
-        connection=connection, connections=[connection] if connection else [], environment=invocation.environment,
+        connection=connection, connections=[connection] if connection else [], server=server or None, environment=invocation.environment, lost_ns=lost_ns,
         request_ids=[invocation.request_id], silences=silences or [], ruled_out=ruled_out,
         help=_help(story, invocation, server, connection),
         upgrade="" if confidence is Confidence.CERTAIN else _upgrade(story, invocation, server),

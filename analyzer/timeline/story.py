@@ -50,6 +50,7 @@ class Story:
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
     _libraries: dict[str, list[str]] | None = None
+    _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
     def source(self, source_id: str) -> Source:
         """A source by id."""
@@ -122,6 +123,19 @@ class Story:
                     counts.setdefault(e.environment, Counter())[str(library)] += 1
             self._libraries = {env: [name for name, _ in named.most_common()] for env, named in counts.items()}
         return self._libraries.get(environment, [])
+
+    def reopened_ns(self, transport: Transport, when_ns: int) -> int | None:
+        """When the next transport of the same environment to the same server was open, from a time on."""
+        if self._openings is None:
+            self._openings = {}
+            for t in self.transports:
+                if t.opened_ns is not None:
+                    self._openings.setdefault((t.environment, t.remote), []).append(t.opened_ns)
+            for times in self._openings.values():
+                times.sort()
+        mine = self._openings.get((transport.environment, transport.remote), [])
+        at = bisect_left(mine, when_ns)
+        return mine[at] if at < len(mine) else None
 
     def clock_error(self, *source_ids: str) -> int | None:
         """The largest clock error among these sources, None if one is unaligned."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from analyzer.model.findings import Evidence, Finding, Silence
 from analyzer.model.times import SECOND, iso, seconds
+from analyzer.report.coverage import unseen
 from analyzer.report.escape import short_environment
 from analyzer.report.style import Style
-from analyzer.report.text import UNALIGNED, choice, clock_state, count, unseen, verdict
+from analyzer.report.text import UNALIGNED, choice, clock_state, count, verdict
 from analyzer.rules import rules
 
 if TYPE_CHECKING:

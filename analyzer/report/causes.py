@@ -1,0 +1,115 @@
+"""Causes, not noise: findings by the cause that began them, with what each cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+from analyzer.model.findings import Confidence, Finding, Severity
+
+
+@dataclass(slots=True)
+class Impact:
+    """What something cost: requests that failed, time that requests waited for nothing, environments concerned."""
+
+    requests: set[Hashable] = field(default_factory=set)
+    environments: set[str] = field(default_factory=set)
+    lost_ns: int = 0
+
+
+@dataclass(slots=True)
+class Cause:
+    """Findings of one rule about one server that nothing else caused, in order of time, and what followed from them."""
+
+    rule: str
+    name: str
+    server: str | None
+    findings: list[Finding]
+    consequences: list[Finding]
+    impact: Impact
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of it all."""
+        return max(f.severity for f in (*self.findings, *self.consequences))
+
+    @property
+    def confidence(self) -> Confidence:
+        """Of the surest of its own findings."""
+        return max(f.confidence for f in self.findings)
+
+
+def causes(findings: list[Finding]) -> list[Cause]:
+    """Findings grouped by what began them, the worst first. A finding whose cause is not among them begins its own chain."""
+    known = {f.id for f in findings}
+    following: dict[str, list[Finding]] = defaultdict(list)
+    roots: dict[tuple[str, str | None], list[Finding]] = defaultdict(list)
+    for f in findings:
+        causes_here = [cause for cause in f.caused_by if cause in known]
+        for cause in causes_here:
+            following[cause].append(f)
+        if not causes_here:
+            roots[f.rule, f.server].append(f)
+    found = [_cause(own, following) for own in roots.values()]
+    return sorted(
+        found,
+        key=lambda c: (
+            -c.severity,
+            -len(c.impact.requests),
+            -c.confidence,
+            c.findings[0].time_ns,
+            c.rule,
+            c.server or "",
+        ),
+    )
+
+
+def _cause(own: list[Finding], following: dict[str, list[Finding]]) -> Cause:
+    consequences: dict[str, Finding] = {}
+    lost = 0
+    for f in own:
+        chain = _chain(f, following)
+        consequences |= {x.id: x for x in chain if x is not f}
+        lost += max(x.lost_ns for x in chain)  # one wait, told by several rules
+    told = impact([*own, *consequences.values()])
+    told.lost_ns = lost
+    return Cause(own[0].rule, own[0].name, own[0].server, own, list(consequences.values()), told)
+
+
+def _chain(first: Finding, following: dict[str, list[Finding]]) -> list[Finding]:
+    """A finding and all that follows from it, each once."""
+    found = {first.id: first}
+    waiting = [first]
+    while waiting:
+        for f in following[waiting.pop().id]:
+            if f.id not in found:
+                found[f.id] = f
+                waiting.append(f)
+    return list(found.values())
+
+
+def impact(findings: Iterable[Finding]) -> Impact:
+    """What findings cost together; a request that several of them concern counts once, and time is left to the chains."""
+    found = Impact()
+    for f in findings:
+        if f.severity is Severity.ERROR:
+            found.requests |= _requests(f)
+        if f.environment:
+            found.environments.add(f.environment)
+    return found
+
+
+def _requests(f: Finding) -> set[Hashable]:
+    """The requests that a finding says failed: by id, else one for its connection. What is about a whole server and names no
+    requests counts none: how many there were is not known."""
+    if f.request_ids:
+        return {(f.environment, request) for request in f.request_ids}
+    return {f.connection or f.id} if f.connection or not f.connections else set()
+
+
+def total(found: list[Cause]) -> Impact:
+    """What all causes cost together."""
+    whole = impact(f for cause in found for f in (*cause.findings, *cause.consequences))
+    whole.lost_ns = sum(cause.impact.lost_ns for cause in found)
+    return whole
