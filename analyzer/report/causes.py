@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -67,13 +67,13 @@ def causes(findings: list[Finding]) -> list[Cause]:
 
 def _cause(own: list[Finding], following: dict[str, list[Finding]]) -> Cause:
     consequences: dict[str, Finding] = {}
-    lost = 0
+    told = Impact()
     for f in own:
         chain = _chain(f, following)
         consequences |= {x.id: x for x in chain if x is not f}
-        lost += max(x.lost_ns for x in chain)  # one wait, told by several rules
-    told = impact([*own, *consequences.values()])
-    told.lost_ns = lost
+        told.lost_ns += max(x.lost_ns for x in chain)  # one wait, told by several rules
+        told.requests |= _requests(chain)
+        told.environments |= {x.environment for x in chain if x.environment}
     return Cause(own[0].rule, own[0].name, own[0].server, own, list(consequences.values()), told)
 
 
@@ -89,27 +89,21 @@ def _chain(first: Finding, following: dict[str, list[Finding]]) -> list[Finding]
     return list(found.values())
 
 
-def impact(findings: Iterable[Finding]) -> Impact:
-    """What findings cost together; a request that several of them concern counts once, and time is left to the chains."""
-    found = Impact()
-    for f in findings:
-        if f.severity is Severity.ERROR:
-            found.requests |= _requests(f)
-        if f.environment:
-            found.environments.add(f.environment)
-    return found
+def _requests(chain: list[Finding]) -> set[Hashable]:
+    """The requests that a chain says failed: by id, else one a connection.
 
-
-def _requests(f: Finding) -> set[Hashable]:
-    """The requests that a finding says failed: by id, else one for its connection. What is about a whole server and names no
-    requests counts none: how many there were is not known."""
-    if f.request_ids:
-        return {(f.environment, request) for request in f.request_ids}
-    return {f.connection or f.id} if f.connection or not f.connections else set()
+    What is about a whole server and names no requests counts none: how many there were is not known.
+    """
+    failed = [f for f in chain if f.severity is Severity.ERROR]
+    named: set[Hashable] = {(f.environment, request) for f in failed for request in f.request_ids}
+    return named or {f.connection or f.id for f in failed if f.connection or not f.connections}
 
 
 def total(found: list[Cause]) -> Impact:
-    """What all causes cost together."""
-    whole = impact(f for cause in found for f in (*cause.findings, *cause.consequences))
-    whole.lost_ns = sum(cause.impact.lost_ns for cause in found)
+    """What all causes cost together; a request that several of them concern counts once."""
+    whole = Impact()
+    for cause in found:
+        whole.requests |= cause.impact.requests
+        whole.environments |= cause.impact.environments
+        whole.lost_ns += cause.impact.lost_ns
     return whole

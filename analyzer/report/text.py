@@ -220,7 +220,8 @@ def overview(found: list[Cause], style: Style) -> str:
     """A line a cause: how bad, what, towards which server, how often, what followed, what it cost."""
     lines = [style.paint("causes", "bold")]
     for cause in found:
-        head = f"{cause.severity.word}[{cause.rule}]"
+        own = max(item.severity for item in cause.findings)
+        head = f"{own.word}[{cause.rule}]"
         led = Counter(item.rule for item in cause.consequences)
         parts = [f"{cause.name}{f' · {terminal(cause.server)}' if cause.server else ''}"]
         parts += [f"{len(cause.findings):,} times"] if len(cause.findings) > 1 else []
@@ -229,7 +230,7 @@ def overview(found: list[Cause], style: Style) -> str:
         wrapped = textwrap.wrap(
             f"{head} {'; '.join(parts)}", style.width - 2, subsequent_indent="    ", break_on_hyphens=False
         )
-        first = style.paint(head, cause.severity.word) + wrapped[0].removeprefix(head)
+        first = style.paint(head, own.word) + wrapped[0].removeprefix(head)
         lines += [f"  {first}", *(f"  {line}" for line in wrapped[1:])]
     return "\n".join(lines)
 

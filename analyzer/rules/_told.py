@@ -117,7 +117,7 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
     if not story.aligned:
         servers = {story.connections.server(k) for sign in DEADLY for k in story.connections.showing(sign)}
         return [death for death in found if not servers or (death.peer and death.peer not in servers)]
-    margin = SLACK_NS + max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0)
+    margin = SLACK_NS + common.clock_margin(story)
     windows = [((d.began_ns or d.first.time_ns) - margin, d.first.time_ns + margin) for d in found]
     quiet, doubtful = _candidates(story, found, windows)
     seen = _unowned(story, found, windows)

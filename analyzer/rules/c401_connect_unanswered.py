@@ -159,6 +159,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     if span < settings[Thresholds].stall_ns:
         return None
     named = _errors(story, env, story.connections.server(k), first, last)
+    env = env or (named[0].environment if named else None)
     evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
     evidence += [story.evidence(e) for e in named[:1]]
     evidence.sort(key=lambda e: e.time_ns)
@@ -178,11 +179,12 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
 
 
 def _errors(story: Story, env: str | None, server: str, first: Segment, last: Segment) -> list[Event]:
-    """What the application said of the connect, whoever's timer it was."""
-    if not env or not story.aligned:
+    """What the application said of the connect, whoever's timer it was; of an unknown environment where it is the only one that did."""
+    if not story.aligned:
         return []
     said = common.errors_after(story, env, first.time_ns, last.time_ns + GIVES_UP_NS, CODES)
-    return [e for e in said if e.attrs.get("stage") == "connect" and e.remote in (None, server)]
+    mine = [e for e in said if e.attrs.get("stage") == "connect" and e.remote in (None, server)]
+    return mine if len({e.environment for e in mine}) == 1 else []
 
 
 def _where(story: Story, k: int, syns: list[Segment]) -> tuple[str, bool]:

@@ -57,7 +57,7 @@ def test_lines_keep_to_the_width(width: int) -> None:
     trace = analyzer.read(*CAPTURES.glob("*/*.pcap"))
     for k in range(len(trace.story.connections)):
         head = timeline_text(trace, f"C{k + 1}", Style(width=width)).partition("\n\n")[0]
-        assert "round trip: " in head
+        assert "round trip: " in head or trace.story.connections.record(k).established_ns == 0
         assert all(len(line) <= width and not line.endswith(" ") for line in head.splitlines())
 
 
