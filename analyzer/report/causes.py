@@ -30,6 +30,14 @@ class Cause:
     impact: Impact
 
     @property
+    def examples(self) -> list[Finding]:
+        """Its own findings, the one that shows most first: the surest, with most witnesses; else in order of time."""
+        best = max(
+            self.findings, key=lambda f: (f.severity, f.confidence, len({e.source for e in f.evidence}), -f.time_ns)
+        )
+        return [best, *(f for f in self.findings if f is not best)]
+
+    @property
     def severity(self) -> Severity:
         """The worst of it all."""
         return max(f.severity for f in (*self.findings, *self.consequences))

@@ -198,9 +198,9 @@ def _findings(story: Story, findings: list[Finding], style: Style, everything: b
     found = causes(findings)
     blocks = [overview(found, style)] if len(findings) > 1 else []
     for cause in found:
-        shown = cause.findings if everything else cause.findings[:1]
-        blocks += [finding(story, item, style) for item in shown]
-        folded = [] if everything else [_folded(cause.findings[1:])]
+        first, *rest = cause.examples
+        blocks += [finding(story, item, style) for item in (cause.findings if everything else [first])]
+        folded = [] if everything else [_folded(rest)]
         for rule in dict.fromkeys(item.rule for item in cause.consequences):
             same = [item for item in cause.consequences if item.rule == rule]
             blocks += [finding(story, item, style) for item in (same if everything else same[:1])]
