@@ -89,9 +89,7 @@ def extract(trace: Trace, ks: list[int], target: str, redactor: Redactor | None 
     Every file appears whole, and all of them or none. `-` writes the packets of a single capture point to standard output.
     Raises `InputError` where that cannot be.
     """
-    points = trace.story.connections.points
-    if points and not any(point.parts for point in points):
-        raise InputError("a saved trace keeps no packets as they were: give the captures themselves")
+    trace.story.connections.require_packets()
     plan = _plan(trace, ks, target, redactor is not None)
     _refuse_inputs(trace, plan)
     told: list[str] = []

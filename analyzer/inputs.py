@@ -33,7 +33,7 @@ from analyzer.timeline.points import Point
 HIDDEN = "."
 STANDARD_INPUT = "-"
 #: What marks a folder as a saved trace (see `saved`).
-MANIFEST, SAVED = "manifest.json", "analyzer-trace"
+MANIFEST, SAVED, STORY = "manifest.json", "analyzer-trace", "story"
 #: A running stream is looked at this often, and for at most this share of the time.
 LIVE_EVERY_S = 2.0
 LIVE_SHARE = 0.1
@@ -84,10 +84,12 @@ def expand(paths: list[str]) -> list[tuple[str, bool]]:
 
 
 def is_saved(path: str | Path) -> bool:
-    """Whether a path is a saved trace: a folder with its manifest."""
-    manifest = Path(path) / MANIFEST
+    """Whether a path is a saved trace: a folder with its manifest, or what is left of one."""
+    folder = Path(path)
+    if (folder / STORY / "connections.json").is_file() or (folder / STORY / "members.parquet").is_file():
+        return True
     try:
-        return manifest.is_file() and json.loads(manifest.read_bytes()).get("format") == SAVED
+        return (folder / MANIFEST).is_file() and json.loads((folder / MANIFEST).read_bytes()).get("format") == SAVED
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -1,16 +1,18 @@
 """A result on disk: a folder of Parquet tables, which every command takes in place of the raw inputs.
 
     case.trace/
-      manifest.json               format and version, and what the folder holds
+      manifest.json               format and version, and every file with its size and SHA-256
       connections.parquet …       the public tables (`analyzer.model.tables`), for DuckDB, Polars, Spark, pandas
       story/*.parquet, *.json     what the trace is rebuilt from; may change with the version
 
 Nothing in it is code. A field that this version does not know is left out, one that is missing gets its default.
+The public tables are for others: loading reads `story/` only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import tempfile
@@ -23,7 +25,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from analyzer.inputs import MANIFEST, SAVED, is_saved
+from analyzer.deep import DeepFrame
+from analyzer.inputs import MANIFEST, SAVED, STORY, is_saved
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 
 #: Raised when an older program could not read what is written.
 VERSION = 2
+
+#: The public tables: columns are added, never renamed or removed.
+TABLES_SCHEMA = "analyzer-tables/1"
 
 #: The records of a story, each a list of dataclasses.
 RECORDS: dict[str, type] = {
@@ -96,12 +102,11 @@ def _put(made: Path, target: Path) -> None:
 def _write(trace: Trace, folder: Path) -> None:
     from analyzer import __version__
 
-    story, inner = trace.story, folder / "story"
+    story, inner = trace.story, folder / STORY
     inner.mkdir()
     for name in TABLES:
-        write_table(
-            folder / f"{name}.parquet", arrow_of(getattr(trace, "findings_frame" if name == "findings" else name))
-        )
+        frame = getattr(trace, "findings_frame" if name == "findings" else name)
+        write_table(folder / f"{name}.parquet", arrow_of(frame))
     for name, kind in RECORDS.items():
         write_table(inner / f"{name}.parquet", _record_table(getattr(story, name), kind))
     write_table(inner / "findings.parquet", _record_table(trace.findings, Finding))
@@ -116,8 +121,9 @@ def _write(trace: Trace, folder: Path) -> None:
         rest = {f.name: getattr(data, f.name) for f in _plain_fields(data)}
         points.append({"source": point.source.id, "shift_ns": point.shift_ns, "data": rest})
     manifest = {
-        "format": SAVED, "version": VERSION, "analyzer": __version__, "tables": sorted(TABLES),
-        "aligned": story.aligned, "interrupted": story.interrupted, "outside": story.outside, "skipped": story.skipped,
+        "format": SAVED, "version": VERSION, "analyzer": __version__, "schema": TABLES_SCHEMA, "tables": sorted(TABLES),
+        "aligned": story.aligned, "interrupted": story.interrupted, "outside": story.outside, "window": story.window,
+        "skipped": story.skipped,
         "examined": story.examined and dataclasses.asdict(story.examined),
     }  # fmt: skip
     connections = {
@@ -126,7 +132,25 @@ def _write(trace: Trace, folder: Path) -> None:
     }  # fmt: skip
     write_table(inner / "members.parquet", _array_table(cs.members))
     (inner / "connections.json").write_bytes(_json(connections))
-    (folder / MANIFEST).write_bytes(json.dumps(manifest, indent=2).encode() + b"\n")
+    write_table(
+        inner / "frames.parquet", _record_table([_Frame(k, f) for k, fs in trace.deep.items() for f in fs], _Frame)
+    )
+    files = {p.relative_to(folder).as_posix(): _seal(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    (folder / MANIFEST).write_bytes(json.dumps(manifest | {"files": files}, indent=2).encode() + b"\n")
+
+
+@dataclasses.dataclass(slots=True)
+class _Frame:
+    """A frame that deep mode found in connection `k`."""
+
+    k: int
+    frame: DeepFrame
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    """What tells whether a file is still what was written."""
+    with path.open("rb") as f:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
 
 
 def _kept(cs: Connections, p: int, flagged: list[int]) -> tuple[NDArray[np.int64], ...]:
@@ -189,12 +213,18 @@ def _array_table(array: NDArray[np.int64]) -> pa.Table:
 
 
 def arrow_of(frame: Any) -> pa.Table:
-    """A public table for Parquet: its lists, of dicts and strings, as JSON text, so that every file has one schema."""
+    """A public table for Parquet: its lists, of dicts and strings, as JSON text, so that every file has one schema. The file
+    says which table it is, and every column what it means."""
     import pyarrow as pa
 
+    name = frame.attrs.get("table")
     for column in [c for c in frame.columns if frame[c].dtype == object]:
         frame = frame.assign(**{column: [_json(value).decode() for value in frame[column]]})
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    docs = {column.name: {"doc": column.doc} for column in TABLES.get(name, ())}
+    fields = [field.with_metadata(docs.get(field.name)) for field in table.schema]
+    about = {"analyzer.schema": TABLES_SCHEMA, "analyzer.table": name} if name else {}
+    return table.cast(pa.schema(fields, {**(table.schema.metadata or {}), **about}))
 
 
 def write_table(path: Path | BinaryIO, table: pa.Table) -> None:
@@ -215,22 +245,38 @@ def load(path: str | Path) -> Trace:
     folder = Path(path)
     if not is_saved(folder):
         raise InputError(f"{folder}: no saved trace (a folder with {MANIFEST})")
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    if manifest.get("version") != VERSION:
+    with _damage(folder):
+        manifest = _manifest(folder)
+    if manifest["version"] != VERSION:
         raise InputError(
-            f"{folder}: saved by analyzer {manifest.get('analyzer')} in version {manifest.get('version')}, "
+            f"{folder}: saved by analyzer {manifest.get('analyzer')} in version {manifest['version']}, "
             f"this one reads version {VERSION}: read the raw inputs again, or use that analyzer"
         )
-    inner = folder / "story"
+    inner = folder / STORY
     with _damage(folder):
+        for name, seal in manifest["files"].items():
+            if name.startswith(f"{STORY}/") and _seal(folder / name) != seal:
+                raise ValueError(f"{name} is not what was saved")
         records: dict[str, Any] = {
             name: _read_records(inner / f"{name}.parquet", kind) for name, kind in RECORDS.items()
         }
         story = Story(connections=_read_connections(inner, records["sources"]), **records)
         story.aligned, story.interrupted = manifest["aligned"], manifest["interrupted"]
         story.outside, story.skipped = manifest["outside"], [(path, why) for path, why in manifest["skipped"]]
+        story.window = tuple(manifest["window"])
         story.examined = msgspec.convert(manifest.get("examined"), Examined | None)
-        return Trace(story, _read_records(inner / "findings.parquet", Finding))
+        trace = Trace(story, _read_records(inner / "findings.parquet", Finding))
+        for found in _read_records(inner / "frames.parquet", _Frame):
+            trace.deep.setdefault(found.k, []).append(found.frame)
+        return trace
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What the folder says of itself; raises `ValueError` where it says nothing."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    if not isinstance(manifest, dict) or manifest.get("format") != SAVED or "version" not in manifest:
+        raise ValueError(f"{MANIFEST} is none of a saved trace")
+    return manifest
 
 
 @contextmanager

@@ -21,8 +21,10 @@ from analyzer.timeline.timelines import WHOLE, Cut, Time, Timeline, span_of, tim
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analyzer.connection import Connection
     from analyzer.deep import DeepFrame
     from analyzer.rules import RuleSet
+    from analyzer.timeline.filters import Network
 
 
 class Trace:
@@ -46,12 +48,9 @@ class Trace:
         )
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from analyzer.report.notebook import trace_html
 
-        from analyzer.report.style import Style
-        from analyzer.report.text import report
-
-        return f"<pre>{escape(report(self.story, self.findings, Style(width=120)))}</pre>"
+        return trace_html(self)
 
     @cached_property
     def sources(self) -> pd.DataFrame:
@@ -95,13 +94,51 @@ class Trace:
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """Events of all sources in order of time: log lines, and the TCP events of connections (see `tcp_events`)."""
+        """Events of all sources in order of time: every log line; of connections what opens, ends, repeats, probes, wakes,
+        changes a state or carries a marker (`timeline` has every segment)."""
         return frame_of("events", _columns(all_steps(self.story, self.deep)))
 
     @cached_property
     def findings_frame(self) -> pd.DataFrame:
         """Findings as a table, without their evidence."""
         return frame("findings", [doc.finding(self.story, f) for f in self.findings])
+
+    def connection(self, name: str) -> Connection:
+        """One connection as an object: `C7`, or the client's `ip:port`; raises `UnknownNameError` (a `KeyError`)."""
+        from analyzer.connection import Connection
+
+        return Connection(self, self.index(name))
+
+    def view(
+        self,
+        *,
+        connection: str | Iterable[str] | None = None,
+        environment: str | None = None,
+        request_id: str | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        client: Iterable[str] | None = None,
+        server: Iterable[str] | None = None,
+        port: Iterable[int] | None = None,
+    ) -> Trace:
+        """The same trace, narrower: every table, and the findings, hold what lies inside; ids stay what they are.
+
+        `connection` is a name or several (`C7`, `ip:port`): with it comes what its environment did in its life. `environment`
+        is a part of its id, `request_id` its beginning, `since` and `until` are times (ISO 8601, a datetime, ns since the epoch),
+        `client` and `server` addresses or prefixes (`10.0.0.0/16`), `port` the server's. All of them must hold. Nothing is
+        examined anew: a freeze that began before the view still explains what lies inside. Raises `UnknownNameError` (a
+        `KeyError`) for an unknown connection, `InputError` for text that is no time, address or prefix.
+        """
+        from analyzer.timeline.filters import View, narrowed
+
+        names = [connection] if isinstance(connection, str) else connection
+        view = View(
+            time_of("since", since), time_of("until", until), environment, request_id, *_networks(client, server),
+            tuple(port or ()), None if names is None else frozenset(self.index(name) for name in names),
+        )  # fmt: skip
+        found = Trace(*narrowed(self.story, self.findings, view))
+        found.deep = self.deep
+        return found
 
     def timeline(
         self,
@@ -171,7 +208,8 @@ class Trace:
     def packet(self, ref: str) -> Any:
         """The packet behind an evidence ref, `s2#1042` (source id and packet number), as a scapy packet.
 
-        Needs scapy (extra `scapy`). Raises `KeyError` for an unknown source or packet.
+        Needs scapy (extra `scapy`). Raises `KeyError` for an unknown source or packet, `InputError` where the capture is not
+        there any more.
         """
         from analyzer.capture.scapy_bridge import packet
 
@@ -179,9 +217,10 @@ class Trace:
         source_id, _, member = source_id.partition("!")
         for point in self.story.connections.points:
             if point.source.id == source_id and number.isdigit():
-                return packet(
-                    str(Path(point.source.path).with_name(member)) if member else point.source.path, int(number)
-                )
+                path = Path(point.source.path).with_name(member) if member else Path(point.source.path)
+                if not path.is_file():
+                    raise InputError(f"{path}: the capture is not there any more: packets are read from it")
+                return packet(str(path), int(number))
         raise KeyError(f"no packet {ref!r}: refs look like s1#42, in a ring buffer s1!trace.pcap2#42")
 
     def save(self, path: str | Path) -> None:
@@ -271,14 +310,13 @@ def read(
     from analyzer.rules._ruleset import RuleSet
     from analyzer.tcp.tracker import sides_of
     from analyzer.timeline.build import build
-    from analyzer.timeline.filters import View, narrowed, network
+    from analyzer.timeline.filters import View, narrowed
 
     if not paths:
         raise InputError("no input: give files, folders or globs")
     if checksums not in CHECKSUMS:
         raise InputError(f"checksums {checksums!r}: one of {', '.join(CHECKSUMS)}")
-    clients = tuple(network(c, "--client") for c in client or ())
-    servers = tuple(network(s, "--server") for s in server or ())
+    clients, servers = _networks(client, server)
     how = How(checksums, sides_of(clients, servers))
     view = View(
         time_of("since", since), time_of("until", until), environment, request_id,
@@ -313,6 +351,15 @@ def read(
         return told(whole.story, whole.findings)
     look = None if live is None else lambda so_far: live(trace(so_far))
     return trace(read_inputs([str(p) for p in paths], kinds, progress, look, shape, year, tz, how, counter or ()))
+
+
+def _networks(
+    client: Iterable[str] | None, server: Iterable[str] | None
+) -> tuple[tuple[Network, ...], tuple[Network, ...]]:
+    """Addresses and prefixes of clients and servers that the user gave; raises `InputError` for text that is none."""
+    from analyzer.timeline.filters import network
+
+    return tuple(network(c, "--client") for c in client or ()), tuple(network(s, "--server") for s in server or ())
 
 
 def time_of(name: str, value: Time | None) -> int | None:

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import analyzer
 from analyzer import saved
 from analyzer.capture import again, reader
+from analyzer.cli import app
+from analyzer.deep import DeepFrame
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
 from analyzer.model.tables import TABLES
@@ -25,8 +28,9 @@ from analyzer.timeline import points
 from analyzer.trace import Trace
 from tests.capture import packets
 from tests.conftest import shared_folder
-from tests.helpers import CASES, ROOT
+from tests.helpers import CAPTURES, CASES, ROOT
 
+FROZEN = CAPTURES / "frozen-keepalive"
 FIRES = [pytest.param(case, id=f"{rule.CODE}-{n}") for rule in rules() for n, case in enumerate(rule.FIRES[:1], 1)]
 CONFORMANCE = sorted(p.parent for p in (shared_folder() or ROOT / "none").glob("cases/*/expected.json"))
 
@@ -148,10 +152,18 @@ def test_an_older_one_is_replaced_anything_else_is_not(folder: Path) -> None:
         analyzer.read(CASES[0]).save(other)
 
 
+def manifest_with(folder: Path, **changes: object) -> None:
+    """Change what the folder says of itself, and seal its files as they are now."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {name: saved._seal(folder / name) for name in manifest["files"]}
+    path.write_text(json.dumps(manifest | changes))
+
+
 def test_a_newer_one_says_so(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 99, "analyzer": "9.9"}))
-    with pytest.raises(analyzer.InputError, match=r"saved by analyzer 9\.9 in version 99, this one reads version 2"):
+    manifest_with(folder, version=99, analyzer="9.9")
+    this = f"this one reads version {saved.VERSION}"
+    with pytest.raises(analyzer.InputError, match=rf"saved by analyzer 9\.9 in version 99, {this}"):
         analyzer.load(folder)
 
 
@@ -159,30 +171,168 @@ def test_a_field_that_is_not_known_is_left_out(folder: Path) -> None:
     path = folder / "story" / "events.parquet"
     table = saved._read_table(path)
     saved.write_table(path, table.append_column("later", table.column("kind")).drop_columns(["level"]))
-    assert len(analyzer.load(folder).events) == table.num_rows + len(
-        [e for e in analyzer.load(folder).events["layer"] if e == "tcp"]
-    )
+    manifest_with(folder)
+    loaded = analyzer.load(folder)
+    assert len(loaded.story.events) == table.num_rows and all(e.level is None for e in loaded.story.events)
 
 
-@pytest.mark.parametrize("name", ["members.parquet", "events.parquet", "point-0-segments.parquet", "connections.json"])
-@pytest.mark.parametrize("harm", ["gone", "cut", "empty", "flipped"])
-def test_damage_is_one_line(folder: Path, name: str, harm: str) -> None:
-    path = folder / "story" / name
+def harmed(path: Path, harm: str) -> None:
     content = path.read_bytes()
-    if harm == "gone":
-        path.unlink()
-    else:
-        middle = len(content) // 2
-        flipped = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+    path.unlink()
+    if harm != "gone":
         path.write_bytes({"cut": content[:middle], "empty": b"", "flipped": flipped}[harm])
-    try:
-        loaded = analyzer.load(folder)
-    except analyzer.InputError as error:
-        assert "damaged saved trace" in str(error)
-        assert "\n" not in str(error)
-    else:  # a byte that says nothing: text of JSON, or padding
-        assert harm == "flipped"
-        assert len(loaded.connections)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "empty", "flipped"])
+def test_damage_of_any_file_is_one_line(folder: Path, harm: str) -> None:
+    """Each file that a trace is rebuilt from is named when it is not what was saved."""
+    names = [p.name for p in sorted((folder / "story").iterdir())]
+    assert len(names) >= 12 and {"events.parquet", "frames.parquet", "members.parquet"} <= set(names)
+    for name in names:
+        path = folder / "story" / name
+        whole = path.read_bytes()
+        harmed(path, harm)
+        with pytest.raises(analyzer.InputError) as error:
+            analyzer.read(folder)
+        assert "damaged saved trace" in str(error.value) and name in str(error.value)
+        assert "\n" not in str(error.value)
+        path.write_bytes(whole)
+    assert analyzer.read(folder).findings
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"format": "analyzer-trace"}',
+        b'{"format": "other", "version": 1}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_damaged_manifest_is_one_line(folder: Path, content: bytes | None) -> None:
+    (folder / "manifest.json").unlink()
+    if content is not None:
+        (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(analyzer.InputError, match="damaged saved trace") as error:
+        analyzer.read(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["files", "aligned", "skipped", "window", "outside"])
+def test_a_manifest_that_lacks_something_is_damaged(folder: Path, key: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest[key]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(analyzer.InputError, match=f"damaged saved trace: '{key}'"):
+        analyzer.load(folder)
+
+
+def test_tables_for_others_may_go(folder: Path) -> None:
+    whole = dumps(analyzer.load(folder).document())
+    for name in TABLES:
+        (folder / f"{name}.parquet").unlink()
+    assert dumps(analyzer.load(folder).document()) == whole
+
+
+def test_tables_say_what_their_columns_mean(folder: Path) -> None:
+    for name, columns in TABLES.items():
+        schema = saved._read_table(folder / f"{name}.parquet").schema
+        assert schema.metadata[b"analyzer.schema"] == b"analyzer-tables/1"
+        assert schema.metadata[b"analyzer.table"] == name.encode()
+        assert [field.metadata[b"doc"].decode() for field in schema] == [column.doc for column in columns]
+
+
+def test_a_view_and_frames_of_deep_mode_come_back(tmp_path: Path) -> None:
+    trace = analyzer.read(CASES[0])
+    segment = trace.story.connections.segments(0)[5]
+    trace.deep[0] = [DeepFrame(True, "http2", "ping", "PING", 0, segment.places[0])]
+    narrow = trace.view(connection="C1", until=segment.time_ns)
+    narrow.save(tmp_path / "narrow.trace")
+    again = analyzer.load(tmp_path / "narrow.trace")
+    assert_same(narrow, again)
+    assert again.deep == trace.deep and (again.events["layer"] == "http2").sum() == 1
+
+
+# ---- commands
+
+
+COMMANDS = [
+    ("diagnose",), ("pcap",), ("grpc-log",), ("lambda-log",), ("timeline", "C1"), ("timeline", "F1"), ("timeline", "20e6082e"),
+    ("timeline", "b9cb51a5"), ("diagnose", "--format", "json"), ("timeline", "F1", "--format", "json"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("frozen") / "case.trace"
+    analyzer.read(FROZEN).save(path)
+    return path
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """(exit status, output) of a command, in this process."""
+    monkeypatch.setenv("COLUMNS", "100")
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    return done.exit_code, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_takes_a_saved_trace(
+    command: tuple[str, ...], frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    whole = run_command(monkeypatch, *command, FROZEN)
+    of_saved = run_command(monkeypatch, *command, frozen)
+    assert of_saved[0] == 0 and of_saved[1]
+    if command[0] in ("diagnose", "timeline"):
+        skipped = "skipped (no input)"
+        lines = [line for line in whole[1].splitlines() if not line.startswith(skipped)]
+        assert [line for line in of_saved[1].splitlines() if not line.startswith(skipped)] == lines
+
+
+def test_pictures_are_drawn_of_saved_traces(frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("C1", "F1", "20e6082e", "b9cb51a5"):
+        target = tmp_path / f"{name}.svg"
+        assert run_command(monkeypatch, "timeline", name, frozen, "-o", target) == (0, "")
+        again = tmp_path / "again.svg"
+        assert run_command(monkeypatch, "timeline", name, FROZEN, "-o", again) == (0, "")
+        assert target.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "command", [("extract", "C1", "-o", "x.pcap"), ("diagnose", "--deep"), ("timeline", "C1", "--deep")], ids=" ".join
+)
+def test_what_needs_packets_says_so(
+    command: tuple[str, ...], frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *rest = command
+    status, said = (
+        run_command(monkeypatch, name, *rest[:1], frozen, *rest[1:])
+        if name != "diagnose"
+        else run_command(monkeypatch, name, frozen, *rest)
+    )
+    assert status == 2 and "a saved trace keeps no packets as they were: give the captures themselves" in said
+    assert not (tmp_path / "x.pcap").exists()
+
+
+def test_a_packet_is_read_from_the_capture_while_it_is_there(frozen: Path, tmp_path: Path) -> None:
+    pytest.importorskip("scapy")
+    case = tmp_path / "case"
+    shutil.copytree(FROZEN, case)
+    analyzer.read(case).save(tmp_path / "case.trace")
+    loaded = analyzer.load(tmp_path / "case.trace")
+    ref = f"{loaded.story.connections.points[0].source.id}#1"
+    assert loaded.packet(ref)
+    shutil.rmtree(case)
+    with pytest.raises(analyzer.InputError, match=r"server\.pcap: the capture is not there any more"):
+        loaded.packet(ref)
 
 
 def test_a_folder_that_holds_one_is_read_without_it(tmp_path: Path) -> None:

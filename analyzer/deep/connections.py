@@ -63,6 +63,8 @@ def deepen(
     `tcp.port==8443,http2`. Raises `InputError` (see `tshark.dissect`), also for a key log that cannot be read.
     """
     rules = dict(_rule(text) for text in decode_as)
+    if ks := list(ks):
+        story.connections.require_packets()
     if keylog is not None:
         _readable(keylog)
     by_point: dict[int, list[int]] = {}

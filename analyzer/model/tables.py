@@ -185,10 +185,13 @@ def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def frame_of(table: str, columns: dict[str, list[Any]]) -> pd.DataFrame:
-    """Columns as a DataFrame with exactly the table's columns and dtypes. Times are ns since the epoch, or ISO 8601."""
+    """Columns as a DataFrame with exactly the table's columns and dtypes, and the table's name in its `attrs`. Times are ns
+    since the epoch, or ISO 8601."""
     import pandas as pd
 
-    return pd.DataFrame({column.name: _series(column, columns[column.name]) for column in TABLES[table]})
+    found = pd.DataFrame({column.name: _series(column, columns[column.name]) for column in TABLES[table]})
+    found.attrs["table"] = table
+    return found
 
 
 def _series(column: Column, values: list[Any]) -> pd.Series[Any]:

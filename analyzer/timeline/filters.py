@@ -48,12 +48,12 @@ class View:
     clients: tuple[Network, ...] = ()
     servers: tuple[Network, ...] = ()
     ports: tuple[int, ...] = ()
-    connections: frozenset[int] = frozenset()
+    connections: frozenset[int] | None = None
 
     @property
     def by_connection(self) -> bool:
         """Whether connections are chosen, by name or by their ends."""
-        return bool(self.connections or self.clients or self.servers or self.ports)
+        return self.connections is not None or bool(self.clients or self.servers or self.ports)
 
     def __bool__(self) -> bool:
         return self != View()
@@ -110,6 +110,7 @@ def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, 
         replace(
             story,
             outside=story.outside + len(findings) - len(inside),
+            window=_both(story.window, (view.since_ns, view.until_ns)),
             connections=replace(story.connections, listed=listed),
             events=events,
             invocations=invocations,
@@ -126,12 +127,19 @@ def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, 
                 c for c in story.calls
                 if view.names(c.environment) and view.asks([c.request_id])
                 and (c.start_ns is None or view.covers(c.start_ns, c.end_ns))
-                and (not view.connections or c.transport in names)
+                and (view.connections is None or c.transport in names)
             ],
             _transports={},
         ),
         inside,
     )  # fmt: skip
+
+
+def _both(one: tuple[int | None, int | None], other: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+    """What lies in two stretches of time."""
+    since = [t for t in (one[0], other[0]) if t is not None]
+    until = [t for t in (one[1], other[1]) if t is not None]
+    return max(since, default=None), min(until, default=None)
 
 
 def _renumbered(p: Ping, now: dict[int, int]) -> Ping:
@@ -145,28 +153,28 @@ def _renumbered(p: Ping, now: dict[int, int]) -> Ping:
 class _Lives:
     """When the connections that were chosen by number lived, by environment; with none chosen, everything is inside."""
 
-    def __init__(self, cs: Connections, ks: frozenset[int]) -> None:
-        self._names = {cs.id(k) for k in ks}
+    def __init__(self, cs: Connections, ks: frozenset[int] | None) -> None:
+        self._names = None if ks is None else {cs.id(k) for k in ks}
         self._spans: dict[str, list[tuple[int, int]]] = {}
-        for k in ks:
+        for k in ks or ():
             if (environment := cs.environment.get(k)) is not None:
                 first, last = _life(cs, k)
                 self._spans.setdefault(environment, []).append((first - AROUND_NS, last + AROUND_NS))
 
     def has(self, connection: str | None) -> bool:
         """Whether a connection is one of them."""
-        return not self._names or connection in self._names
+        return self._names is None or connection in self._names
 
     def meet(self, environment: str | None, start_ns: int, end_ns: int | None) -> bool:
         """Whether one of them lived in this environment in [start, end]; an open end is the end of all."""
-        return not self._names or any(
+        return self._names is None or any(
             first <= (last if end_ns is None else end_ns) and start_ns <= last
             for first, last in self._spans.get(environment or "", ())
         )
 
     def hold(self, e: Event) -> bool:
         """Whether a log line is about one of them, or of its environment in its life."""
-        return self.meet(e.environment, e.time_ns, e.time_ns) or e.connection in self._names
+        return self.meet(e.environment, e.time_ns, e.time_ns) or self.has(e.connection)
 
 
 def _life(cs: Connections, k: int) -> tuple[int, int]:
@@ -180,7 +188,8 @@ def _connections(story: Story, view: View, invocations: list[Invocation]) -> NDA
     cs = story.connections
     chosen = np.zeros(len(cs), np.bool_)
     wanted = np.zeros(len(cs), np.bool_)
-    wanted[np.intersect1d(cs.in_view(), list(view.connections)) if view.connections else cs.in_view()] = True
+    asked = cs.in_view() if view.connections is None else np.array(sorted(view.connections), np.int64)
+    wanted[np.intersect1d(cs.in_view(), asked)] = True
     for p, point in enumerate(cs.points):
         rows, index = point.rows, cs.members[:, p]
         hit = _inside(rows, (f.C_HI, f.C_LO), view.clients) & _inside(rows, (f.S_HI, f.S_LO), view.servers)

@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.capture.again import Part, segments_of
 from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, CaptureData, How
+from analyzer.model.problems import InputError
 from analyzer.model.records import Clock, Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
@@ -220,6 +221,11 @@ class Connections:
             here = at >= 0
             found[here] = self.points[p].rows[at[here, None], [f.S_HI, f.S_LO, f.S_PORT]]
         return found
+
+    def require_packets(self) -> None:
+        """Raise `InputError` where no capture can be read again for its packets: a saved trace has what was read out of them."""
+        if self.points and not any(point.parts for point in self.points):
+            raise InputError("a saved trace keeps no packets as they were: give the captures themselves")
 
     def loaded(self, ks: Iterable[int]) -> Iterator[int]:
         """These connections in order, the segments of each at hand: a capture is read again once a group."""

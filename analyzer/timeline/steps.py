@@ -198,8 +198,12 @@ def _seen(
 
 
 def all_steps(story: Story, deep: Deep) -> list[Step]:
-    """Every log line, and what is notable of every connection."""
+    """Every log line in view, and what is notable of every connection in view."""
     steps = [log_step(e) for e in story.events]
-    for k in story.connections.loaded(range(len(story.connections))):
-        steps += connection_steps(story, k, deep, TOLD)
+    since, until = story.window
+    for k in story.connections.loaded(story.connections.in_view().tolist()):
+        steps += (
+            s for s in connection_steps(story, k, deep, TOLD)
+            if (since is None or s.time_ns >= since) and (until is None or s.time_ns <= until)
+        )  # fmt: skip
     return in_order(steps)

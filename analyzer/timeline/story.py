@@ -44,6 +44,7 @@ class Story:
     aligned: bool = False
     interrupted: bool = False
     outside: int = 0  # findings that a narrower view leaves out
+    window: tuple[int | None, int | None] = (None, None)  # the stretch of time of a narrower view
     examined: Examined | None = None
     _sources: dict[str, Source] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)

@@ -105,11 +105,13 @@ def _ours(story: Story, findings: list[Finding], name: str, letter: str, number:
     if letter in "Cc":
         count = len(story.connections)
         if not 1 <= n <= count:
-            raise UnknownNameError(f"no connection {name!r}: {_range('C', count, 'connections')}")
+            raise UnknownNameError(f"no connection {name!r}: {_connections(count)}")
         return _connection(story, n - 1)
     found = next((item for item in findings if item.id == f"F{n}"), None)
     if found is None:
-        raise UnknownNameError(f"no finding {name!r}: {_range('F', len(findings), 'findings')}")
+        ids = [item.id for item in findings]
+        told = f"{', '.join(ids[:LISTED])}{' …' if len(ids) > LISTED else ''}" if ids else "no findings"
+        raise UnknownNameError(f"no finding {name!r}: there {'is' if len(ids) == 1 else 'are'} {told}")
     ks = tuple(
         int(c[1:]) - 1 for c in dict.fromkeys(([found.connection] if found.connection else []) + found.connections)
     )
@@ -117,10 +119,10 @@ def _ours(story: Story, findings: list[Finding], name: str, letter: str, number:
     return Subject(FINDING, found.id, ks, tuple(dict.fromkeys(behind)), found)
 
 
-def _range(letter: str, count: int, what: str) -> str:
+def _connections(count: int) -> str:
     if not count:
-        return f"there are no {what}"
-    return f"there {'is' if count == 1 else 'are'} {letter}1{f' … {letter}{count}' if count > 1 else ''}"
+        return "there are no connections"
+    return f"there {'is' if count == 1 else 'are'} C1{f' … C{count}' if count > 1 else ''}"
 
 
 def environment_of(story: Story, k: int) -> str | None:
@@ -157,7 +159,7 @@ def _one_connection(story: Story, name: str, ks: list[int]) -> Subject:
         raise UnknownNameError(
             f"{name} is a server, of {', '.join(told)}{', …' if len(as_server) > LISTED else ''}: name one of them"
         )
-    raise UnknownNameError(f"no connection of {name!r}: {_range('C', len(cs), 'connections')}")
+    raise UnknownNameError(f"no connection of {name!r}: {_connections(len(cs))}")
 
 
 def _opened(story: Story, k: int) -> int:
@@ -210,12 +212,10 @@ def _unknown(story: Story, findings: list[Finding], name: str) -> str:
     if near:
         return f"nothing is called {name!r}: did you mean {' or '.join(near)}?"
     kinds = [
-        ("connections", f"C1 … C{len(story.connections)}", len(story.connections)),
-        ("findings", f"F1 … F{len(findings)}", len(findings)),
-        ("requests", "", len(story.invocations)),
-        ("environments", "", len(story.environments)),
-    ]
-    told = [f"{count:,} {what}{f' ({names})' if names else ''}" for what, names, count in kinds if count]
+        ("connection", len(story.connections)), ("finding", len(findings)), ("invocation", len(story.invocations)),
+        ("environment", len(story.environments)),
+    ]  # fmt: skip
+    told = [f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in kinds if count]
     return f"nothing is called {name!r}: there are {', '.join(told) or 'no connections, requests or environments'}"
 
 

@@ -46,7 +46,7 @@ def test_each_kind_of_name(trace):
         ("10.0.1.11", "10.0.1.11 is C1 to 10.0.2.20:50051 from 2026-11-21T01:49:37.070Z, C2 "),
         ("b9cb51a6", "did you mean b9cb51a5-67ef-4998-8200-1cc8e08215a3"),
         ("20e6802e", "did you mean 2026/11/21/[$LATEST]20e6082ed6564572bdde2d18bd648985"),
-        ("nothing-like-it", "there are 2 connections (C1 … C2), 1 findings (F1 … F1), 7 requests"),
+        ("nothing-like-it", "there are 2 connections, 1 finding, 7 invocations, 1 environment"),
         ("", "nothing is called ''"),
         ("10.0.1.11:99999999999999999999", "nothing is called"),
     ],
