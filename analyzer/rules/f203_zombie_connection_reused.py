@@ -108,6 +108,10 @@ FIRES = (
         log=_LOG.format("2 Error: Connection terminated unexpectedly", "00:06:16"),
     ),
     Case(
+        "a pool's word of a close, under the previous request's id: noticed, and no request failed",
+        log=_LOG.format("1 Error: Connection terminated unexpectedly", "00:06:16"),
+    ),
+    Case(
         "a close noticed at the thaw, under the previous request's id",
         log=_LOG.format("1 redis event close", "00:06:16"),
     ),
@@ -189,8 +193,14 @@ class Noticed:
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
     deaths = told.rested(story, _is_end, settings)
-    yield from deaths
-    failed = {(death.environment, death.freeze.end_ns) for death in deaths if death.freeze}
+    failed = set()
+    for death in deaths:
+        if death.freeze is not None:
+            failed.add((death.environment, death.freeze.end_ns))
+        if death.freeze is not None and all(_only_tells(story, e) for e in death.events):
+            yield Noticed(death.first, death.freeze)
+        else:
+            yield death
     for noticed in _noticed(story, settings[n901.Thresholds].shortest_limit_ns):
         if (noticed.freeze.environment, noticed.freeze.end_ns) not in failed:
             yield noticed
@@ -238,6 +248,13 @@ def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
     yield from (by_connection[k] for k in sorted(by_connection))
 
 
+def _only_tells(story: Story, e: Event) -> bool:
+    """Whether an error is the callback of a closed socket at a thaw, still under the id of the request before: no request failed."""
+    invocation = story.invocation_at(e.environment, e.time_ns, told.SLACK_NS)
+    stale = invocation is not None and e.request_id not in (None, invocation.request_id)
+    return stale and e.attrs.get("code") == "CLOSED"
+
+
 def _woken(story: Story, k: int, errors: list[Event], settings: Settings) -> Iterable[Refused]:
     segments = story.connections.segments(k)
     close = next((s for s in segments if not s.from_client and (s.fin or s.rst)), None)
@@ -251,6 +268,7 @@ def _woken(story: Story, k: int, errors: list[Event], settings: Settings) -> Ite
     mine = [
         e for e in errors
         if -slack <= e.time_ns - woke.time_ns <= slack + ERROR_WITHIN_NS and e.remote in (None, "", server)
+        and not _only_tells(story, e)
     ]  # fmt: skip
     if mine:
         yield Refused(k, close, woke, mine)
@@ -446,7 +464,11 @@ def _noticed_close(story: Story, noticed: Noticed) -> Finding:
     e, z = noticed.event, noticed.freeze
     env = e.environment
     stale = bool(e.request_id) and e.request_id == z.before
-    after = [x for x in story.events_between(e.time_ns, e.time_ns + ERROR_WITHIN_NS, env) if x.kind == "error"]
+    after = [
+        x
+        for x in story.events_between(e.time_ns, e.time_ns + ERROR_WITHIN_NS, env)
+        if x.kind == "error" and x is not e and not _only_tells(story, x)
+    ]
     failed = [x for x in after if x.attrs.get("code") in ("NOT_CONNECTED", "CLOSED", "EPIPE", "ECONNRESET")]
     evidence = [
         *common.freeze_evidence(story, z),

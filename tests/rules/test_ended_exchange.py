@@ -38,3 +38,19 @@ def _severity(rule: str, packets: str) -> Severity:
 )  # fmt: skip
 def test_severity(rule: str, packets: str, severity: Severity) -> None:
     assert _severity(rule, packets) == severity
+
+
+def test_a_pool_that_tells_of_a_close_has_lost_no_request() -> None:
+    log = """
+    00:00:00.000 START 1
+    00:00:00.100 REPORT 1
+    00:00:16.100 START 2
+    00:00:16.105 app 1 Error: Connection terminated unexpectedly
+    00:00:16.300 REPORT 2
+    """
+    found = [f for f in run(Case("", log=log).story()) if f.rule == "F203"]
+    assert [f.severity for f in found] == [Severity.INFO]
+    again = log.replace(
+        "16.300", "16.200 app 2 Error: write EPIPE { errno: -32, code: 'EPIPE', syscall: 'write' }\n    00:00:16.300"
+    )
+    assert [f.severity for f in run(Case("", log=again).story()) if f.rule == "F203"].count(Severity.ERROR) == 1
