@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from analyzer.model.times import MS
+from analyzer.model.markup import element, frame, line, table
+from analyzer.model.times import MS, SECOND, stamp
 
 #: A silence is told before the evidence that ends it, whose own stamp may be this much earlier.
 ENDS_WITHIN_NS = 100 * MS
@@ -88,6 +89,32 @@ class Finding:
     id: str = ""
     server: str | None = None  # the one server that it is about, where there is one
     lost_ns: int = 0  # how long requests waited for nothing because of it
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the headline, the proof (places as `Trace.packet` takes them), the reasoning, what to change."""
+        zero = self.evidence[0].time_ns if self.evidence else self.time_ns
+        rows = [
+            (
+                "▸" if e.primary else "", f"{(e.time_ns - zero) / SECOND:.6f}", e.layer, element("code", f"{e.source}{e.ref}"),
+                e.text, element("i", e.note),
+            )
+            for e in self.evidence
+        ]  # fmt: skip
+        about = [self.id, self.connection, self.environment, *self.request_ids[:2], stamp(self.time_ns)]
+        notes = [
+            ("why", self.why),
+            ("ruled out", "; ".join(self.ruled_out)),
+            ("clock", self.clock),
+            ("help", self.help),
+        ]
+        notes += [("would settle it", self.upgrade), ("caused by", ", ".join(self.caused_by))]
+        notes.append(("confidence", self.confidence.word))
+        return frame(
+            line(element("b", f"{self.severity.word}[{self.rule}] {self.title}")),
+            line(" · ".join(part for part in about if part), dim=True),
+            table(("", "s", "", "place", "", ""), rows),
+            *(line(element("b", name), ": ", text) for name, text in notes if text),
+        )
 
     @property
     def silence_ns(self) -> int:
