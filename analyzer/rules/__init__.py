@@ -54,8 +54,10 @@ REPLACES = {
 }
 #: The same between findings of one request that no connection is known of: what a server at its limit says explains its resets.
 UNTOLD = {"L501": ("R303", "F203")}
-#: The verdict that stands only where no other finding explains the failure, by its request or within this time.
+#: The verdict that nothing explains a failure.
 NEGATIVE = "N901"
+#: Rules that speak of a failure only where no other finding explains it, by its request or within this time.
+YIELDING = (NEGATIVE, "T602")
 NEAR_NS = 60 * SECOND
 
 
@@ -110,7 +112,7 @@ def _settle(found: list[Finding]) -> list[Finding]:
         for request in finding.request_ids:
             by_request.setdefault(request, set()).add(finding.rule)
     kept = [f for f in found if not _replaced(f, by_connection, by_request)]
-    return [f for f in kept if f.rule != NEGATIVE or not any(_explains(other, f) for other in kept)]
+    return [f for f in kept if not (_yields(f) and any(_explains(other, f) for other in kept))]
 
 
 def _replaced(f: Finding, by_connection: dict[str, set[str]], by_request: dict[str, set[str]]) -> bool:
@@ -122,12 +124,17 @@ def _replaced(f: Finding, by_connection: dict[str, set[str]], by_request: dict[s
     return any(f.rule in REPLACES.get(rule, ()) for rule in told)
 
 
-def _explains(other: Finding, negative: Finding) -> bool:
-    """Whether a finding leaves a negative verdict nothing to say: it has its request, or its environment at that time."""
-    if other.rule == NEGATIVE or other.severity is Severity.INFO:
+def _yields(finding: Finding) -> bool:
+    """Whether a finding stands only where no other one explains the same failure."""
+    return finding.rule == NEGATIVE or (finding.rule in YIELDING and finding.severity is not Severity.INFO)
+
+
+def _explains(other: Finding, yielding: Finding) -> bool:
+    """Whether a finding leaves a yielding one nothing to say: it has its request, or its environment at that time."""
+    if other.rule in YIELDING or other.severity is Severity.INFO:
         return False
-    near = abs(other.time_ns - negative.time_ns) <= NEAR_NS and other.environment in (None, negative.environment)
-    return near or not set(other.request_ids).isdisjoint(negative.request_ids)
+    near = abs(other.time_ns - yielding.time_ns) <= NEAR_NS and other.environment in (None, yielding.environment)
+    return near or not set(other.request_ids).isdisjoint(yielding.request_ids)
 
 
 def _name_servers(story: Story, found: list[Finding]) -> None:

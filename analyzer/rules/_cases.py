@@ -7,7 +7,7 @@ bytes. `again` repeats the sender's last segment; `lost` means that the other si
 do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port, `ts=N` its sender's
 TSval. Log:
 `HH:MM:SS.mmm` and then `INIT -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
-`app n TEXT`.
+`app n TEXT` (level ERROR; `info`: level INFO); `other` before it: in another environment.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from analyzer.timeline.story import Story
 
 DAY = "2026-11-21"
+#: The environment of the log's lines, and that of those marked `other`.
+ENVIRONMENT, OTHER = (f"2026/11/21/[$LATEST]{name * 4}" for name in ("3f1c0de3", "77aa01b2"))
 CLIENT_PORT, SERVER_PORT = 48822, 6379
 CLIENT_IP, SERVER_IP = (10 << 24) | (3 << 8) | 17, (10 << 24) | 9
 EPOCH = parse_iso(f"{DAY}T00:00:00Z") or 0
@@ -65,9 +67,10 @@ class Case:
             from analyzer.logs.reader import read_log
 
             data = read_log(io.BytesIO(_log(self.log).encode()), "log", plain)
+            stamps, others = _stamps(self.log), [" other " in line[:20] for line in _lines(self.log)]
             for event in data.events:
-                event.environment = "2026/11/21/[$LATEST]3f1c0de3f1c0de3f1c0de3f1c0de3f1c"
-                stamp = _stamps(self.log)[event.order - 1]
+                event.environment = OTHER if others[event.order - 1] else ENVIRONMENT
+                stamp = stamps[event.order - 1]
                 event.event_ns = stamp
                 if event.source_ns is None:
                     event.source_ns = stamp
@@ -89,7 +92,7 @@ def _log(script: str) -> str:
     """The lines as a Lambda function would print them."""
     out = []
     for line in _lines(script):
-        stamp, kind, rest = line.split(" ", 2)
+        stamp, kind, rest = line.replace(" other ", " ", 1).split(" ", 2)
         iso = f"{DAY}T{stamp}Z"
         if kind == "INIT":
             out.append("INIT_START Runtime Version: nodejs:22.v1")
@@ -106,7 +109,8 @@ def _log(script: str) -> str:
             )
             continue
         number, text = rest.split(" ", 1)
-        prefix = "" if number == "-" else f"{iso}\t{_request(number)}\tERROR\t"
+        level = "INFO" if kind == "info" else "ERROR"
+        prefix = "" if number == "-" else f"{iso}\t{_request(number)}\t{level}\t"
         out.append(f"{prefix}D {iso} | v1.14.7 18 | {text}" if kind == "grpc" else f"{prefix}{text}")
     return "\n".join(out) + "\n"
 
