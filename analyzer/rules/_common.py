@@ -10,6 +10,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Evidence, Silence
 from analyzer.model.records import Freeze, Transport
 from analyzer.model.times import MS, SECOND, seconds
+from analyzer.rules import _limits as limits
 from analyzer.rules._thresholds import duration
 from analyzer.tcp import detail
 from analyzer.tcp import fields as f
@@ -33,19 +34,6 @@ FAREWELL_NS = 50 * MS
 #: Linux's first retransmission time-out is the smoothed round trip plus at least 200 ms (RTO minimum, TCP_RTO_MIN).
 RTO_MIN_NS = 200 * MS
 
-#: Known idle limits in seconds: (limit, whose, how it ends). AWS documentation unless said otherwise.
-IDLE_LIMITS = (
-    (60, "ALB and classic ELB default", "FIN"),
-    (240, "Azure load balancer default", "silence, or RST where TCP reset is enabled"),
-    (
-        350,
-        "NAT gateway, NLB, Gateway LB, PrivateLink, Network Firewall, Nitro v6 connection tracking",
-        "RST or silence",
-    ),
-    (600, "Azure Cache for Redis; GCP VPC firewall", "FIN; silence"),
-    (1800, "RDS Proxy client idle", "FIN"),
-    (28800, "MySQL wait_timeout default", "FIN"),
-)
 #: How near a gap must come to a limit to be worth naming it.
 NEAR_LIMIT = 1.25
 
@@ -306,13 +294,14 @@ def clock_line(story: Story, evidence: list[Evidence]) -> str:
     return "; ".join(parts)
 
 
-def limit_near(gap_ns: int) -> str:
-    """Names the known idle limit that a gap has just passed, empty when none is near."""
-    gap = gap_ns / SECOND
-    for limit, whose, _ in IDLE_LIMITS:
-        if limit <= gap <= limit * NEAR_LIMIT:
-            return f"{limit} s ({whose})"
-    return ""
+def limit_near(gap_ns: int, ends: str, server: str = "") -> str:
+    """Names the known idle limits that a rest has just passed and that end as this one did; empty when none is near."""
+    found = [limit for limit in limits.near(gap_ns, NEAR_LIMIT, server) if ends in limit.ends]
+    return (
+        f"{found[0].seconds} s ({', '.join(limit.whose for limit in found if limit.seconds == found[0].seconds)})"
+        if found
+        else ""
+    )
 
 
 #: Beside the packet of `last_words`.

@@ -221,7 +221,7 @@ def _finding(
         if env and after
         else []
     )
-    near = common.limit_near(idle) if idle is not None else ""
+    near = common.limit_near(idle, "FIN", story.connections.server(k)) if idle is not None else ""
     return Finding(
         CODE, NAME,
         Severity.WARNING if troubled else Severity.INFO,

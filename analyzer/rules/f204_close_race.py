@@ -149,7 +149,7 @@ def _finding(
     evidence += [story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     rtt = common.rtt_ns(segments)
-    near = common.limit_near(rest)
+    near = common.limit_near(rest, "FIN", story.connections.server(k))
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
         f"request and the server's close crossed, {seconds(abs(request.time_ns - fin.time_ns))} apart, after {seconds(rest)} of rest",

@@ -286,7 +286,7 @@ def examine(story: Story, candidate: int | told.Death | Streak, settings: Settin
         and common.covers(story, points[-1], found.first.time_ns, found.last.time_ns)
         and common.heard_at(story, k, points[-1], "client")
     )
-    near = common.limit_near(found.gap_ns)
+    near = common.limit_near(found.gap_ns, "silence", story.connections.server(k))
     server = story.connections.server(k)
     return Finding(
         CODE, NAME, Severity.ERROR if errors or found.what == "a request" else Severity.WARNING,
@@ -428,7 +428,7 @@ def _from_calls(story: Story, streak: Streak) -> Finding:
     evidence = common.freeze_evidence(story, death.freeze)
     evidence += [story.evidence(e, "", primary=number == 0) for number, e in enumerate(death.events[:3])]
     evidence.sort(key=lambda e: e.time_ns)
-    near = common.limit_near(gap)
+    near = common.limit_near(gap, "silence", t.remote or "")
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.LIKELY,
         f"{len(death.events)} calls in a row without an answer on one READY transport, after {seconds(gap)} without any",

@@ -152,7 +152,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     evidence += [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     sender, proven = _sender(story, k, segments, reset, burst)
-    near = common.limit_near(gap)
+    near = common.limit_near(gap, "RST", story.connections.server(k))
     wrote = burst.payload
     repeated = [s for s in segments if not s.from_client and s.retransmitted and before < s.time_ns < burst.time_ns]
     if repeated:
@@ -248,7 +248,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
         death.first.time_ns, evidence,
         f"ECONNRESET {told.when(death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
-        + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns)) else ""),
+        + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
         ruled_out=["a time-out (an answer came, a reset)", "a failed connect (the connection was established)"]

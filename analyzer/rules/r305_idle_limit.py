@@ -1,8 +1,9 @@
 """idle-limit
 
 ## What it does
-Compares, for one server, every idle gap after which a connection still worked with every gap after which it did not. Where
-the two do not overlap, an idle limit lies between them, and known limits in that bracket are named.
+Compares, for one server, every idle gap after which a connection still worked with every gap that the server closed, or after
+which it was reset or never answered. Where the two do not overlap, an idle limit lies between them, and known limits in that
+bracket that end a connection in the same way are named.
 
 ## Why it matters
 The gap before the failure decides, and is usually found by bisecting sleep times by hand. With the bracket it is plain which
@@ -15,21 +16,23 @@ of the box that is named.
 ## Known limits
 Possible, not proven: a limit on a connection's age gives the same picture where connections that failed were also the oldest,
 which is said. Two gaps of each kind are asked for. How it expired (a close, a reset, silence) narrows the candidates: NAT
-gateways and network load balancers reset or keep silent, application load balancers and servers close.
+gateways and network load balancers reset or keep silent, application load balancers and servers close. A server's close after a
+rest measures its limit; one that closes for another reason after a rest of any length looks the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyzer.model.addresses import endpoint
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import SECOND, seconds
+from analyzer.model.times import seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _limits as limits
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, count
@@ -45,6 +48,10 @@ SUMMARY = "the idle gaps that survived and those that failed bracket a limit"
 SEVERITIES = (Severity.INFO,)
 
 
+#: `fields.END_BY` of a connection that the server's FIN began to end.
+SERVER_FIN = 2
+
+
 class Thresholds(Values):
     """What makes a bracket."""
 
@@ -54,10 +61,15 @@ class Thresholds(Values):
 _OPEN = "{0}.000 > SYN\n{0}.001 < SYN-ACK\n{0}.002 > ACK\n{0}.010 > 40\n{0}.012 < 90\n"
 _OK = "{1}.000 > 40\n{1}.002 < 90\n"
 _FAILS = "{2}.000 > 40\n{2}.001 < RST\n"
+_CLOSES = "{2}.000 < FIN\n{2}.001 > FIN\n{2}.002 < ACK\n"
 FIRES = (
     Case(
         "300 s survive twice, 360 s and more fail twice",
         packets=(_OPEN + _OK + _FAILS).format(0, 300, 660) + (_OPEN + _OK + _FAILS).format(1000, 1310, 1700),
+    ),
+    Case(
+        "the server closes what rests for 60 s",
+        packets=(_OPEN + _OK + _CLOSES).format(0, 50, 110) + (_OPEN + _OK + _CLOSES).format(1000, 1055, 1115),
     ),
 )
 QUIET = (
@@ -72,14 +84,45 @@ QUIET = (
 
 @dataclass(slots=True)
 class Gap:
-    """One reuse of a connection after a rest: how long, the write that ended it, how old the connection was, what came of it."""
+    """One rest of a connection and what came of it: how long, what ended it, how old the connection was by then.
+
+    `ending` is empty where the connection survived, else how it had ended: FIN (the server closed it, after `ns` without
+    anything), RST (in answer to the first write), silence.
+    """
 
     connection: int
     ns: int
-    write: Segment
+    at: Segment
     age_ns: int
     ending: str = ""
-    end: Segment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Between which rests a limit lies, by how connections end at it, and whether their age would explain it as well."""
+
+    longest: Gap
+    shortest: Gap
+    ending: str
+    lived: int
+    died: int
+    by_age: bool
+
+
+def bracket(gaps: list[Gap], least: int) -> Bracket | None:
+    """The limit that the shortest rest that failed obeys, judged by the rests that ended as it did; None where survivors
+    contradict it, or where there are too few of either kind."""
+    lived = [gap for gap in gaps if not gap.ending]
+    failed = [gap for gap in gaps if gap.ending]
+    if not lived or not failed:
+        return None
+    shortest = min(failed, key=lambda gap: gap.ns)
+    died = [gap for gap in failed if gap.ending == shortest.ending]
+    longest = max(lived, key=lambda gap: gap.ns)
+    if min(len(lived), len(died)) < least or longest.ns >= shortest.ns:
+        return None
+    by_age = max(gap.age_ns for gap in lived) < min(gap.age_ns for gap in died)
+    return Bracket(longest, shortest, shortest.ending, len(lived), len(died), by_age)
 
 
 @dataclass(slots=True)
@@ -98,11 +141,15 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         repeated: common.Mask = rows[:, CLIENT + f.UNACKED_RETX] >= copies - 1
         return repeated & (rows[:, SERVER + f.SIDE_LAST_TS] < rows[:, CLIENT + f.UNACKED_TS])
 
-    failed = {*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.WOKE | signs.UNANSWERED, silent)}
+    failed = {
+        *cs.showing(signs.RESET_ON_WAKING),
+        *cs.by_point(signs.WOKE | signs.UNANSWERED, silent),
+        *cs.by_point(signs.SERVER_FIN | signs.IDLE, lambda rows: rows[:, f.END_BY] == SERVER_FIN),
+    }
     if len(failed) < least:
         return []
     servers, counts = np.unique(cs.servers(np.array(sorted(failed))), axis=0, return_counts=True)
-    woken = np.array(cs.showing(signs.WOKE))
+    woken = np.array(sorted({*cs.showing(signs.WOKE), *failed}))
     addresses = cs.servers(woken)
     found = [
         Server(endpoint(*server), woken[(addresses == server).all(axis=1)].tolist())
@@ -112,46 +159,63 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
 
 
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
-    """The bracket: the largest gap that survived, the smallest that failed."""
+    """The bracket: the longest rest that survived, the shortest that failed."""
     least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
     gaps = [gap for group in story.connections.batches(server.woken) for gap in _gaps_of(story, group, copies)]
-    lived = [gap for gap in gaps if not gap.ending]
-    died = [gap for gap in gaps if gap.ending]
-    if min(len(lived), len(died)) < least:
+    found = bracket(gaps, least)
+    if found is None:
         return None
-    longest, shortest = max(lived, key=lambda gap: gap.ns), min(died, key=lambda gap: gap.ns)
-    if longest.ns >= shortest.ns:
-        return None
-    known = [
-        f"{limit} s: {whose} (ends by {how})"
-        for limit, whose, how in common.IDLE_LIMITS
-        if longest.ns < limit * SECOND <= shortest.ns
+    longest, shortest = found.longest, found.shortest
+    ended = "closed by the server" if found.ending == limits.FIN else _ENDED[found.ending]
+    evidence = [
+        story.packet(longest.at, f"after {seconds(longest.ns)}: answered, the longest that was"),
+        story.packet(shortest.at, f"after {seconds(shortest.ns)}: {ended}, the shortest that was", primary=True),
     ]
-    by_age = max(gap.age_ns for gap in lived) < min(gap.age_ns for gap in died)
-    evidence = [story.packet(longest.write, f"after {seconds(longest.ns)}: answered, the longest that was")]
-    evidence.append(
-        story.packet(
-            shortest.write, f"after {seconds(shortest.ns)}: {shortest.ending}, the shortest that was", primary=True
-        )
-    )
     evidence.sort(key=lambda e: e.time_ns)
-    endings = ", ".join(sorted({gap.ending for gap in died}))
-    ids = sorted({gap.connection for gap in died})
+    ids = sorted({gap.connection for gap in gaps if gap.ending == found.ending})
     return Finding(
         CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
         f"idle limit towards {server.address} between {seconds(longest.ns)} and {seconds(shortest.ns)}",
-        shortest.write.time_ns, evidence,
-        f"{len(lived)} gaps up to {seconds(longest.ns)} survived, {len(died)} from {seconds(shortest.ns)} on failed ({endings})"
-        + (f"; in that bracket: {'; '.join(known)}" if known else "; no known default lies in that bracket, so that it was probably configured")
-        + ("; the connections that failed were also the oldest, so that a limit on their age would look the same" if by_age else ""),
+        shortest.at.time_ns, evidence,
+        f"{found.lived} rests up to {seconds(longest.ns)} survived, {found.died} from {seconds(shortest.ns)} on did not ({ended}); {_candidates(found, server.address)}"
+        + ("; the connections that failed were also the oldest, so that a limit on their age would look the same" if found.by_age else ""),
         connections=[story.connections.id(k) for k in ids], server=server.address,
-        ruled_out=["chance: no gap that survived is as long as one that failed"]
-        + ([] if by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
-        help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box between",
-        upgrade="rests between the two values narrow the bracket; who ended the connection (a FIN is the server's or an ALB's, a reset that the server did not send "
-        f"a middlebox's), at the server: {collect.capture(server.address, collect.ENDINGS)}",
+        ruled_out=["chance: no rest that survived is as long as one that failed"]
+        + ([] if found.by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
+        help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box that sets it",
+        upgrade=_upgrade(server.address, found),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+_ENDED = {limits.RST: "reset when used", limits.SILENCE: "never answered again"}
+
+
+def _candidates(found: Bracket, address: str) -> str:
+    """Known limits in the bracket: those that end so, and those that would end in another way."""
+    known = limits.between(found.longest.ns, found.shortest.ns, address)
+    fitting = [limit for limit in known if found.ending in limit.ends]
+    others = [limit for limit in known if found.ending not in limit.ends]
+    if not fitting:
+        told = "no known default in that bracket ends so: it was probably configured"
+    else:
+        told = f"known limits in that bracket that end so: {'; '.join(map(str, fitting))}"
+    return told + (
+        f"; not {', '.join(limit.whose for limit in others)}: that would end by {' or '.join(sorted({e for limit in others for e in limit.ends}))}"
+        if others
+        else ""
+    )
+
+
+def _upgrade(address: str, found: Bracket) -> str:
+    """What separates the candidates."""
+    fitting = [
+        limit for limit in limits.between(found.longest.ns, found.shortest.ns, address) if found.ending in limit.ends
+    ]
+    checks = [f"what {limit.whose} is set to: {limit.check}" for limit in fitting if limit.check]
+    narrower = f"rests between {seconds(found.longest.ns)} and {seconds(found.shortest.ns)} narrow the bracket"
+    who = f"who ended the connection (a FIN is the server's or its proxy's; a reset that the server's side does not show is a middlebox's), at the server: {collect.capture(address, collect.ENDINGS)}"
+    return "; ".join([narrower, *checks, who])
 
 
 def _gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
@@ -161,25 +225,23 @@ def _gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
 
 
 def _gaps(k: int, segments: list[Segment], least_copies: int) -> list[Gap]:
-    """Every write of the client after a rest of both sides, with what came of it; keepalives end a rest."""
+    """Every rest of both sides and what ended it: a write of the client, answered or not, or the server's own close.
+
+    Keepalives end a rest. What follows the server's close is no rest any more.
+    """
     found: list[Gap] = []
     for at, s in enumerate(segments):
-        before = segments[at - 1] if at else None
-        if (
-            before is None
-            or not s.from_client
-            or not s.payload
-            or s.retransmitted
-            or s.time_ns - before.time_ns < f.WAKE_AFTER
-        ):
+        if at == 0 or s.time_ns - segments[at - 1].time_ns < f.WAKE_AFTER or s.retransmitted:
             continue
-        gap = Gap(k, s.time_ns - before.time_ns, s, s.time_ns - segments[0].time_ns)
-        back = next((x for x in segments[at + 1 :] if not x.from_client), None)
-        closed = any(x.fin and not x.from_client for x in segments[:at])
-        copies = sum(x.seq == s.seq and x.from_client and x.payload for x in segments[at:])
-        if back is None and copies < least_copies:
-            continue  # nothing is known of it
-        if back is None or back.rst:
-            gap.ending = "silence" if back is None else "closed by the server before" if closed else "reset"
-        found.append(gap)
+        gap = Gap(k, s.time_ns - segments[at - 1].time_ns, s, s.time_ns - segments[0].time_ns)
+        if any(x.fin or x.rst for x in segments[:at]):
+            break
+        if not s.from_client and s.fin and not s.payload:
+            found.append(replace(gap, ending=limits.FIN))
+        elif s.from_client and s.payload:
+            back = next((x for x in segments[at + 1 :] if not x.from_client), None)
+            copies = sum(x.seq == s.seq and x.from_client and x.payload for x in segments[at:])
+            if back is None and copies < least_copies:
+                continue  # nothing is known of it
+            found.append(replace(gap, ending=limits.SILENCE if back is None else limits.RST if back.rst else ""))
     return found
