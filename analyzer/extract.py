@@ -171,7 +171,7 @@ def _span(trace: Trace, k: int) -> tuple[str, int, int] | None:
     """(environment, start, end): the connection's life, widened to the invocations that it touches."""
     story = trace.story
     environment = story.connections.environment.get(k)
-    if environment is None or not story.aligned or not story.connections.segments(k):
+    if environment is None or not story.shares_clock(k, environment) or not story.connections.segments(k):
         return None
     start, end = trace.span(k)
     opening, closing = story.invocation_before(environment, start), story.invocation_before(environment, end)

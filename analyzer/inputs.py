@@ -21,9 +21,10 @@ from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, patt
 from analyzer.logs.envelopes import Choice
 from analyzer.logs.reader import describe, pick, read_log
 from analyzer.logs.stream import DEFAULTS, Options, options
+from analyzer.model.clocks import Clock
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
-from analyzer.model.records import Clock, Source
+from analyzer.model.records import Source
 from analyzer.model.timing import timed
 from analyzer.standard_input import StandardInput
 from analyzer.streams import READ_ERRORS, open_stream, plain_size, read_head

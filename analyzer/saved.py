@@ -119,7 +119,7 @@ def _write(trace: Trace, folder: Path) -> None:
         for name, array in arrays.items():
             write_table(inner / f"point-{p}-{name}.parquet", _array_table(array))
         rest = {f.name: getattr(data, f.name) for f in _plain_fields(data)}
-        points.append({"source": point.source.id, "shift_ns": point.shift_ns, "data": rest})
+        points.append({"source": point.source.id, "data": rest})
     manifest = {
         "format": SAVED, "version": VERSION, "analyzer": __version__, "schema": TABLES_SCHEMA, "tables": sorted(TABLES),
         "aligned": story.aligned, "interrupted": story.interrupted, "outside": story.outside, "window": story.window,
@@ -329,8 +329,7 @@ def _read_connections(inner: Path, sources: list[Source]) -> Connections:
     saved = json.loads((inner / "connections.json").read_bytes())
     by_id = {source.id: source for source in sources}
     points = [
-        Point(by_id[point["source"]], _read_capture(inner, p, point["data"]), shift_ns=point["shift_ns"])
-        for p, point in enumerate(saved["points"])
+        Point(by_id[point["source"]], _read_capture(inner, p, point["data"])) for p, point in enumerate(saved["points"])
     ]
     members = _read_array(inner / "members.parquet")
     connections = Connections(points, members, saved["nearness"])

@@ -200,10 +200,10 @@ def _distrust_whole_seconds(data: LogData) -> None:
     stamped = [e for e in data.events if e.event_ns is not None]
     if len(stamped) < WHOLE_SECONDS_FROM:
         return
-    data.problems.append(Problem("", "stamps cut to whole seconds: lines take the stamps that the guest printed"))
-    for e in stamped:
-        e.event_ns = None
-        e.source_ns = e.inner_ns
+    what = (
+        "stamps cut to whole seconds: lines take the stamps that the guest printed, or stand between their neighbours"
+    )
+    data.problems.append(Problem("", what))
 
 
 def _drop_absurd_stamps(data: LogData) -> None:

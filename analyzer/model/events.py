@@ -41,6 +41,7 @@ class Event:
     order: int = 0
     time_ns: int = 0
     error_ns: int = 0
+    resolution_ns: int = 0  # what its stamp was cut to
     transport: str | None = None
     connection: str | None = None
     invocation: int | None = None

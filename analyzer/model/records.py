@@ -1,27 +1,12 @@
-"""The nouns of a trace: sources and their clocks, environments, invocations, freezes, transports, pings, calls."""
+"""The nouns of a trace: sources, environments, invocations, freezes, transports, pings, calls."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from analyzer.model.clocks import Clock
 from analyzer.model.problems import Problem
-
-
-@dataclass(slots=True)
-class Clock:
-    """One clock of a source. `offset_ns` is added to its stamps to get aligned time; None: could not be aligned.
-
-    `error_ns` bounds the offset; `anchors` is the number of matched pairs that gave it; `how` says which.
-    """
-
-    name: str
-    reference: bool = False
-    offset_ns: int | None = None
-    error_ns: int | None = None
-    drift_ppm: float | None = None
-    anchors: int = 0
-    how: str = ""
 
 
 @dataclass(slots=True)
@@ -69,6 +54,7 @@ class Environment:
     inferred: bool = False
     addresses: set[str] = field(default_factory=set)
     concurrent: bool = False
+    frame: int = 0  # of the clocks of its lines
 
 
 @dataclass(slots=True)
@@ -86,6 +72,7 @@ class Invocation:
     start_ref: tuple[str, str] | None = None
     end_ref: tuple[str, str] | None = None
     inferred: bool = False  # its platform lines carried no stamp
+    error_ns: int = 0  # of its start and end, beside its environment's clock
 
 
 @dataclass(slots=True)

@@ -63,7 +63,8 @@ def lives(story: Story) -> Lives:
         here, packets = here[better := packets >= most[here]], packets[better]
         most[here] = packets
         seen = rows[at[here]][:, COLUMNS]
-        seen[:, : len(TIMES)] += np.where(seen[:, : len(TIMES)] > 0, cs.points[p].shift_ns, 0)
+        times = seen[:, : len(TIMES)]
+        seen[:, : len(TIMES)] = np.where(times > 0, cs.points[p].clock.aligned_all(times), 0)
         table[here] = seen
     first, last, established, ended, by = table.T
     clients, client = np.unique(ends[:, :2], axis=0, return_inverse=True)

@@ -179,7 +179,7 @@ def _of_connection(trace: Trace, k: int, local: bool) -> Scene:
     first, last = segments[0].time_ns, segments[-1].time_ns
     found = Scene(trace, f"{name}   {cs.client(k)} → {cs.server(k)}", [], first, "the first packet", alone=True)
     found.findings = [f for f in trace.findings if name in (f.connection, *f.connections)]
-    if story.aligned:
+    if story.shares_clock(k, environment):
         proof = [e.time_ns for f in found.findings for e in f.evidence]
         around = min(max(last - first, LEAST_AROUND_NS), MOST_AROUND_NS)
         near = story.events_between(min([first - around, *proof]), max([last + around, *proof]))
@@ -355,15 +355,13 @@ def _add_wire_pings(found: Scene) -> None:
 
 def _span(trace: Trace, k: int) -> tuple[int, int]:
     """First and last packet of a connection, aligned."""
-    cs = trace.story.connections
-    record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
-    return record.first_ns + shift, record.last_ns + shift
+    return trace.story.connections.life(k)
 
 
 def _life(trace: Trace, k: int) -> Life:
     cs = trace.story.connections
     record, (start, last) = cs.record(k), _span(trace, k)
-    end = record.ended_ns + cs.points[cs.fullest(k)].shift_ns if record.ended_ns else last
+    end = cs.points[cs.fullest(k)].aligned(record.ended_ns) if record.ended_ns else last
     return Life(cs.id(k), start, end, record.ended_by)
 
 

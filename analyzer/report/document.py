@@ -154,7 +154,7 @@ def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dic
     if len(records) > 1:
         p = max(records, key=lambda q: records[q].a.packets + records[q].b.packets)
     r = records[p]
-    offset = cs.points[p].clock.offset_ns or 0
+    aligned = cs.points[p].aligned
     rtt = r.established_ns - r.syn_ns if r.syn_ns and r.established_ns else None
     closed = r.last_ns if r.ended_by else None
     return {
@@ -163,7 +163,7 @@ def connection(story: Story, k: int, records: dict[int, PointConnection]) -> dic
             {"source": cs.points[q].source.id, "client": seen.client, "server": seen.server, **_path(cs.points[q], seen)}
             for q, seen in records.items()
         ],
-        "opened": _iso(r.first_ns + offset), "closed": _iso(closed + offset) if closed else None,
+        "opened": _iso(aligned(r.first_ns)), "closed": _iso(aligned(closed)) if closed else None,
         "duration_s": round((r.last_ns - r.first_ns) / SECOND, 9),
         "client_packets": r.a.packets, "server_packets": r.b.packets, "client_bytes": r.a.payload, "server_bytes": r.b.payload,
         "client_retransmits": r.a.retransmits, "server_retransmits": r.b.retransmits, "missed_bytes": r.missed,

@@ -198,14 +198,14 @@ class _Writer:
 
     def _life(self, k: int) -> _Slice:
         cs = self.story.connections
-        record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
+        record = cs.record(k)
         about: dict[str, str | int] = {
             "conn_state": record.conn_state,
             "history": record.history,
             "ended_by": record.ended_by or "",
         }
         name = f"{cs.id(k)} {cs.client(k)} → {cs.server(k)}"
-        return _Slice(record.first_ns + shift, record.last_ns + shift, name, about)
+        return _Slice(*cs.life(k), name, about)
 
     # ---- the format
 

@@ -6,9 +6,10 @@ import re
 import textwrap
 from collections import Counter, defaultdict
 
+from analyzer.model.clocks import Clock
 from analyzer.model.findings import Confidence, Finding, Silence
-from analyzer.model.records import Clock, Ping, Source
-from analyzer.model.times import MS, SECOND, seconds
+from analyzer.model.records import Ping, Source
+from analyzer.model.times import SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
 from analyzer.report.coverage import unseen
@@ -285,7 +286,7 @@ def clock_state(clock: Clock | None) -> str:
     if clock.offset_ns is None:
         return "clock unaligned"
     if clock.anchors or clock.error_ns:
-        return f"clock {clock.offset_ns / MS:+.1f} ms ± {(clock.error_ns or 0) / MS:.1f} ms"
+        return f"clock {clock.describe()}"
     return ""
 
 

@@ -75,7 +75,7 @@ def _head(story: Story, told: Timeline, style: Style) -> list[str]:
 def _connection_head(story: Story, told: Timeline) -> tuple[list[str], list[str]]:
     (k,) = told.subject.connections
     facts = detail_lines(story.connections, k) if story.connections.segments(k) else ["its packets were not kept"]
-    if story.events and not story.aligned:
+    if story.events and not story.shares_clock(k):
         facts.append("log lines are left out: nothing aligns the logs with the captures")
     return [_ends(story, k), *(f"env {name}" for name in told.subject.environments)], facts
 

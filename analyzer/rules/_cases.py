@@ -21,7 +21,8 @@ import numpy as np
 from analyzer.capture import columns as col
 from analyzer.capture.markers import payload_marks
 from analyzer.capture.reader import CaptureData
-from analyzer.model.records import Clock, Source
+from analyzer.model.clocks import Clock
+from analyzer.model.records import Source
 from analyzer.model.times import SECOND, parse_iso
 from analyzer.tcp.tracker import Tracker
 from analyzer.timeline.build import build

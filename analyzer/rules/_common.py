@@ -34,6 +34,8 @@ FAREWELL_NS = 50 * MS
 #: Linux's first retransmission time-out is the smoothed round trip plus at least 200 ms (RTO minimum, TCP_RTO_MIN).
 RTO_MIN_NS = 200 * MS
 
+#: Lines that may be misplaced by more than this are beside nothing.
+FARTHEST_NS = SECOND
 #: How near a gap must come to a limit to be worth naming it.
 NEAR_LIMIT = 1.25
 
@@ -119,9 +121,15 @@ def environment(story: Story, k: int) -> str | None:
     return story.connections.environment.get(k)
 
 
+def witness(story: Story, k: int) -> str | None:
+    """The environment behind connection `k`, where its log's times and those of the packets can be compared."""
+    env = environment(story, k)
+    return env if env is not None and story.shares_clock(k, env) else None
+
+
 def frozen(story: Story, k: int, start_ns: int, end_ns: int) -> Freeze | None:
     """The freeze of the connection's environment that fills most of a stretch."""
-    return story.freeze_covering(environment(story, k), start_ns, end_ns)
+    return story.freeze_covering(witness(story, k), start_ns, end_ns)
 
 
 def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
@@ -175,12 +183,29 @@ def clock_margin(story: Story) -> int:
     return max((clock.error_ns or 0 for source in story.sources for clock in source.clocks), default=0)
 
 
-def errors_of_reset(story: Story, env: str | None, sent: Segment, reset: Segment) -> list[Event]:
-    """What the application said of a write that a reset answered: within 2 s, where logs and captures share a clock."""
-    if not env or not story.aligned:
+def errors_beside(
+    story: Story, k: int, start_ns: int, end_ns: int, codes: Iterable[str], anywhere: bool = False
+) -> list[Event]:
+    """Application errors of these codes in a stretch of packets' time, of the environment behind connection `k`.
+
+    Give or take what the clocks, or the cutting of stamps, may have misplaced them. `anywhere`: of all environments, where it
+    is not known which is behind the connection.
+    """
+    env = witness(story, k)
+    if env is None and (not anywhere or environment(story, k) is not None):
         return []
+    found = []
+    for e in errors_after(story, env, start_ns - FARTHEST_NS, end_ns + FARTHEST_NS, codes):
+        off = story.misplaced(e, k)
+        if off is not None and start_ns - min(off, FARTHEST_NS) <= e.time_ns <= end_ns + min(off, FARTHEST_NS):
+            found.append(e)
+    return found
+
+
+def errors_of_reset(story: Story, k: int, sent: Segment, reset: Segment) -> list[Event]:
+    """What the application said of a write that a reset answered: within 2 s."""
     codes = ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
-    return errors_after(story, env, sent.time_ns - 5 * MS, reset.time_ns + 2 * SECOND, codes)
+    return errors_beside(story, k, sent.time_ns - 5 * MS, reset.time_ns + 2 * SECOND, codes)
 
 
 def failed_requests(story: Story, events: list[Event]) -> list[str]:
@@ -206,7 +231,7 @@ def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     error = p.clock.error_ns or 0
     if any("dropped" in problem.what for problem in p.data.problems):
         return False
-    return p.data.first_ns + p.shift_ns <= start_ns - error and end_ns + error <= p.data.last_ns + p.shift_ns
+    return p.span[0] <= start_ns - error and end_ns + error <= p.span[1]
 
 
 def missed_by(story: Story, k: int, start_ns: int, end_ns: int) -> int | None:
@@ -288,9 +313,7 @@ def clock_line(story: Story, evidence: list[Evidence]) -> str:
             if clock.offset_ns is None:
                 parts.append(f"{source.label} unaligned: its order against the others is unknown")
             elif clock.error_ns:
-                parts.append(
-                    f"{source.label} {clock.offset_ns / MS:+.1f} ms ± {clock.error_ns / MS:.1f} ms from {clock.anchors} anchors"
-                )
+                parts.append(f"{source.label} {clock.describe()} from {clock.anchors} anchors")
     return "; ".join(parts)
 
 

@@ -149,7 +149,7 @@ def _candidates(
     wanted = {death.environment for death in found}
     of: dict[str, list[int]] = defaultdict(list)
     for k, env in story.connections.environment.items():
-        if env in wanted:
+        if env in wanted and story.shares_clock(k, env):
             of[env].append(k)
     lives = {env: np.array([_life(story, k) for k in ks], np.int64) for env, ks in of.items()}
     quiet: dict[int, list[int]] = defaultdict(list)
@@ -190,8 +190,8 @@ def _unowned(story: Story, found: list[Death], windows: list[tuple[int, int]]) -
 def _life(story: Story, k: int) -> tuple[int, int, int]:
     """When a connection's first and last packet passed, ns, and which side ended it first (0 for none)."""
     rows = list(story.connections.rows(k))
-    first = min(int(row[f.FIRST_TS]) + shift for row, shift in rows)
-    last = max(int(row[f.LAST_TS]) + shift for row, shift in rows)
+    first = min(aligned(int(row[f.FIRST_TS])) for row, aligned in rows)
+    last = max(aligned(int(row[f.LAST_TS])) for row, aligned in rows)
     return first, last, max(int(row[f.END_BY]) for row, _ in rows)
 
 

@@ -131,10 +131,10 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
 
 def _span(story: Story, k: int) -> tuple[int, int]:
     """From the first SYN to where a kernel has given up for certain (ns); always, where clocks cannot be compared."""
-    if not story.aligned:
+    if not story.shares_clock(k):
         return 0, 1 << 62
-    row, shift_ns = next(story.connections.rows(k))
-    return int(row[f.FIRST_TS]) + shift_ns, int(row[f.LAST_TS]) + shift_ns + GIVES_UP_NS
+    row, aligned = next(story.connections.rows(k))
+    return aligned(int(row[f.FIRST_TS])), aligned(int(row[f.LAST_TS])) + GIVES_UP_NS
 
 
 def unanswered(story: Story, settings: Settings) -> list[int]:
@@ -158,7 +158,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     span = last.time_ns - first.time_ns
     if span < settings[Thresholds].stall_ns:
         return None
-    named = _errors(story, env, story.connections.server(k), first, last)
+    named = _errors(story, k, first, last)
     env = env or (named[0].environment if named else None)
     evidence = [story.packet(first, primary=True), story.packet(last, f"{len(syns)} SYNs, none answered")]
     evidence += [story.evidence(e) for e in named[:1]]
@@ -178,11 +178,10 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     )  # fmt: skip
 
 
-def _errors(story: Story, env: str | None, server: str, first: Segment, last: Segment) -> list[Event]:
+def _errors(story: Story, k: int, first: Segment, last: Segment) -> list[Event]:
     """What the application said of the connect, whoever's timer it was; of an unknown environment where it is the only one that did."""
-    if not story.aligned:
-        return []
-    said = common.errors_after(story, env, first.time_ns, last.time_ns + GIVES_UP_NS, CODES)
+    said = common.errors_beside(story, k, first.time_ns, last.time_ns + GIVES_UP_NS, CODES, anywhere=True)
+    server = story.connections.server(k)
     mine = [e for e in said if e.attrs.get("stage") == "connect" and e.remote in (None, server)]
     return mine if len({e.environment for e in mine}) == 1 else []
 
@@ -217,7 +216,7 @@ def _gave_up(story: Story, k: int, syns: list[Segment], named: list[Event]) -> s
         whose = f"{e.attrs.get('library') or 'a library'}'s {e.attrs.get('setting') or 'timer'}"
         return f"; {whose} gave up {waited} after the first SYN, sooner than the kernel ({_KERNEL})"
     p = story.connections.points[story.connections.seen_at(k)[0]]
-    told = timers.connect_given_up([s.time_ns for s in syns], p.data.last_ns + p.shift_ns)
+    told = timers.connect_given_up([s.time_ns for s in syns], p.span[1])
     return f"; {told}" if told else ""
 
 

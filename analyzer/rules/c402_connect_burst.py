@@ -113,7 +113,7 @@ def _began(story: Story, k: int) -> int:
     """When a connection's first packet passed, aligned."""
     p = story.connections.seen_at(k)[0]
     point = story.connections.points[p]
-    return int(point.rows[story.connections.members[k, p], f.FIRST_TS]) + point.shift_ns
+    return point.aligned(int(point.rows[story.connections.members[k, p], f.FIRST_TS]))
 
 
 def _answered(story: Story, k: int) -> tuple[common.Rows, bool]:
@@ -131,7 +131,7 @@ def _answered(story: Story, k: int) -> tuple[common.Rows, bool]:
     whole = rows[(rows[:, f.SYN_TS] > 0) & (rows[:, f.ESTABLISHED_TS] > 0)]
     there, back = whole[:, f.SYN_ACK_TS] - whole[:, f.SYN_TS], whole[:, f.ESTABLISHED_TS] - whole[:, f.SYN_ACK_TS]
     beside = len(whole) > 0 and bool(np.median(there) * BESIDE < np.median(back))
-    times: common.Rows = rows[:, f.FIRST_TS] + point.shift_ns
+    times: common.Rows = point.clock.aligned_all(rows[:, f.FIRST_TS])
     return times, beside
 
 

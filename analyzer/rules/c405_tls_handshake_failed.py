@@ -134,7 +134,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         return None
     end, what, confidence = found
     env = common.environment(story, k)
-    errors = _said(story, env, hello, end)
+    errors = _said(story, k, hello, end)
     evidence = [story.packet(hello), story.packet(end, primary=True)] + [story.evidence(e) for e in errors]
     evidence.sort(key=lambda e: e.time_ns)
     server = story.connections.server(k)
@@ -143,11 +143,9 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k))
 
 
-def _said(story: Story, env: str | None, hello: Segment, end: Segment) -> list[Event]:
+def _said(story: Story, k: int, hello: Segment, end: Segment) -> list[Event]:
     """What the application said of the end of a handshake: of an alert if it was one, else the nearest error."""
-    if not env or not story.aligned:
-        return []
-    errors = common.errors_after(story, env, hello.time_ns, end.time_ns + ERROR_WITHIN_NS, SAID)
+    errors = common.errors_beside(story, k, hello.time_ns, end.time_ns + ERROR_WITHIN_NS, SAID)
     alert = bool(end.marks & col.M_TLS_ALERT) and not end.from_client
     return sorted(errors, key=lambda e: (alert and "alert" not in e.text[:2000], abs(e.time_ns - end.time_ns)))[:1]
 

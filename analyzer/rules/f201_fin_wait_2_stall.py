@@ -160,7 +160,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
 def _watched_until(story: Story, k: int) -> int:
     """The last packet of the captures that saw this connection: silence after it proves nothing."""
     points = [story.connections.points[p] for p in story.connections.seen_at(k)]
-    return max(p.data.last_ns + (p.clock.offset_ns or 0) for p in points)
+    return max(p.span[1] for p in points)
 
 
 def _finding(
@@ -175,7 +175,7 @@ def _finding(
     how: str,
     fin_timeout_ns: int,
 ) -> Finding:
-    env = common.environment(story, k)
+    env, beside = common.environment(story, k), common.witness(story, k)
     freeze = common.frozen(story, k, ack.time_ns, end)
     said = common.last_words(segments, fin.time_ns)
     closing = said or fin
@@ -190,10 +190,10 @@ def _finding(
         evidence.append(story.packet(after, "client: LAST_ACK" if after.fin else ""))
     if reply is not None:
         evidence.append(story.packet(reply, "the server had forgotten the connection"))
-    if after is not None and env:
+    if after is not None and beside:
         evidence += [
             story.evidence(e)
-            for e in story.events_between(after.time_ns - 20 * MS, after.time_ns + 50 * MS, env)
+            for e in story.events_between(after.time_ns - 20 * MS, after.time_ns + 50 * MS, beside)
             if e.layer == "app"
         ][:2]
     evidence.sort(key=lambda e: e.time_ns)
@@ -216,9 +216,9 @@ def _finding(
     ]
     requests = (
         common.failed_requests(
-            story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, env) if e.request_id]
+            story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, beside) if e.request_id]
         )
-        if env and after
+        if beside and after
         else []
     )
     near = common.limit_near(idle, "FIN", story.connections.server(k)) if idle is not None else ""

@@ -229,13 +229,13 @@ class Refused:
 def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
     """Errors of a closed connection that stand beside what a client first sent, no request, long after the server's close."""
     errors: dict[str, list[Event]] = defaultdict(list)
-    for e in story.events if story.aligned else ():
+    for e in story.events:
         if e.kind == "error" and e.environment and e.attrs.get("code") in REFUSED and _is_end(e):
             errors[e.environment].append(e)
     if not errors:
         return
     closed = story.connections.showing(signs.SERVER_FIN)
-    ks = [k for k in closed if story.connections.environment.get(k) in errors]
+    ks = [k for k in closed if common.witness(story, k) in errors]
     nearest: dict[int, tuple[int, int, Refused]] = {}
     for k in story.connections.loaded(ks):
         for found in _woken(story, k, errors[story.connections.environment[k]], settings):
@@ -362,9 +362,9 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         return None  # the reset did not arrive: R302, R301
     env = common.environment(story, k)
     freeze = common.frozen(story, k, close.time_ns, write.time_ns)
-    errors = common.errors_after(
-        story, env, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
-    ) if env and story.aligned else []  # fmt: skip
+    errors = common.errors_beside(
+        story, k, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
+    )  # fmt: skip
     evidence = [
         story.packet(close, "the server closed" if close.fin else "the server closed by a reset"),
         *common.freeze_evidence(story, freeze),

@@ -144,7 +144,7 @@ def _finding(
     story: Story, k: int, segments: list[Segment], request: Segment, fin: Segment, reset: Segment, rest: int
 ) -> Finding:
     env = common.environment(story, k)
-    errors = common.errors_of_reset(story, env, request, reset)
+    errors = common.errors_of_reset(story, k, request, reset)
     evidence = [story.packet(request, "had not heard of the close"), story.packet(fin, "had not heard of the request")]
     evidence += [story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)

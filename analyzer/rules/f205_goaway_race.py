@@ -216,7 +216,7 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
     freeze = story.freeze_covering(env, goaway_ns - 2 * SECOND, goaway_ns) if env else None
     errors = (
         common.errors_after(story, env, goaway_ns - JITTER_NS, primary.time_ns + WITH_NS, ("UNAVAILABLE",))
-        if env and story.aligned
+        if env and (race.connection is None or story.shares_clock(race.connection, env))
         else []
     )
     count = len(race.calls) or len(race.wire.requests if race.wire else ())

@@ -318,9 +318,9 @@ def _is_stale(story: Story, request_id: str | None, env: str | None, time_ns: in
 
 def _answer(story: Story, transport: Transport, ping: Ping) -> _Answer | None:
     """The answer on the wire, and whether it reached the client: acknowledged, or seen by the capture nearest the client."""
-    if transport.connection is None or not story.aligned:
+    k = int(transport.connection[1:]) - 1 if transport.connection is not None else None
+    if k is None or not story.shares_clock(k, transport.environment):
         return None
-    k = int(transport.connection[1:]) - 1
     segments, end = story.connections.segments(k), ping.timed_out_ns or 0
     acks = [
         s

@@ -192,10 +192,12 @@ def _unseen(story: Story, transport: Transport) -> Finding:
 
 def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[Evidence], str, bool]:
     """The PING frame in a capture and what came back for it."""
-    if transport.connection is None or not story.aligned:
+    k = int(transport.connection[1:]) - 1 if transport.connection is not None else None
+    if k is None or not story.shares_clock(k, transport.environment):
         return [], "", False
-    segments = story.connections.segments(int(transport.connection[1:]) - 1)
-    error = max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0) + 50 * MS
+    segments = story.connections.segments(k)
+    seen_by = {story.connections.points[p].source.id for p in story.connections.seen_at(k)}
+    error = (story.clock_error(story.events[ping.sent].source, *seen_by) or 0) + 50 * MS
     frame = min(
         (s for s in segments if s.from_client and s.marks & col.M_PING and not s.retransmitted and abs(s.time_ns - ping.sent_ns) <= error),
         key=lambda s: abs(s.time_ns - ping.sent_ns), default=None,
@@ -215,6 +217,6 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
     if acked is not None:
         found.append(story.packet(acked, "(TCP only)"))
         return found, "the server's kernel acknowledged the ping, its application never answered it", False
-    if not common.heard(story, int(transport.connection[1:]) - 1, "server"):
+    if not common.heard(story, k, "server"):
         return found, "the capture lacks the server's direction: whether anything came back is not known", False
     return found, "nothing at all came back for the ping", False

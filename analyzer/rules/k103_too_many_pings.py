@@ -138,7 +138,10 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         if transport
         else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
     )
-    errors = common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",)) if env else []
+    comparable = goaway.events or (goaway.connection is not None and story.shares_clock(goaway.connection, env))
+    errors = (
+        common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",)) if env and comparable else []
+    )
     configured = transport.keepalive_ms if transport else None
     every = (
         f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")

@@ -97,11 +97,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     interval = int(median(b.time_ns - a.time_ns for a, b in pairwise(probes)))
     env = common.environment(story, k)
     freeze = common.frozen(story, k, heard, reset.time_ns) if not reset.from_client else None
-    errors = (
-        common.errors_after(story, env, probes[0].time_ns, reset.time_ns + SECOND, ("ETIMEDOUT",))
-        if env and story.aligned
-        else []
-    )
+    errors = common.errors_beside(story, k, probes[0].time_ns, reset.time_ns + SECOND, ("ETIMEDOUT",))
     evidence = [
         *common.freeze_evidence(story, freeze),
         story.packet(probes[0]),

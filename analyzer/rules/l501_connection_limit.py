@@ -170,11 +170,9 @@ def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
 
 def _failures(story: Story, thrown: list[tuple[int, Segment]]) -> list[Event]:
     """Errors that an environment logged within a second of being thrown out."""
-    if not story.aligned:
-        return []
     found = []
     for k, said in thrown:
-        env = story.connections.environment.get(k)
+        env = common.witness(story, k)
         near = story.events_between(said.time_ns, said.time_ns + SECOND, env) if env else []
         found += [e for e in near if e.layer == "app" and e.level == "ERROR"]
     return found
@@ -194,6 +192,6 @@ def _open_at(story: Story, server: str, when: int, without: set[int]) -> int:
         if k in without or story.connections.server(k) != server:
             continue
         r = story.connections.record(k)
-        offset = story.connections.points[story.connections.fullest(k)].clock.offset_ns or 0
-        count += r.established_ns > 0 and r.first_ns + offset <= when and (not r.ended_ns or r.ended_ns + offset > when)
+        aligned = story.connections.points[story.connections.fullest(k)].aligned
+        count += r.established_ns > 0 and aligned(r.first_ns) <= when and (not r.ended_ns or aligned(r.ended_ns) > when)
     return count

@@ -104,16 +104,16 @@ class Held:
 def select(story: Story, settings: Settings) -> Iterable[Held]:
     """Open connections of environments that were silent to the end, while the function ran on, by server."""
     cs, least = story.connections, settings[Thresholds].silent_ns
-    if not story.aligned or not story.invocations:
+    if not story.invocations:
         return []
     last, running = _last_signs(story)
     latest = sorted(((time, env) for env, time in last.items()), reverse=True)[:2]
     found: dict[str, dict[int, int]] = defaultdict(dict)
     for k in cs.showing(signs.OPEN) if len(last) > 1 else ():
-        env = common.environment(story, k)
+        env = common.witness(story, k)
         if env not in last or env in running:
             continue
-        since = max(last[env], *(int(row[f.LAST_TS]) + shift for row, shift in cs.rows(k)))
+        since = max(last[env], *(aligned(int(row[f.LAST_TS])) for row, aligned in cs.rows(k)))
         others = next(time for time, other in latest if other != env)
         if others - since < least or any(row[f.END_BY] for row, _ in cs.rows(k)):
             continue

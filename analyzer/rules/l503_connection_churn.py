@@ -31,7 +31,7 @@ from analyzer.rules._remedies import Trouble, advice
 from analyzer.rules._thresholds import Settings, Values, count, duration, share
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
-from analyzer.timeline.points import CLIENT
+from analyzer.timeline.points import CLIENT, Connections
 from analyzer.timeline.story import Story
 
 if TYPE_CHECKING:
@@ -77,21 +77,29 @@ class Habit:
     """Short connections of one client to one server, in order of time: rows at the point nearest the client, connections."""
 
     connection: int
+    point: int
     rows: NDArray[np.int64]
     connections: list[int]
 
 
 def select(story: Story, settings: Settings) -> Iterator[Habit]:
     """Clients that opened many short connections to a server, one after the other, and few others."""
-    cs, t = story.connections, settings[Thresholds]
-    if not len(cs):
+    for place, p in enumerate(story.connections.nearness):
+        yield from _habits(story.connections, p, story.connections.nearness[:place], settings[Thresholds])
+
+
+def _habits(cs: Connections, p: int, nearer: list[int], t: Thresholds) -> Iterator[Habit]:
+    """Habits that a point shows, of connections that no point nearer the client saw."""
+    point = cs.points[p]
+    if not len(point.rows):
         return
-    point = cs.points[cs.nearness[0]]
     # Rows by client and server, those of one pair in order of time; sizes of these groups.
     keyed = np.sort(point.pairs.astype(np.int64) << 32 | np.arange(len(point.rows)))
     order, starts = keyed & 0xFFFFFFFF, np.flatnonzero(np.diff(keyed >> 32, prepend=-1))
     sizes = np.diff(starts, append=len(order))
     whole = point.signs[order] & signs.EXCHANGE > 0
+    if nearer:
+        whole &= (cs.members[cs.owners(p)[order]][:, nearer] < 0).all(axis=1)
     many = np.add.reduceat(whole, starts) >= np.maximum(t.least_connections, t.least_sequential * sizes)
     at, group = (x[whole & np.repeat(many, sizes)] for x in (order, np.repeat(np.arange(len(starts)), sizes)))
     first = point.rows[at, f.FIRST_TS]
@@ -101,15 +109,15 @@ def select(story: Story, settings: Settings) -> Iterator[Habit]:
     number = np.bincount(group, minlength=len(starts))
     sequential = np.bincount(group[1:][apart], minlength=len(starts)) >= t.least_sequential * (number - 1)
     habits = (number >= np.maximum(t.least_connections, t.least_sequential * sizes)) & sequential
-    ends, owners = np.cumsum(number), cs.owners(cs.nearness[0]) if habits.any() else at
+    ends, owners = np.cumsum(number), cs.owners(p) if habits.any() else at
     for g in np.flatnonzero(habits).tolist():
         mine = at[ends[g] - number[g] : ends[g]]
-        yield Habit(int(owners[mine[0]]), mine, np.sort(owners[mine]).tolist())
+        yield Habit(int(owners[mine[0]]), p, mine, np.sort(owners[mine]).tolist())
 
 
 def examine(story: Story, habit: Habit, settings: Settings) -> Finding | None:
     """The proof: how many, one after the other, and the median set-up."""
-    rows, short, ks = story.connections.points[story.connections.nearness[0]].rows, habit.rows, habit.connections
+    rows, short, ks = story.connections.points[habit.point].rows, habit.rows, habit.connections
     pair = rows[short[0], KEY].tolist()
     if (rows[short[:, None], KEY] != pair).any():
         return None  # two pairs of one hash: once in some billions

@@ -202,9 +202,12 @@ def _resets(story: Story) -> list[tuple[int, int]]:
     """(when, connection) of the ends that the server began and its resets enforced, by time: a server that died or gave up."""
     cs = story.connections
     found: list[tuple[int, int]] = []
-    for p, point in enumerate(cs.points if story.aligned else ()):
+    frames = {e.frame for e in story.environments}
+    for p, point in enumerate(cs.points):
+        if point.clock.frame not in frames:
+            continue
         at = np.flatnonzero((point.signs & signs.SERVER_RESET > 0) & (point.rows[:, f.END_BY] % 2 == 0))
-        times = point.rows[at, f.END_TS] + point.shift_ns
+        times = point.clock.aligned_all(point.rows[at, f.END_TS])
         found += zip(times.tolist(), cs.owners(p)[at].tolist(), strict=True)
     return sorted(found)
 

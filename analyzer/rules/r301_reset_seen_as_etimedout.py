@@ -74,7 +74,7 @@ CODES = ("ETIMEDOUT", "TIMEOUT")
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """The candidates of R302, where the application reports a time-out at all."""
-    if not story.aligned or not any(e.kind == "error" and e.attrs.get("code") in CODES for e in story.events):
+    if not any(e.kind == "error" and e.attrs.get("code") in CODES for e in story.events):
         return []
     return r302.unanswered(story, settings)
 
@@ -86,7 +86,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         return None
     segments = story.connections.segments(k)
     env = common.environment(story, k)
-    error = _etimedout(story, k, env, outage)
+    error = _etimedout(story, k, outage)
     forgotten = _forgotten(story, k, segments, outage)
     if error is None or forgotten is None:
         return None
@@ -119,11 +119,9 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     )  # fmt: skip
 
 
-def _etimedout(story: Story, k: int, env: str | None, outage: r302.Outage) -> Event | None:
+def _etimedout(story: Story, k: int, outage: r302.Outage) -> Event | None:
     """The application's ETIMEDOUT for this connection: by address where it names one, by time and environment else."""
-    if env is None:
-        return None
-    for e in common.errors_after(story, env, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, CODES):
+    for e in common.errors_beside(story, k, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, CODES):
         if e.attrs.get("stage") in (None, "established") and e.remote in (None, story.connections.server(k)):
             return e
     return None

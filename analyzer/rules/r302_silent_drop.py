@@ -311,10 +311,7 @@ def examine(story: Story, candidate: int | told.Death | Streak, settings: Settin
 
 def consequences(story: Story, k: int, found: Outage) -> list[Event]:
     """What the application said of it: time-outs of whatever timer, towards this server where they name one."""
-    env = common.environment(story, k)
-    if not env or not story.aligned:
-        return []
-    said = common.errors_after(story, env, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, CODES)
+    said = common.errors_beside(story, k, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, CODES)
     server = story.connections.server(k)
     return [e for e in said if e.remote in (None, server) and e.attrs.get("stage") in (None, "established")]
 

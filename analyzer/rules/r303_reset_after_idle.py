@@ -141,7 +141,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         return None
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
-    errors = common.errors_of_reset(story, env, burst, reset)
+    errors = common.errors_of_reset(story, k, burst, reset)
     evidence = [
         *common.freeze_evidence(story, freeze),
         story.packet(burst),

@@ -205,8 +205,9 @@ def select(story: Story, settings: Settings) -> Iterable[Work]:
         if work is not None and gap is not None and e.request_id == gap.before.request_id:
             work.lines.append((e, gap.before))
     mine: dict[str, list[int]] = defaultdict(list)
-    for k, env in story.connections.environment.items() if story.aligned else ():
-        mine[env].append(k)
+    for k, env in story.connections.environment.items():
+        if story.shares_clock(k, env):
+            mine[env].append(k)
     for env, ks in mine.items():
         if env in works:
             works[env].connections = sorted(_may_have_sent(story, works[env], np.array(ks)))
@@ -256,10 +257,10 @@ def _may_have_sent(story: Story, work: Work, ks: NDArray[np.int64]) -> set[int]:
         at = cs.members[ks, p]
         here, at = ks[at >= 0], at[at >= 0]
         for column in (CLIENT + f.DATA_LAST_TS, f.WAKE_TS):
-            found.update(here[work.outside(point.rows[at, column] + point.shift_ns)].tolist())
+            found.update(here[work.outside(point.clock.aligned_all(point.rows[at, column]))].tolist())
         if point.data.complete:
             data = np.flatnonzero((point.data.segments[:, col.LEN] > 0) & (point.data.kinds & f.K_SERVER == 0))
-            data = data[work.outside(point.data.segments[data, col.TS] + point.shift_ns)]
+            data = data[work.outside(point.clock.aligned_all(point.data.segments[data, col.TS]))]
             found.update(here[np.isin(point.rows[at, f.UID], point.data.uids[data])].tolist())
     return found
 

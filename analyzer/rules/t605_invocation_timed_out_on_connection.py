@@ -169,19 +169,20 @@ def _end(invocation: Invocation) -> int:
 
 def _ran(story: Story, k: int, invocation: Invocation) -> bool:
     return any(
-        invocation.start_ns <= row[f.LAST_TS] + shift and row[f.FIRST_TS] + shift <= _end(invocation)
-        for row, shift in story.connections.rows(k)
+        invocation.start_ns <= aligned(int(row[f.LAST_TS])) and aligned(int(row[f.FIRST_TS])) <= _end(invocation)
+        for row, aligned in story.connections.rows(k)
     )
 
 
 def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waiting]:
     """Requests of this environment's connections, sent in the invocation, that had no answer at its end."""
-    if not story.aligned:
-        return []
     ks = [
         k for k, env in story.connections.environment.items()
-        if env == invocation.environment and _ran(story, k, invocation)
-        and any(row[CLIENT + f.DATA_LAST_TS] + shift >= invocation.start_ns - SLACK_NS for row, shift in story.connections.rows(k))
+        if env == invocation.environment and story.shares_clock(k, env) and _ran(story, k, invocation)
+        and any(
+            aligned(int(row[CLIENT + f.DATA_LAST_TS])) >= invocation.start_ns - SLACK_NS
+            for row, aligned in story.connections.rows(k)
+        )
     ]  # fmt: skip
     story.connections.load(ks)
     return [w for w in (_unanswered(story, k, invocation, least_ns) for k in ks) if w is not None]

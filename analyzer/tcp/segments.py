@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from analyzer.model.clocks import Clock
+
 
 @dataclass(slots=True)
 class Place:
@@ -198,24 +200,25 @@ def _plain(s: Segment) -> str:
 
 
 def merge(
-    parts: list[tuple[int, str, NDArray[np.int64], NDArray[np.int64], int, dict[int, bytes]]],
+    parts: list[tuple[int, str, NDArray[np.int64], NDArray[np.int64], Clock, dict[int, bytes]]],
 ) -> list[Segment]:
-    """One list out of several points' rows: (point, source, segments, kinds, clock offset ns, payload texts).
+    """One list out of several points' rows: (point, source, segments, kinds, clock, payload texts).
 
     Sightings of one segment are joined by direction, sequence, acknowledgement, length, flags, timestamp option and IP
     identification; the k-th copy at one point is the k-th at another.
     """
     joined: dict[tuple[int, ...], Segment] = {}
-    for point, source, rows, kinds, offset, texts in parts:
+    for point, source, rows, kinds, clock, texts in parts:
         seen: dict[tuple[int, ...], int] = {}
-        for row, kind in zip(rows.tolist(), kinds.tolist(), strict=True):
+        times = clock.aligned_all(rows[:, col.TS])
+        for row, kind, time in zip(rows.tolist(), kinds.tolist(), times.tolist(), strict=True):
             if kind & f.K_DUPLICATE:
                 continue
             key = (
                 kind & f.K_SERVER, row[col.SEQ], row[col.ACK], row[col.LEN], row[col.FLAGS], row[col.TSVAL], row[col.IPID],
             )  # fmt: skip
             count = seen[key] = seen.get(key, 0) + 1
-            place = Place(point, source, row[col.NO], row[col.TS], row[col.TS] + offset)
+            place = Place(point, source, row[col.NO], row[col.TS], time)
             segment = joined.get((*key, count))
             if segment is not None:
                 segment.places.append(place)

@@ -17,8 +17,6 @@ MIN_FREEZE_NS = 10 * MS
 #: START is stamped up to 91 ms before the guest runs again (measured); REPORT by a few ms after it stopped.
 FREEZE_ERROR_NS = 100 * MS
 
-#: Platform lines without a stamp stand where their neighbours do, give or take what a handler does in silence.
-NEIGHBOUR_ERROR_NS = 1_000 * MS
 #: After an invocation that ended so, the process is gone: what follows is no thaw of it.
 ENDED = frozenset(("timeout", "crash"))
 
@@ -135,57 +133,6 @@ class _Nesting:
         return found
 
 
-def stamp_platform_lines(events: list[Event]) -> None:
-    """Platform lines without a stamp of their own (plain messages) take that of the neighbour in the same environment."""
-    groups: dict[tuple[str | None, str], list[Event]] = defaultdict(list)
-    for e in events:
-        groups[e.environment, e.source].append(e)
-    for group in groups.values():
-        lines = sorted(group, key=lambda e: e.order)
-        before = _nearest(lines)
-        after = _nearest(lines[::-1])[::-1]
-        for e, earlier, later in zip(lines, before, after, strict=True):
-            if e.source_ns is None:
-                begins = e.kind in ("start", "init-start", "restore-start")
-                first, second = (later, earlier) if begins else (earlier, later)
-                e.source_ns = first if first is not None else second
-                e.attrs["stamp"] = "neighbour"
-        _end_by_duration(lines)
-
-
-def _end_by_duration(lines: list[Event]) -> None:
-    """REPORT says how long the invocation ran: its end is not before START plus that, nor after the next START."""
-    began: dict[str, int] = {}
-    for e, following in zip(lines, _next_starts(lines), strict=True):
-        if e.request_id is None or e.source_ns is None:
-            continue
-        if e.kind == "start":
-            began[e.request_id] = e.source_ns
-        elif e.kind == "report" and e.attrs.get("stamp") and e.request_id in began:
-            end = max(e.source_ns, began[e.request_id] + int(e.attrs.get("duration_ns") or 0))
-            e.source_ns = end if following is None else min(end, max(following, e.source_ns))
-
-
-def _next_starts(lines: list[Event]) -> list[int | None]:
-    """For each line the stamp of the next START after it."""
-    found: list[int | None] = []
-    following = None
-    for e in reversed(lines):
-        found.append(following)
-        following = e.source_ns if e.kind == "start" else following
-    return found[::-1]
-
-
-def _nearest(lines: list[Event]) -> list[int | None]:
-    """For each line the stamp of the nearest stamped one before it."""
-    found: list[int | None] = []
-    last = None
-    for e in lines:
-        found.append(last)
-        last = e.source_ns if e.source_ns is not None else last
-    return found
-
-
 def invocations_of(events: list[Event]) -> list[Invocation]:
     """START … REPORT per environment, keyed by (environment, request id, ordinal); expects aligned events in time order."""
     found: list[Invocation] = []
@@ -208,6 +155,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
                 cold_start=environment in cold,
                 start_ref=(e.source, e.ref),
                 inferred="stamp" in e.attrs,
+                error_ns=e.error_ns,
             )
             cold.discard(environment)
             open_[key] = invocation
@@ -234,6 +182,7 @@ def _close(invocation: Invocation, e: Event) -> None:
             invocation.duration_ns = e.attrs.get("duration_ns")
             invocation.cold_start = invocation.cold_start or "init_ns" in e.attrs
     if e.kind in ("end", "report"):
+        invocation.error_ns = max(invocation.error_ns, e.error_ns)
         invocation.end_ns = max(invocation.end_ns or 0, e.time_ns)
         invocation.end_ref = (e.source, e.ref)
 
@@ -291,8 +240,8 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
 
 def _freeze(environment: str, start: int, end: int, before: Invocation, after: Invocation) -> Freeze:
     """A freeze between two invocations; where their lines carry no stamp of their own, the bounds are the neighbours'."""
-    inferred = before.inferred or after.inferred
-    source, error = ("neighbours", NEIGHBOUR_ERROR_NS) if inferred else ("platform", FREEZE_ERROR_NS)
+    source = "neighbours" if before.inferred or after.inferred else "platform"
+    error = FREEZE_ERROR_NS + max(before.error_ns, after.error_ns)
     return Freeze(environment, start, end, error, source, before.request_id, after.request_id)
 
 

@@ -158,7 +158,7 @@ class _Lives:
         self._spans: dict[str, list[tuple[int, int]]] = {}
         for k in ks or ():
             if (environment := cs.environment.get(k)) is not None:
-                first, last = _life(cs, k)
+                first, last = cs.life(k)
                 self._spans.setdefault(environment, []).append((first - AROUND_NS, last + AROUND_NS))
 
     def has(self, connection: str | None) -> bool:
@@ -177,12 +177,6 @@ class _Lives:
         return self.meet(e.environment, e.time_ns, e.time_ns) or self.has(e.connection)
 
 
-def _life(cs: Connections, k: int) -> tuple[int, int]:
-    """First and last packet of connection `k`, aligned, where most of it was seen."""
-    record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
-    return record.first_ns + shift, record.last_ns + shift
-
-
 def _connections(story: Story, view: View, invocations: list[Invocation]) -> NDArray[np.int64]:
     """Connections in the view: by what a capture saw of them, and by the invocations that they lived in."""
     cs = story.connections
@@ -196,9 +190,9 @@ def _connections(story: Story, view: View, invocations: list[Invocation]) -> NDA
         if view.ports:
             hit &= np.isin(rows[:, f.S_PORT], view.ports)
         if view.since_ns is not None:
-            hit &= rows[:, f.LAST_TS] + point.shift_ns >= view.since_ns
+            hit &= point.clock.aligned_all(rows[:, f.LAST_TS]) >= view.since_ns
         if view.until_ns is not None:
-            hit &= rows[:, f.FIRST_TS] + point.shift_ns <= view.until_ns
+            hit &= point.clock.aligned_all(rows[:, f.FIRST_TS]) <= view.until_ns
         here = np.flatnonzero(index >= 0)
         chosen[here] |= hit[index[here]]
     chosen &= wanted
@@ -214,7 +208,7 @@ def _lived_in(cs: Connections, invocations: list[Invocation]) -> NDArray[np.bool
         spans.setdefault(i.environment, []).append(i)
     found = np.zeros(len(cs), np.bool_)
     for k, environment in cs.environment.items():
-        first, last = _life(cs, k)
+        first, last = cs.life(k)
         found[k] = any(
             (i.end_ns is None or first <= i.end_ns) and last >= i.start_ns for i in spans.get(environment, [])
         )

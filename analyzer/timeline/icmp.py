@@ -149,7 +149,7 @@ class _Joined:
         count: Counter[tuple[str, bool, int]] = Counter()
         for error, client in errors:
             key = (error.what, client, error.seq)
-            place = Place(p, point.source.id, error.no, error.time_ns, error.time_ns + point.shift_ns)
+            place = Place(p, point.source.id, error.no, error.time_ns, point.aligned(error.time_ns))
             known = self._known.get((*key, count[key]))
             if known is not None and abs(known.time_ns - place.time_ns) <= PASSES_WITHIN_NS:
                 known.places.append(place)

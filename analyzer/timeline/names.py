@@ -26,7 +26,7 @@ class Names:
                     self._asked[p, uid].append(hello.name)
             for _, ns, message in point.data.dns:
                 for name, address in dns.parse_answers(message):
-                    self._answers[address].append((ns + point.shift_ns, name))
+                    self._answers[address].append((point.aligned(ns), name))
             self._noted |= point.data.names
         for answers in self._answers.values():
             answers.sort()

@@ -10,8 +10,9 @@ import numpy as np
 
 from analyzer.capture.again import Part, segments_of
 from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, CaptureData, How
+from analyzer.model.clocks import Clock
 from analyzer.model.problems import InputError
-from analyzer.model.records import Clock, Source
+from analyzer.model.records import Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
 from analyzer.tcp.segments import Segment, merge
@@ -36,9 +37,6 @@ class Point:
     #: The files behind it, for a second reading of chosen connections where not all segments were kept.
     parts: list[Part] = field(default_factory=list)
     how: How = AS_IS
-    #: Added to its stamps where segments of several captures are merged: the clock's offset, or for a group of captures
-    #: that nothing aligns with the reference, the offset inside that group.
-    shift_ns: int = 0
     signs_read: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
 
     @property
@@ -65,6 +63,15 @@ class Point:
     def clock(self) -> Clock:
         """The capture's only clock."""
         return self.source.clocks[0]
+
+    def aligned(self, stamp_ns: int) -> int:
+        """A stamp of this capture in the time of its clock's frame."""
+        return self.source.clocks[0].aligned(stamp_ns)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last packet, aligned."""
+        return self.aligned(self.data.first_ns), self.aligned(self.data.last_ns)
 
 
 @dataclass(slots=True)
@@ -152,7 +159,7 @@ class Connections:
         records = records or {p: self.record(k, p) for p in self.seen_at(k)}
         near, first = next(iter(records.items()))
         members = [(p, record.uid) for p, record in records.items()]
-        opened = first.first_ns + self.points[near].shift_ns
+        opened = self.points[near].aligned(first.first_ns)
         return self._names.of(members, first.server.rpartition(":")[0].strip("[]"), opened)
 
     def icmp(self, k: int) -> list[AboutConnection]:
@@ -171,6 +178,10 @@ class Connections:
         if self._icmp is None:
             self._icmp = ties(self.points, self.members, self.nearness)
         return self._icmp
+
+    def frame(self, k: int) -> int:
+        """The frame in which the times of connection `k` are: all captures that share packets are in one."""
+        return self.points[self.seen_at(k)[0]].clock.frame
 
     def ends(self, name: str) -> str:
         """`10.0.0.1:40000 → 10.0.0.2:443` of a connection id."""
@@ -201,10 +212,15 @@ class Connections:
             chosen |= (index >= 0) & hit[index]
         return np.flatnonzero(chosen).tolist()
 
-    def rows(self, k: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """The row of connection `k` at each point that saw it, nearest the client first, and what to add to its stamps, ns."""
+    def rows(self, k: int) -> Iterator[tuple[NDArray[np.int64], Callable[[int], int]]]:
+        """The row of connection `k` at each point that saw it, nearest the client first, and what aligns its stamps."""
         for p in self.seen_at(k):
-            yield self.points[p].rows[self.members[k, p]], self.points[p].shift_ns
+            yield self.points[p].rows[self.members[k, p]], self.points[p].aligned
+
+    def life(self, k: int) -> tuple[int, int]:
+        """First and last packet of connection `k`, aligned, where most of it was seen."""
+        record, point = self.record(k), self.points[self.fullest(k)]
+        return point.aligned(record.first_ns), point.aligned(record.last_ns)
 
     def owners(self, p: int) -> NDArray[np.int64]:
         """The connection of each row of a point."""
@@ -293,7 +309,7 @@ class Connections:
             for p in self.seen_at(k):
                 point = self.points[p]
                 segments, kinds = self._of(p, int(point.rows[self.members[k, p], f.UID]))
-                parts.append((p, point.source.id, segments, kinds, point.shift_ns, point.data.texts))
+                parts.append((p, point.source.id, segments, kinds, point.clock, point.data.texts))
             self._segments[k] = merge(parts)
         return self._segments[k]
 
@@ -376,7 +392,7 @@ def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np
     first = np.full(len(members), np.iinfo(np.int64).max)
     for p, point in enumerate(points):
         has = members[:, p] >= 0
-        times = point.rows[members[has, p], f.FIRST_TS] + (point.clock.offset_ns or 0)
+        times = point.clock.aligned_all(point.rows[members[has, p], f.FIRST_TS])
         first[has] = np.minimum(first[has], times)
     order = np.argsort(first, kind="stable")
     if (np.diff(first[order]) > 0).all():

@@ -28,7 +28,8 @@ _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
 class Story:
     """The result of correlation. Times are aligned ns; `events` are log events in time order.
 
-    `aligned` tells whether logs and captures share one clock; where not, nothing may be tied by time.
+    `aligned` tells whether some log and some capture share a clock; whether two things do, `shares_clock` and `clock_error`
+    tell, and where not, nothing may be tied by time.
     """
 
     sources: list[Source]
@@ -138,15 +139,42 @@ class Story:
         at = bisect_left(mine, when_ns)
         return mine[at] if at < len(mine) else None
 
+    def shares_clock(self, k: int, environment: str | None = None) -> bool:
+        """Whether the captures of connection `k` share a clock with the logs of an environment; with any, where none is named."""
+        frame = self.connections.frame(k)
+        return any(e.frame == frame for e in self.environments if environment is None or e.id == environment)
+
     def clock_error(self, *source_ids: str) -> int | None:
-        """The largest clock error among these sources, None if one is unaligned."""
-        errors = []
-        for source_id in set(source_ids):
-            for clock in self.source(source_id).clocks:
-                if clock.offset_ns is None:
-                    return None
-                errors.append(clock.error_ns or 0)
-        return max(errors, default=0)
+        """How far times of two of these sources may be misplaced against each other at most, None where two share no clock."""
+        ids = sorted(set(source_ids))
+        errors = [self._error_between(a, b) for n, a in enumerate(ids) for b in ids[n + 1 :]]
+        return None if None in errors else max((e for e in errors if e is not None), default=0)
+
+    def misplaced(self, event: Event, k: int) -> int | None:
+        """How far a log event's time may be off against the packets of connection `k`; None where they share no clock."""
+        source = self.connections.points[self.connections.seen_at(k)[0]].source
+        between = self._error_between(event.source, source.id, own=False)
+        return between + event.error_ns if between is not None else None
+
+    def _error_between(self, a: str, b: str, own: bool = True) -> int | None:
+        """Errors add up along the way from one clock to the other, which may be shorter than that over the reference."""
+        one, other = self.source(a), self.source(b)
+        if not one.clocks or not other.clocks or one.clocks[0].frame != other.clocks[0].frame:
+            return None
+        way, back = self._way(a), self._way(b)
+        common = next((step for step in way if step in back), None)
+        inside = sum(max((c.own_error_ns for c in s.clocks), default=0) for s in (one, other)) if own else 0
+        return inside + (way[common] + back[common] if common is not None else 0)
+
+    def _way(self, source_id: str) -> dict[str, int]:
+        """The sources through which a clock was aligned, with the error up to there."""
+        found, error = {source_id: 0}, 0
+        clock = self.source(source_id).clocks[0]
+        while clock.via and clock.via not in found:
+            error += clock.via_error_ns
+            found[clock.via] = error
+            clock = self.source(clock.via).clocks[0]
+        return found
 
     def evidence(self, event: Event, note: str = "", primary: bool = False) -> Evidence:
         """A log event as a line of proof."""

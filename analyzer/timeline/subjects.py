@@ -163,8 +163,7 @@ def _one_connection(story: Story, name: str, ks: list[int]) -> Subject:
 
 
 def _opened(story: Story, k: int) -> int:
-    cs = story.connections
-    return cs.record(k).first_ns + cs.points[cs.fullest(k)].shift_ns
+    return story.connections.life(k)[0]
 
 
 # ---- requests and environments

@@ -112,11 +112,11 @@ def span_of(story: Story, findings: Iterable[Finding], k: int) -> tuple[int, int
 def _connection(story: Story, findings: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
     (k,) = about.connections
     yield from connection_steps(story, k, deep)
-    if not story.aligned:
-        return
     # Behind an address that several environments share, only lines about this connection are surely of its environment.
     whole = story.connections.environment.get(k)
     for e in story.events_between(*span_of(story, findings, k)):
+        if not story.shares_clock(k, e.environment):
+            continue
         if e.connection == about.id or (whole is not None and e.environment == whole):
             step = log_step(e)
             if e.connection not in (None, about.id) and step.weight < MAIN:
@@ -126,10 +126,9 @@ def _connection(story: Story, findings: list[Finding], about: Subject, deep: Dee
 
 def _environment(story: Story, findings: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
     yield from (log_step(e) for e in story.events if e.environment == about.id)
-    if story.aligned:
-        proof = proofs(findings_of(story, findings, about))
-        for k in story.connections.loaded(about.connections):
-            yield from connection_steps(story, k, deep, TOLD, proof)
+    proof = proofs(findings_of(story, findings, about))
+    for k in story.connections.loaded(k for k in about.connections if story.shares_clock(k, about.id)):
+        yield from connection_steps(story, k, deep, TOLD, proof)
 
 
 def _request(story: Story, findings: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
@@ -139,10 +138,9 @@ def _request(story: Story, findings: list[Finding], about: Subject, deep: Deep) 
         inside = any(e.time_ns in w for w in windows.get(e.environment or "", ()))
         if inside or e.request_id == about.id or not proof.isdisjoint([(e.source, e.ref), *e.also]):
             yield log_step(e)
-    if not story.aligned:
-        return
     for env, spans in windows.items():
-        for k in story.connections.loaded(_living(story, connections_of(story, env), spans)):
+        ks = [k for k in connections_of(story, env) if story.shares_clock(k, env)]
+        for k in story.connections.loaded(_living(story, ks, spans)):
             for s in connection_steps(story, k, deep):
                 if any(s.time_ns in w for w in spans) or not proof.isdisjoint(s.places):
                     yield s
@@ -168,13 +166,7 @@ def _around(story: Story, runs: list[Invocation], n: int) -> Window:
 
 def _living(story: Story, ks: Collection[int], spans: list[Window]) -> list[int]:
     """Those of the connections that were there in one of these stretches."""
-    cs = story.connections
-    found = []
-    for k in ks:
-        record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
-        if any(w.meets(record.first_ns + shift, record.last_ns + shift) for w in spans):
-            found.append(k)
-    return found
+    return [k for k in ks if any(w.meets(*story.connections.life(k)) for w in spans)]
 
 
 def _finding(story: Story, _: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
@@ -187,8 +179,9 @@ def _finding(story: Story, _: list[Finding], about: Subject, deep: Deep) -> Iter
     for k in story.connections.loaded(about.connections):
         yield from (s for s in connection_steps(story, k, deep, least, proof) if s.time_ns in window)
     names = {story.connections.id(k) for k in about.connections}
+    comparable = {e.id for e in story.environments if all(story.shares_clock(k, e.id) for k in about.connections)}
     for e in story.events_between(window.start_ns or 0, window.end_ns or 0):
-        mine = (story.aligned or not names) and (e.environment in about.environments or e.connection in names)
+        mine = e.environment in comparable and (e.environment in about.environments or e.connection in names)
         if mine or not proof.keys().isdisjoint([(e.source, e.ref), *e.also]):
             yield log_step(e)
 

@@ -59,7 +59,7 @@ def _missing(cs: Connections, s: Segment, p: int, seen: _Seen) -> bool:
     """Whether point `p` was running and did not see it."""
     point = cs.points[p]
     slack = SLACK_NS + sum(cs.points[q].clock.error_ns or 0 for q in {p, *(place.point for place in s.places)})
-    first, last = point.data.first_ns + point.shift_ns, point.data.last_ns + point.shift_ns
+    first, last = point.span
     if not first <= s.time_ns - slack or not s.time_ns + slack <= last:
         return False
     times, segments = seen

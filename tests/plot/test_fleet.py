@@ -68,9 +68,9 @@ def test_connections_as_columns_agree_with_their_records():
     trace = analyzer.read(CAPTURES / "frozen-keepalive")
     cs, found = trace.story.connections, lives(trace.story)
     for n, k in enumerate(found.ks.tolist()):
-        record, shift = cs.record(k), cs.points[cs.fullest(k)].shift_ns
-        assert found.first_ns[n] == record.first_ns + shift
-        assert found.end_ns[n] == (record.ended_ns or record.last_ns) + shift
+        record, point = cs.record(k), cs.points[cs.fullest(k)]
+        assert found.first_ns[n] == point.aligned(record.first_ns)
+        assert found.end_ns[n] == point.aligned(record.ended_ns or record.last_ns)
         assert found.servers[found.server[n]] == cs.server(k)
         assert found.clients[found.client[n]] == cs.client(k).rpartition(":")[0]
 

@@ -125,7 +125,7 @@ def test_an_order_that_the_clocks_do_not_prove_is_marked():
     for before, after, line in zip(steps, steps[1:], lines[1:], strict=False):
         close = after.time_ns - before.time_ns <= error and before.source != after.source
         assert ("~" in line[:16]) == close, line
-    assert "not proven to come after the line above (clocks ± 11.7 ms)" in timeline_text(trace, "C1", Style(width=160))
+    assert "not proven to come after the line above (clocks ± 12.7 ms)" in timeline_text(trace, "C1", Style(width=160))
 
 
 def test_lines_of_two_sources_that_cannot_be_aligned_are_not_mixed():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analyzer.capture.reader import CaptureData
+from analyzer.model.clocks import Clock
 from analyzer.streams import open_stream
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import connections_of
@@ -133,7 +134,7 @@ def test_a_capture_with_every_packet_doubled_gives_the_same_connections(path: Pa
     copies = (twice.kinds & f.K_DUPLICATE) > 0
     assert copies.sum() == len(plain.kinds)
     assert np.array_equal(np.sort(twice.kinds[~copies]), np.sort(plain.kinds))
-    parts = [[(0, "p", d.segments[d.uids == 0], d.kinds[d.uids == 0], 0, {})] for d in (plain, twice)]
+    parts = [[(0, "p", d.segments[d.uids == 0], d.kinds[d.uids == 0], Clock("packet"), {})] for d in (plain, twice)]
     assert [s.describe() for s in merge(parts[0])] == [s.describe() for s in merge(parts[1])]
 
 

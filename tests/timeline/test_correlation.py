@@ -33,7 +33,7 @@ def line(source, ref, text, environment=None, event_ns=None, request=None, **mor
 def test_a_line_in_two_inputs_is_one_event():
     export = [line("s1", f"[{k}]", t, "env", event_ns=k) for k, t in enumerate(["a", "b", "b", "c"])]
     plain = [line("s2", f":{k}", t) for k, t in enumerate(["a", "b", "b", "b", "d"])]
-    events = deduplicate([plain, export])
+    events, _, _ = deduplicate([plain, export])
     assert [e.text for e in events] == ["a", "b", "b", "c", "b", "d"]
     assert [e.also for e in events] == [(("s2", ":0"),), (("s2", ":1"),), (("s2", ":2"),), (), (), ()]
 
@@ -44,9 +44,9 @@ def test_grpc_lines_of_two_processes_stay_apart():
             source, ":1", "ping", environment, layer="grpc", inner_ns=5, pid=pid, tracer="keepalive", event_ns=5
         )
 
-    assert len(deduplicate([[ping("s1", "a", "18"), ping("s1", "b", "18")]])) == 2
-    assert len(deduplicate([[ping("s1", "a", "18")], [ping("s2", "b", "18")]])) == 2
-    assert len(deduplicate([[ping("s1", "a", "18")], [ping("s2", "a", "18")]])) == 1
+    assert len(deduplicate([[ping("s1", "a", "18"), ping("s1", "b", "18")]])[0]) == 2
+    assert len(deduplicate([[ping("s1", "a", "18")], [ping("s2", "b", "18")]])[0]) == 2
+    assert len(deduplicate([[ping("s1", "a", "18")], [ping("s2", "a", "18")]])[0]) == 1
 
 
 def test_environments_are_inferred_from_nesting():

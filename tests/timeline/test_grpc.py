@@ -8,10 +8,12 @@ import pytest
 
 from analyzer.logs.reader import to_event
 from analyzer.logs.records import LogRecord
-from analyzer.model.records import Clock, Transport
+from analyzer.model.clocks import Clock
+from analyzer.model.records import Environment, Transport
 from analyzer.tcp import fields as f
 from analyzer.timeline.calls import calls_of
 from analyzer.timeline.grpc import processes_of, transports_of
+from analyzer.timeline.story import Story
 from analyzer.timeline.ties import tie_transports
 
 S = 1_000_000_000
@@ -273,7 +275,8 @@ class Connections(SimpleNamespace):
 
     def __init__(self, *rows):
         found = [{f.FIRST_TS: first} for _, _, first in rows]
-        point = SimpleNamespace(rows=found, clock=Clock("packet", offset_ns=0))
+        clock = Clock("packet", offset_ns=0)
+        point = SimpleNamespace(rows=found, clock=clock, aligned=clock.aligned)
         super().__init__(ends=rows, points=[point], members={(k, 0): k for k in range(len(rows))}, transports={})
 
     def __len__(self):
@@ -292,12 +295,18 @@ class Connections(SimpleNamespace):
         return f"C{k + 1}"
 
 
+def tie(transport, connections, frame=1):
+    """Tie one transport of an environment whose log is in a frame; the captures are in frame 0."""
+    environments = [Environment("env", frame=frame)]
+    tie_transports(Story([], connections, environments=environments, transports=[transport]))
+
+
 def test_the_clients_own_port_ties_without_a_clock():
     """grpc-java prints both addresses: no alignment is needed, and a port that came round again is told by time."""
     t = Transport("env/?/transport/4", "env", None, "4", "grpc-java", None, A, opened_ns=100 * S, local="10.0.0.1:5000")
     connections = Connections(("10.0.0.1:4000", A, 100 * S), ("10.0.0.1:5000", A, 7 * S))
-    tie_transports([t], connections, None)
+    tie(t, connections)
     assert (t.connection, t.tie) == ("C2", "both addresses") and connections.transports == {1: [t.id]}
     t.connection = None
-    tie_transports([t], Connections(("10.0.0.1:5000", A, 7 * S), ("10.0.0.1:5000", A, 99 * S)), 0)
+    tie(t, Connections(("10.0.0.1:5000", A, 7 * S), ("10.0.0.1:5000", A, 99 * S)), frame=0)
     assert t.connection == "C2"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analyzer.capture.reader import CaptureData
-from analyzer.model.records import Clock, Source
+from analyzer.model.clocks import Clock
+from analyzer.model.records import Source
 from analyzer.timeline.names import Names
 from analyzer.timeline.points import Point
 from tests.payload.test_dns import HERE, V4, record, response

@@ -106,9 +106,11 @@ _BACKOFF = Forms(
 def recognise(body: str) -> Recognised | None:
     """One trace line as an event. A line of a known prefix with unknown text is kind `trace`."""
     head, bar, rest = body.partition(" | ")
-    if not bar or head[-1:] != "Z" or head[:-STAMP] not in _SEVERITIES or len(head) < STAMP:
+    size = STAMP if head[-5:-4] == "." else STAMP - 4  # a collector may have cut the milliseconds
+    if not bar or head[-1:] != "Z" or head[:-size] not in _SEVERITIES or len(head) < size:
         return _excess(body)
-    ns = stamp(head[-STAMP:-5], head[-4:-1]) if head[-5] == "." and head[-4:-1].isdecimal() else None
+    fraction = head[-4:-1] if size == STAMP else "0"
+    ns = stamp(head[-size:][:19], fraction) if fraction.isdecimal() else None
     tracer, bar, text = rest.partition(" | ")
     version = pid = None
     if tracer[:1] == "v" and " " in tracer:

@@ -15,7 +15,7 @@ FIRST: frozenset[str] | None = frozenset("0123456789")
 
 #: The id is `undefined` (runtime client 3) or `-` (4) before the first invocation; Node 8 had no LEVEL column.
 _LINE = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\t([^\t\n]{0,64})\t"
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z)\t([^\t\n]{0,64})\t"
     r"(?:(TRACE|DEBUG|INFO|WARN|ERROR|FATAL|trce|dbug|info|warn|fail|crit)(?:\t|$))?",
     re.ASCII,
 )

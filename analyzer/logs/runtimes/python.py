@@ -14,7 +14,7 @@ from analyzer.logs.stamps import quick_iso
 RANK = 20
 FIRST: frozenset[str] | None = frozenset("[L")
 
-_LINE = re.compile(r"\[([A-Z]{4,8})\]\t(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\t([^\t\n]{0,64})\t", re.ASCII)
+_LINE = re.compile(r"\[([A-Z]{4,8})\]\t(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z)\t([^\t\n]{0,64})\t", re.ASCII)
 _BARE = re.compile(r"\[(TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL|CRITICAL)\] (?=\S)")
 _TRACEBACK = re.compile(r"[\w.]{1,200}(?::[^\n]{0,2000})?(?:\n[^\n]{0,200}){0,3}?\nTraceback \(most recent call last\)")
 _WARNING = re.compile(r"(?:\[WARNING\]\t[^\t\n]{0,40}\t[^\t\n]{0,64}\t)?LAMBDA_WARNING: ")

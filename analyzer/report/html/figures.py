@@ -252,7 +252,6 @@ def _lives(trace: Trace, item: Finding, times: list[int]) -> list[Life]:
     lives = []
     for name in item.connections:
         record = cs.record(k := trace.index(name))
-        shift = cs.points[cs.fullest(k)].shift_ns
-        lives.append(Life(name, record.first_ns + shift, record.last_ns + shift, record.ended_by))
+        lives.append(Life(name, *cs.life(k), record.ended_by))
     lives.sort(key=lambda life: (min(max(life.start_ns - t, t - life.end_ns, 0) for t in times), life.start_ns))
     return sorted(lives[:LIVES], key=lambda life: life.start_ns) + lives[LIVES:]

@@ -67,8 +67,9 @@ class Columns:
 
     def opened_ns(self) -> NDArray[np.int64]:
         """Aligned time of the first packet."""
-        shifts = np.array([point.shift_ns for point in self._points], np.int64)
-        opened: NDArray[np.int64] = self.of(f.FIRST_TS) + shifts[self._best]
+        opened = self.of(f.FIRST_TS)
+        for p, point in enumerate(self._points):
+            opened[self._best == p] = point.clock.aligned_all(opened[self._best == p])
         return opened
 
     def both(self, column: int) -> NDArray[np.int64]:

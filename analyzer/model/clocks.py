@@ -1,0 +1,148 @@
+"""Clocks: what to add to a source's stamps to get aligned time, and how far that may be off."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.model.times import MS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: A millionth.
+PPM = 1e-6
+
+
+@dataclass(slots=True)
+class Piece:
+    """From the stamp `since_ns` on: `shift_ns` is added at the stamp `at_ns`, and `ppm` millionths of the time from there.
+
+    The error is `error_ns` at `at_ns`, and `error_ppm` millionths more of the time from there, in both directions.
+    """
+
+    since_ns: int
+    at_ns: int
+    shift_ns: int
+    ppm: float = 0.0
+    error_ns: int = 0
+    error_ppm: float = 0.0
+
+    def shift(self, stamp_ns: int) -> int:
+        """What to add to a stamp."""
+        return self.shift_ns + round((stamp_ns - self.at_ns) * (self.ppm * PPM)) if self.ppm else self.shift_ns
+
+    def error(self, stamp_ns: int) -> int:
+        """How far the shift of a stamp may be off."""
+        return self.error_ns + round(abs(stamp_ns - self.at_ns) * (self.error_ppm * PPM))
+
+
+@dataclass(slots=True)
+class Clock:
+    """One clock of a source.
+
+    `offset_ns` is what to add to the stamp in the middle of its records to get aligned time; None: could not be aligned
+    with the reference. `error_ns` bounds the offset; `drift_ppm` is how much it grows with its stamps, None where no drift
+    is proven; `anchors` is the number of matched pairs that gave it; `how` says which. Clocks of one `frame` are aligned with
+    each other, and with the reference where it is in that frame. `pieces` tell the shift into the frame at every time:
+    one for a clock that runs evenly, more for one that was set meanwhile, none for one that gives the frame's time itself.
+    It was aligned through the source `via` (an id, empty for none), which added `via_error_ns` at most; `own_error_ns` is what
+    the source's clocks are apart.
+    """
+
+    name: str
+    reference: bool = False
+    offset_ns: int | None = None
+    error_ns: int | None = None
+    drift_ppm: float | None = None
+    anchors: int = 0
+    how: str = ""
+    frame: int = 0
+    via: str = ""
+    via_error_ns: int = 0
+    own_error_ns: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """`-1.8 ms ± 0.4 ms`, with its drift where one is proven; of an aligned clock."""
+        drift = f", drifting {self.drift_ppm:+.0f} ppm" if self.drift_ppm else ""
+        return f"{(self.offset_ns or 0) / MS:+.1f} ms ± {(self.error_ns or 0) / MS:.1f} ms{drift}"
+
+    def aligned(self, stamp_ns: int) -> int:
+        """A stamp of this clock in its frame's time."""
+        piece = self.piece_at(stamp_ns)
+        return stamp_ns + piece.shift(stamp_ns) if piece is not None else stamp_ns
+
+    def aligned_all(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Stamps of this clock in its frame's time."""
+        if not self.pieces:
+            return stamps_ns
+        aligned = np.array(stamps_ns, np.int64)
+        at = np.searchsorted([p.since_ns for p in self.pieces], aligned, side="right") - 1
+        for number, piece in enumerate(self.pieces):
+            mine = np.maximum(at, 0) == number
+            stamps = aligned[mine]
+            drift = np.rint((stamps - piece.at_ns) * (piece.ppm * PPM)).astype(np.int64) if piece.ppm else 0
+            aligned[mine] = stamps + piece.shift_ns + drift
+        return aligned
+
+    def error_at(self, stamp_ns: int) -> int:
+        """How far the aligned time of a stamp may be off, ns."""
+        piece = self.piece_at(stamp_ns)
+        return piece.error(stamp_ns) if piece is not None else 0
+
+    def worst_error(self, first_ns: int, last_ns: int) -> int:
+        """The largest error between two stamps."""
+        ends = [first_ns, last_ns, *(p.since_ns for p in self.pieces if first_ns < p.since_ns <= last_ns)]
+        return max(self.error_at(end) for end in (*ends, *(p.since_ns - 1 for p in self.pieces[1:])))
+
+    def piece_at(self, stamp_ns: int) -> Piece | None:
+        """The piece in which a stamp is."""
+        pieces = self.pieces
+        if len(pieces) < 2:
+            return pieces[0] if pieces else None
+        return pieces[max(bisect_right(pieces, stamp_ns, key=lambda p: p.since_ns) - 1, 0)]
+
+
+def chained(inner: list[Piece], outer: list[Piece]) -> list[Piece]:
+    """The pieces of `inner` and then `outer`: from a clock's stamps into another's, and from there on. Errors add up."""
+    if not inner or not outer:
+        return [Piece(p.since_ns, p.at_ns, p.shift_ns, p.ppm, p.error_ns, p.error_ppm) for p in inner or outer]
+    first, second = Clock("", pieces=inner), Clock("", pieces=outer)
+    starts = {p.since_ns for p in inner} | {_stamp_of(first, p.since_ns) for p in outer}
+    found = []
+    for since in sorted(starts):
+        a = first.piece_at(since) or inner[0]
+        middle = since + a.shift(since)
+        b = second.piece_at(middle) or outer[0]
+        at = a.at_ns
+        shown = at + a.shift(at)
+        found.append(
+            Piece(
+                since, at, a.shift_ns + b.shift(shown), a.ppm + b.ppm + a.ppm * b.ppm * PPM,
+                a.error_ns + b.error(shown), a.error_ppm + b.error_ppm,
+            )
+        )  # fmt: skip
+    return found
+
+
+def inverted(pieces: list[Piece]) -> list[Piece]:
+    """The way back: from the other clock's stamps into this one's."""
+    return [
+        Piece(
+            p.since_ns + p.shift(p.since_ns), p.at_ns + p.shift_ns, -p.shift_ns, -p.ppm / (1 + p.ppm * PPM),
+            p.error_ns, p.error_ppm,
+        )
+        for p in pieces
+    ]  # fmt: skip
+
+
+def _stamp_of(clock: Clock, aligned_ns: int) -> int:
+    """The stamp that a clock shows at an aligned time, to within its step where it was set just then."""
+    stamp = aligned_ns
+    for _ in range(3):
+        stamp = aligned_ns - (clock.aligned(stamp) - stamp)
+    return stamp

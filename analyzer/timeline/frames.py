@@ -1,0 +1,311 @@
+"""Frames: which clocks are aligned with each other, what the time is that they share, and how well.
+
+Captures that hold the same packets are one group, logs that share a clock another; where lines and packets tell of the same
+things, a log joins a group. What nothing joins stays apart, in a frame of its own: inside it times compare, with others not.
+The reference is the clock of platform lines if there are any, else the longest capture's; frame 0 is its frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from analyzer.model.clocks import Clock, Piece, chained, inverted
+from analyzer.model.events import Event
+from analyzer.model.problems import Problem
+from analyzer.model.records import Invocation
+from analyzer.model.times import MS, seconds
+from analyzer.timeline.against_log import STRONG_ANCHORS, Against, against_log
+from analyzer.timeline.between_captures import Between, between_captures
+from analyzer.timeline.log_anchors import said
+from analyzer.timeline.log_clocks import SERVICE, LogClock
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from analyzer.timeline.points import Point
+
+#: These make the log whose lines they are the reference.
+REFERENCE_KINDS = frozenset(("start", "report"))
+#: Logs that should share a clock are each looked at alone where they are few.
+MOST_ALONE = 8
+#: Two ways of aligning a source contradict each other where they differ by more than their errors and this.
+CONFLICT_NS = 250 * MS
+
+
+@dataclass(slots=True)
+class LogFrame:
+    """Logs that share a clock, with their events and invocations in its time."""
+
+    name: str
+    logs: list[LogClock]
+    events: list[Event] = field(default_factory=list)
+    invocations: list[Invocation] = field(default_factory=list)
+
+    @property
+    def platform(self) -> int:
+        """How many stamped platform lines it has."""
+        return sum(1 for e in self.events if e.kind in REFERENCE_KINDS and e.event_ns is not None)
+
+    @property
+    def path(self) -> str:
+        """For an order that does not depend on that of the inputs."""
+        return min(log.source.path for log in self.logs)
+
+    def only(self, log: LogClock) -> LogFrame:
+        """One of the logs alone."""
+        mine = log.source.id
+        own = [i for i in self.invocations if i.start_ref and i.start_ref[0] == mine]
+        return LogFrame(mine, [log], [e for e in self.events if e.source == mine], own)
+
+
+#: A log frame by name, or a capture by number.
+_Node = str | int
+
+
+@dataclass(slots=True)
+class _Reached:
+    """How a clock gets to its frame's time, and through whom."""
+
+    frame: int
+    pieces: list[Piece] = field(default_factory=list)
+    anchors: int = 0
+    how: str = ""
+    drift_proven: bool = False
+    via: str = ""
+    step: list[Piece] = field(default_factory=list)  # the last part of the way, through `via`
+    guest_error_ns: int = 0  # of a guest's clock on the way, whose lines a capture was aligned with
+
+    @property
+    def error_ns(self) -> int:
+        return _error(self.pieces)
+
+    def onward(self, pieces: list[Piece], found: Between | Against, how: str, via: str) -> _Reached:
+        """The clock that this one's is reached through."""
+        return _Reached(
+            self.frame, chained(pieces, self.pieces), found.anchors, how, self.drift_proven or found.drift_proven,
+            via, pieces, self.guest_error_ns,
+        )  # fmt: skip
+
+
+def _error(pieces: list[Piece]) -> int:
+    return max((piece.error_ns for piece in pieces), default=0)
+
+
+class Frames:
+    """Everything that is known of the clocks of logs and captures, put together."""
+
+    def __init__(self, points: list[Point], members: NDArray[np.int64], logs: list[LogFrame]) -> None:
+        self._points, self._logs = points, {frame.name: frame for frame in logs}
+        self._between: dict[tuple[int, int], Between] = {}
+        for a in range(len(points)):
+            for b in range(a + 1, len(points)):
+                found = between_captures(points[a], points[b], members, a, b)
+                if found is not None:
+                    self._between[a, b] = found
+        self._against: dict[tuple[str, int], Against] = {}
+        if points:
+            for frame in logs:
+                self._compare(frame)
+        self._reached: dict[_Node, _Reached] = {}
+
+    # ---- what is known
+
+    def nearer(self, a: int, b: int) -> bool:
+        """Whether capture a is known to be nearer the client than capture b."""
+        if (a, b) in self._between:
+            return self._between[a, b].a_is_nearer is True
+        return (b, a) in self._between and self._between[b, a].a_is_nearer is False
+
+    def _compare(self, frame: LogFrame) -> None:
+        """Find how each capture stands to a log; logs of one frame are believed to share a clock until they prove not to."""
+        whole = self._with_captures(frame)
+        several = 1 < len(frame.logs) <= MOST_ALONE
+        alone = {log.source.id: self._with_captures(frame.only(log)) for log in frame.logs} if several else {}
+        if not whole and alone:
+            whole = min(
+                alone.values(), key=lambda found: min((_error(a.pieces) for a in found.values()), default=1 << 62)
+            )
+        for log in list(frame.logs) if several else ():
+            own = alone[log.source.id]
+            if any(
+                p in own and own[p].strong >= STRONG_ANCHORS and _apart(own[p].pieces, whole[p].pieces) for p in whole
+            ):
+                self._split(frame, log, own)
+        self._against |= {(frame.name, p): found for p, found in whole.items()}
+
+    def _with_captures(self, frame: LogFrame) -> dict[int, Against]:
+        log = said(frame.events, frame.invocations)
+        found = {p: against_log(log, point) for p, point in enumerate(self._points)}
+        return {p: against for p, against in found.items() if against is not None}
+
+    def _split(self, frame: LogFrame, log: LogClock, own: dict[int, Against]) -> None:
+        """A log whose clock should be its frame's, and by its own anchors is another."""
+        apart = frame.only(log)
+        frame.logs.remove(log)
+        frame.events = [e for e in frame.events if e.source != apart.name]
+        gone = {id(i) for i in apart.invocations}
+        frame.invocations = [i for i in frame.invocations if id(i) not in gone]
+        self._logs[apart.name] = apart
+        self._against |= {(apart.name, p): found for p, found in own.items()}
+
+    # ---- putting together
+
+    def align(self) -> None:
+        """Set every clock, and move events into their frames' time."""
+        roots: list[_Node] = []
+        while (root := self._root()) is not None:
+            self._reached[root] = _Reached(len(roots))
+            roots.append(root)
+            while (step := min(self._by_packets(), default=None) or min(self._by_lines(), default=None)) is not None:
+                self._take(*step[2:])
+        for node, reached in self._reached.items():
+            if isinstance(node, int):
+                _write_capture(self._points[node], reached)
+            else:
+                _write_log(self._logs[node], reached)
+        if roots:
+            self._refer(roots[0])
+        self._report_conflicts()
+
+    def _root(self) -> _Node | None:
+        """From where to go on: platform lines first, then the longest capture, then logs that nothing reaches."""
+        logs = [f for f in self._logs.values() if f.name not in self._reached]
+        with_platform = [f for f in logs if f.platform]
+        if with_platform:
+            return min(with_platform, key=lambda f: (-f.platform, f.path)).name
+        points = [p for p in range(len(self._points)) if p not in self._reached]
+        if points:
+            return min(
+                points,
+                key=lambda p: (
+                    self._points[p].data.first_ns - self._points[p].data.last_ns,
+                    self._points[p].source.path,
+                ),
+            )
+        return min(logs, key=lambda f: (f.name != SERVICE, -len(f.events), f.path)).name if logs else None
+
+    def _by_packets(self) -> Iterator[tuple[int, str, _Node, _Node]]:
+        """Steps from captures that are reached to captures that hold the same packets: (error, path, from, to)."""
+        for (a, b), between in self._between.items():
+            for near, far in ((a, b), (b, a)):
+                if near in self._reached and far not in self._reached:
+                    yield (
+                        self._reached[near].error_ns + _error(between.pieces),
+                        self._points[far].source.path,
+                        near,
+                        far,
+                    )
+
+    def _by_lines(self) -> Iterator[tuple[int, str, _Node, _Node]]:
+        """Steps between logs and captures that lines and packets align."""
+        for (name, p), against in self._against.items():
+            for near, far in ((name, p), (p, name)):
+                if near in self._reached and far not in self._reached:
+                    yield self._reached[near].error_ns + _error(against.pieces), self._points[p].source.path, near, far
+
+    def _take(self, near: _Node, far: _Node) -> None:
+        """Reach one clock through another."""
+        known = self._reached[near]
+        pieces, found = self._edge(near, far)
+        via = self._points[near].source if isinstance(near, int) else self._logs[near].logs[0].source
+        how = f"{found.how} ({via.label})" if isinstance(found, Between) else found.how
+        self._reached[far] = known.onward(pieces, found, how, via.id)
+        if isinstance(near, str):
+            self._reached[far].guest_error_ns += max(log.guest_error_ns for log in self._logs[near].logs)
+
+    def _edge(self, near: _Node, far: _Node) -> tuple[list[Piece], Between | Against]:
+        """From the stamps of `far` into the time of `near`."""
+        if isinstance(near, str) and isinstance(far, int):
+            return self._against[near, far].pieces, self._against[near, far]
+        if isinstance(near, int) and isinstance(far, str):
+            return inverted(self._against[far, near].pieces), self._against[far, near]
+        assert isinstance(near, int) and isinstance(far, int)
+        if (near, far) in self._between:
+            return self._between[near, far].pieces, self._between[near, far]
+        return inverted(self._between[far, near].pieces), self._between[far, near]
+
+    # ---- writing down
+
+    def _refer(self, root: _Node) -> None:
+        """Name the reference clock."""
+        if isinstance(root, int):
+            self._points[root].clock.reference = True
+            return
+        frame = self._logs[root]
+        stamped = {e.source for e in frame.events if e.kind in REFERENCE_KINDS and e.event_ns is not None}
+        first = min(
+            (log for log in frame.logs if log.source.id in stamped or not stamped), key=lambda log: log.source.path
+        )
+        for clock in first.source.clocks[:1]:
+            clock.reference = True
+
+    def _report_conflicts(self) -> None:
+        """What other anchors say of a clock, where that is something else."""
+        for (name, p), against in self._against.items():
+            log, capture = self._reached[name], self._reached[p]
+            point = self._points[p]
+            direct = chained(against.pieces, log.pieces)
+            if capture.frame == log.frame and (apart := _apart(direct, capture.pieces)):
+                label = self._logs[name].logs[0].source.label
+                point.source.problems.append(
+                    Problem(
+                        "",
+                        f"clock: lines of {label} place it {seconds(apart)} away from where {capture.how} do; those are believed",
+                    )
+                )
+
+
+def _apart(a: list[Piece], b: list[Piece]) -> int:
+    """By how much two ways of aligning one clock differ, beyond their errors; 0 where they agree."""
+    if not a or not b:
+        return 0
+    at = a[len(a) // 2].at_ns
+    one, other = Clock("", pieces=a), Clock("", pieces=b)
+    apart = abs(one.aligned(at) - other.aligned(at))
+    return apart if apart > one.error_at(at) + other.error_at(at) + CONFLICT_NS else 0
+
+
+def _write(clock: Clock, reached: _Reached, own: Clock | None, first_ns: int, last_ns: int) -> None:
+    """One clock's public fields: `own` is how its stamps become those of the clock that was reached."""
+    middle = (first_ns + last_ns) // 2
+    clock.frame = reached.frame
+    clock.pieces = chained(own.pieces, reached.pieces) if own is not None else reached.pieces
+    clock.via, clock.via_error_ns = reached.via, Clock("", pieces=reached.step).worst_error(first_ns, last_ns)
+    clock.own_error_ns = own.worst_error(first_ns, last_ns) if own is not None else 0
+    clock.anchors, clock.how = (reached.anchors, reached.how) if reached.via or own is None else (own.anchors, own.how)
+    if reached.frame:
+        clock.how = "nothing in common with the reference" + (f"; {clock.how}" if clock.how else "")
+        return
+    clock.offset_ns = clock.aligned(middle) - middle
+    clock.error_ns = clock.error_at(middle) + reached.guest_error_ns
+    drifts = reached.drift_proven or (own is not None and any(piece.ppm for piece in own.pieces))
+    at_middle = clock.piece_at(middle)
+    clock.drift_ppm = round(at_middle.ppm, 1) if drifts and at_middle is not None else None
+
+
+def _write_capture(point: Point, reached: _Reached) -> None:
+    _write(point.clock, reached, None, point.data.first_ns, point.data.last_ns)
+    if point.data.records:
+        point.source.first_ns, point.source.last_ns = point.span
+
+
+def _write_log(frame: LogFrame, reached: _Reached) -> None:
+    """Clocks and events of the logs of one frame."""
+    shift = Clock("", pieces=reached.pieces)
+    for e in frame.events:
+        if reached.pieces:
+            e.error_ns += shift.error_at(e.time_ns)
+            e.time_ns = shift.aligned(e.time_ns)
+    for log in frame.logs:
+        spans = []
+        for own, span in ((log.event, log.event_span), (log.inner, log.inner_span)):
+            if own is not None and span is not None:
+                clock = Clock(own.name)
+                _write(clock, reached, own, *span)
+                log.source.clocks.append(clock)
+                spans += [clock.aligned(span[0]), clock.aligned(span[1])]
+        if spans:
+            log.source.first_ns, log.source.last_ns = min(spans), max(spans)

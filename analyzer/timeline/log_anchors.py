@@ -1,0 +1,266 @@
+"""What a log and a capture both tell of: lines and the packets that caused them, or that they caused."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.capture import columns as col
+from analyzer.model.addresses import endpoint
+from analyzer.model.events import Event
+from analyzer.model.records import Invocation
+from analyzer.model.times import MS, SECOND
+from analyzer.tcp import fields as f
+from analyzer.tcp.pings import ANSWER_NS
+from analyzer.timeline.points import SERVER, Point
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.capture.reader import CaptureData
+
+    Ints = NDArray[np.int64]
+
+#: START is stamped up to 91 ms before the guest runs (measured), END a few ms after its last packet.
+START_SLACK_NS = 100 * MS
+END_SLACK_NS = 10 * MS
+#: A client silent this long begins a new burst when it sends again.
+BURST_GAP_NS = 500 * MS
+#: Lines of a kind that are looked at together; more add nothing but time.
+MOST_LINES = 300
+_PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Log times and packet times of one kind of anchor, sorted; a pair is a hit when packet − line − offset lies in the window."""
+
+    log: Ints
+    packet: Ints
+    before: int  # the packet may precede the line by this much (its cause)
+    after: int  # … or follow it (its effect)
+    weight: float
+    error: int = 0  # how far the lines may be misplaced; `before` and `after` include it
+    #: Pairs may be wrong (another environment's packet): the middle one is trusted, not the tightest.
+    loose: bool = False
+
+    def within(self, start: int, end: int) -> Kind:
+        """Only the lines of [start, end), or some of them."""
+        return replace(self, log=_some(self.log, start, end))
+
+    def hits(self, candidates: Ints) -> NDArray[np.float64]:
+        """How many lines find a packet, for each candidate offset."""
+        if not len(self.log) or not len(self.packet):
+            return np.zeros(len(candidates))
+        wanted = self.log[None, :] + candidates[:, None]
+        at = np.searchsorted(self.packet, wanted - self.before)
+        found = np.take(np.append(self.packet, np.iinfo(np.int64).max), at) <= wanted + self.after
+        return np.asarray(found.sum(axis=1) * self.weight, np.float64)
+
+    def pairs(self, offset: int) -> Ints:
+        """packet − line of every hit at this offset."""
+        if not len(self.log) or not len(self.packet):
+            return np.empty(0, np.int64)
+        wanted = self.log + offset
+        at = np.searchsorted(self.packet, wanted - self.before)
+        found = np.take(np.append(self.packet, np.iinfo(np.int64).max), at)
+        hit = found <= wanted + self.after
+        return np.asarray((found - self.log)[hit], np.int64)
+
+    def last_before(self, offset: int) -> Ints:
+        """packet − line for the last packet before each line."""
+        if not len(self.log) or not len(self.packet):
+            return np.empty(0, np.int64)
+        at = np.searchsorted(self.packet, self.log + offset + self.after) - 1
+        ok = at >= 0
+        difference = self.packet[np.maximum(at, 0)] - self.log
+        return np.asarray(difference[ok & (difference >= offset - self.before)], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Anchors between a log and a capture: causes (packet, then line), effects (line, then packet), invocations' windows.
+
+    `lines` are those that replies may have caused; `error` is how far lines may be misplaced in the log's own time, ns.
+    """
+
+    cause: list[Kind]
+    effect: list[Kind]
+    window: list[Kind]
+    lines: Ints
+    replies: Ints
+    round_trip: int
+    error: int
+
+    @property
+    def voters(self) -> list[Kind]:
+        """The kinds that say which offset it is."""
+        return [k for k in (*self.cause, *self.effect, *self.window) if k.weight > 0]
+
+    def within(self, start: int, end: int) -> Kinds:
+        """Only the lines of [start, end)."""
+        cause, effect, window = (
+            [k.within(start, end) for k in kinds] for kinds in (self.cause, self.effect, self.window)
+        )
+        return replace(self, cause=cause, effect=effect, window=window, lines=_some(self.lines, start, end))
+
+    def voting_times(self) -> Ints:
+        """The lines that vote."""
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters)]))
+
+
+def _some(times: Ints, start: int, end: int) -> Ints:
+    """Those of [start, end), evenly thinned where they are many."""
+    a, b = np.searchsorted(times, [start, end])
+    return times[a:b:step] if (step := (b - a) // MOST_LINES + 1) > 1 else times[a:b]
+
+
+@dataclass(slots=True)
+class Said:
+    """What of a log packets may answer to: times of its lines by kind and address, of its invocations, of ports it names."""
+
+    by_remote: dict[tuple[str, str | None], list[int]]
+    lines: list[int]
+    ports: dict[int, int]
+    starts: list[int]
+    ends: list[int]
+    error: int = 0  # how far lines may be misplaced in the log's own time, because stamps were cut, ns
+    window_error: int = 0  # … and invocations
+
+
+def said(events: Iterable[Event], invocations: Iterable[Invocation]) -> Said:
+    """The anchors that a log offers, aligned with nothing yet."""
+    found = Said(defaultdict(list), [], {}, [], [])
+    for e in events:
+        if e.resolution_ns >= SECOND and e.layer != "lambda":
+            found.error = max(found.error, e.resolution_ns // 2)
+        if e.kind in ("tcp-connected", "ping-sent"):
+            found.by_remote[e.kind, e.remote].append(e.time_ns)
+        elif e.kind == "socket-error" or (e.kind == "error" and e.attrs.get("code") == "ECONNRESET"):
+            found.by_remote["reset", e.remote].append(e.time_ns)
+        if e.layer in ("app", "grpc") and e.inner_ns is not None:
+            found.lines.append(e.time_ns)
+        if e.layer == "app" and "port" in e.text and (m := _PORT.search(e.text[:200])):
+            found.ports.setdefault(int(m[1]), e.time_ns)
+    for i in invocations:
+        found.starts.append(i.start_ns)
+        if i.end_ns is not None:
+            found.ends.append(i.end_ns)
+        found.window_error = max(found.window_error, i.error_ns)
+    return found
+
+
+def anchors_of(log: Said, point: Point) -> Kinds:
+    """The anchors between a log and one capture. Lines that name an address only meet connections to it."""
+    rows, data, rtt = point.rows, point.data, _round_trip(point)
+    off, late = log.error, log.window_error
+    wants_pings = any(kind == "ping-sent" for kind, _ in log.by_remote)
+    pings = _pings(data, rtt + ANSWER_NS) if wants_pings else np.empty(0, np.int64)
+    names, number = _servers(rows) if log.by_remote else ([], np.empty(0, np.int64))
+    cause, effect = [], []
+    for (kind, remote), times in sorted(log.by_remote.items(), key=str):
+        mine = np.ones(len(rows), bool)
+        if remote:
+            mine = number == names.index(remote) if remote in names else ~mine
+        if kind == "ping-sent":
+            packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
+            effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
+        else:
+            packets = rows[mine, f.SYN_ACK_TS if kind == "tcp-connected" else SERVER + f.RST_TS]
+            busy = 20 * MS if kind == "tcp-connected" else 50 * MS
+            cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
+    cause += _local_ports(log.ports, rows, rtt, off)
+    bursts, lasts = client_bursts(point)
+    bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
+    effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
+    window = [_kind(log.ends, lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)]
+    return Kinds(cause, effect, window, np.sort(np.array(log.lines, np.int64)), _replies(data), rtt, off)
+
+
+def _servers(rows: Ints) -> tuple[list[str], Ints]:
+    """The servers' addresses, `ip:port`, and for each connection which of them is its."""
+    if not len(rows):
+        return [], np.empty(0, np.int64)
+    distinct, number = np.unique(rows[:, [f.S_HI, f.S_LO, f.S_PORT]], axis=0, return_inverse=True)
+    return [endpoint(*server) for server in distinct.tolist()], number.reshape(-1)
+
+
+def _kind(
+    log: list[int], packets: Ints, before: int, after: int, weight: float, error: int, loose: bool = False
+) -> Kind:
+    lines = np.sort(np.array(log, np.int64))
+    return Kind(lines, np.sort(packets), before + error, after + error, weight, error, loose)
+
+
+def _replies(data: CaptureData) -> Ints:
+    """When something came from a server."""
+    s = data.segments
+    came = (data.kinds & f.K_SERVER > 0) & ((s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN | col.RST) > 0))
+    return np.sort(s[came, col.TS])
+
+
+def _pings(data: CaptureData, within_ns: int) -> Ints:
+    """Numbers of the segments that are a client's PING: in the clear, or likely one inside TLS."""
+    clear = (data.segments[:, col.MARKS] & col.M_H2_PING > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == 0)
+    return np.concatenate([np.flatnonzero(clear), _tls_pings(data, within_ns)])
+
+
+def _tls_pings(data: CaptureData, within_ns: int) -> Ints:
+    """What is most likely a PING inside TLS: answered at once, next thing, by one record of the same length, alone."""
+    s = data.segments
+    own = np.flatnonzero((s[:, col.LEN] > 0) & (data.kinds & (f.K_RETX | f.K_KEEPALIVE) == 0))
+    own = own[np.argsort(data.uids[own], kind="stable")]
+    sized = s[own, col.MARKS] & col.M_TLS_PING_SIZED > 0
+    server = data.kinds[own] & f.K_SERVER > 0
+    pair = sized[:-1] & sized[1:] & ~server[:-1] & server[1:]
+    for values in (data.uids[own], s[own, col.LEN]):
+        pair &= values[:-1] == values[1:]
+    pair &= np.diff(s[own, col.TS]) <= within_ns
+    return np.asarray(own[:-1][pair], np.int64)
+
+
+def _local_ports(first_line: dict[int, int], rows: Ints, rtt: int, error: int) -> list[Kind]:
+    """Lines that name the local port of a connection (`connected from local port 46046`): printed once it is up."""
+    up = rows[rows[:, f.SYN_ACK_TS] > 0]
+    ports, at, count = np.unique(up[:, f.C_PORT], return_index=True, return_counts=True)
+    known = dict(zip(ports[count == 1].tolist(), up[at[count == 1], f.SYN_ACK_TS].tolist(), strict=True))
+    return [
+        _kind([time], np.array([known[port]], np.int64), 20 * MS + rtt, 2 * MS, 3.0, error)
+        for port, time in sorted(first_line.items())[:MOST_LINES] if port in known
+    ]  # fmt: skip
+
+
+def _round_trip(point: Point) -> int:
+    rows = point.rows
+    if not len(rows):
+        return 0
+    whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, f.SYN_TS] > 0)
+    times = rows[whole, f.ESTABLISHED_TS] - rows[whole, f.SYN_TS]
+    return int(min(np.median(times), SECOND)) if len(times) else 0
+
+
+def client_bursts(point: Point, address: tuple[int, int] | None = None) -> tuple[Ints, Ints]:
+    """First and last times of the bursts in which clients send data, SYN or FIN of their own; of one client address if given."""
+    data = point.data
+    s = data.segments
+    own = (data.kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
+        (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)
+    )
+    if address is not None:
+        own &= (s[:, col.SRC_HI] == address[0]) & (s[:, col.SRC_LO] == address[1])
+    groups = s[own][:, [col.SRC_HI, col.SRC_LO]]
+    times = s[own, col.TS]
+    firsts, lasts = [], []
+    if len(times):
+        for hi, lo in np.unique(groups, axis=0).tolist():
+            t = np.sort(times[(groups[:, 0] == hi) & (groups[:, 1] == lo)])
+            cut = np.flatnonzero(np.diff(t) > BURST_GAP_NS)
+            firsts.append(t[np.concatenate(([0], cut + 1))])
+            lasts.append(t[np.concatenate((cut, [len(t) - 1]))])
+    empty = np.empty(0, np.int64)
+    return np.sort(np.concatenate(firsts or [empty])), np.sort(np.concatenate(lasts or [empty]))

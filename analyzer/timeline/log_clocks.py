@@ -1,0 +1,322 @@
+"""The clocks of logs: the service's event stamps, the stamps that guests print, and logs that carry the same lines.
+
+Exports of the log service share its clock. A guest's clock is another one (0.05 to 0.7 s apart in virtual machines): lines
+that carry both stamps say how far, environment by environment. A log without event stamps (a bare trace) is placed by the
+lines that it shares with another, or by the requests that its lines name; else it stands alone until packets place it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.model.clocks import Clock, Piece, chained
+from analyzer.model.events import Event
+from analyzer.model.grpc import message
+from analyzer.model.times import MS, SECOND
+from analyzer.timeline.bounds import Bounds, fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.model.records import Source
+
+    Ints = NDArray[np.int64]
+
+#: Stamps are cut to milliseconds.
+STAMP_NS = MS
+#: That many stamps must all be whole seconds for a clock to be taken to show no fractions.
+WHOLE_FROM = 5
+#: Delivery of a line takes longer now and then; a clock that really moves does so by more than lines differ.
+STEADY = (5, 50, 95)
+#: The times of a guest's lines are looked at for drift and steps from this many on.
+LEAST_MOVING = 8
+#: Lines by which two logs are compared, and how many of them must meet at one distance.
+SAMPLE, LEAST_TWINS, LEAST_TWIN_SHARE = 400, 3, 0.5
+#: A content that is printed more often than this tells nothing of where it stands.
+MOST_COPIES = 8
+#: Twins may be this far from one distance: stamps cut to seconds, drift in between.
+TOGETHER_NS = 1_500 * MS
+#: A line with a request's id stands between its START and the next one of its environment (stale ids), or so long after END.
+STALE_NS = 900 * SECOND
+
+
+def resolution(stamps: list[int]) -> int:
+    """What stamps were cut to: a second where all of several are whole ones, else a millisecond."""
+    if len(stamps) >= WHOLE_FROM and not any(stamp % SECOND for stamp in stamps):
+        return SECOND
+    return STAMP_NS
+
+
+# ---- guests
+
+
+def guest_clocks(events: list[Event], event_cut: int, inner_cut: int) -> dict[str | None, Clock]:
+    """Per environment: from the stamps that a guest prints to the service's, from lines that carry both.
+
+    `event_cut` and `inner_cut` are what the stamps were cut to, ns.
+    """
+    pairs: dict[str | None, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for e in events:
+        if e.event_ns is not None and e.inner_ns is not None and e.layer in ("app", "grpc"):
+            stamps, differences = pairs[e.environment]
+            stamps.append(e.inner_ns)
+            differences.append(e.event_ns - e.inner_ns)
+    found = {}
+    for environment, (stamps, differences) in pairs.items():
+        at, apart = np.array(stamps, np.int64), np.array(differences, np.int64)
+        pieces = _guest(at, apart, event_cut, inner_cut)
+        found[environment] = Clock("inner", anchors=len(at), how="both stamps of a line", pieces=pieces)
+    return found
+
+
+def _guest(at: Ints, apart: Ints, event_cut: int, inner_cut: int) -> list[Piece]:
+    if event_cut > STAMP_NS:
+        if inner_cut > STAMP_NS:  # both cut: what is lost at either end is the same on average
+            error = round(2 * float(apart.std()) / len(at) ** 0.5) + 3 * event_cut // len(at)
+            return [Piece(int(at.min()), int(at.min()), round(float(apart.mean())), error_ns=error)]
+        return _cut(at, apart, event_cut)
+    low, middle, high = (int(v) for v in np.percentile(apart, STEADY))
+    if len(at) >= LEAST_MOVING and high - low > 2 * STAMP_NS and (pieces := _moving(at, apart)):
+        return pieces
+    return [Piece(int(at.min()), int(at.min()), middle, error_ns=(high - low) // 2 + STAMP_NS)]
+
+
+def _cut(at: Ints, apart: Ints, event_cut: int) -> list[Piece]:
+    """A guest's clock by stamps of the service that were cut: where they allow it, the two clocks agree."""
+    found = fit(Bounds(at, apart, at, apart + event_cut), int(at.min()), int(at.max()), 2 * STAMP_NS)
+    if found is None:
+        return []
+    if len(found.pieces) == 1 and abs((piece := found.pieces[0]).shift_ns) <= piece.error_ns:
+        piece.error_ns += abs(piece.shift_ns)
+        piece.shift_ns, piece.ppm = 0, 0.0
+    return found.pieces
+
+
+def _moving(at: Ints, apart: Ints) -> list[Piece] | None:
+    """The pieces of a guest's clock that drifts, or was set, by more than its lines differ among themselves; else None."""
+    order = np.argsort(at, kind="stable")
+    at, apart = at[order], apart[order]
+    jitter = 3 * int(np.median(np.abs(np.diff(apart)))) + STAMP_NS
+    found = fit(Bounds(at, apart - jitter, at, apart + jitter), int(at[0]), int(at[-1]))
+    if found is None or not found.consistent or not (found.drift_proven or len(found.pieces) > 1):
+        return None
+    return found.pieces
+
+
+# ---- logs that carry the same lines
+
+
+@dataclass(slots=True)
+class Twin:
+    """How to read a log's own stamps as another's: `clock` from one to the other, `tolerance_ns` for a line in both."""
+
+    of: str
+    clock: Clock
+    tolerance_ns: int
+
+
+def content(event: Event) -> tuple[object, ...]:
+    """What a line says, without its stamps."""
+    if event.layer == "grpc":
+        return (event.pid, event.tracer, event.number, message(event.text, event.dialect))
+    return (event.request_id, event.text)
+
+
+def twins(inputs: list[list[Event]]) -> dict[str, Twin]:
+    """Logs whose lines another log carries too, with other stamps. The first inputs are the ones to be compared with.
+
+    Lines that both carry with the same stamps need no clock.
+    """
+    found: dict[str, Twin] = {}
+    for number, events in enumerate(inputs):
+        mine = [e for e in events if e.inner_ns is not None and e.layer in ("app", "grpc")]
+        if not mine or not number:
+            continue
+        sample = mine[:: max(len(mine) // SAMPLE, 1)]
+        for other in inputs[:number]:
+            twin = _twin(mine, sample, other)
+            if twin is not None:
+                found[mine[0].source] = twin
+                break
+    return found
+
+
+def _twin(mine: list[Event], sample: list[Event], other: list[Event]) -> Twin | None:
+    wanted = {content(e) for e in sample}
+    tails = {e.text[-24:] for e in sample}
+    theirs: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for e in other:
+        if e.inner_ns is not None and e.text[-24:] in tails and (key := content(e)) in wanted:
+            theirs[key].append(e.inner_ns)
+    if not theirs:
+        return None
+    own: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for e in mine:
+        if e.text[-24:] in tails and e.inner_ns is not None and (key := content(e)) in theirs:
+            own[key].append(e.inner_ns)
+    at, apart = _distances(own, theirs)
+    at, apart = _densest(at, apart)
+    if len(at) < max(LEAST_TWINS, LEAST_TWIN_SHARE * len(own)) or not np.any(apart):
+        return None
+    mine_cut, other_cut = (resolution([t for ts in group.values() for t in ts]) for group in (own, theirs))
+    bounds = Bounds(at, apart - mine_cut, at, apart + other_cut)
+    found = fit(bounds, int(at.min()), int(at.max()), 2 * STAMP_NS)
+    if found is None:
+        return None
+    clock = Clock("inner", anchors=len(at), how="lines in both", pieces=found.pieces)
+    return Twin(other[0].source, clock, max(mine_cut, other_cut) + max(p.error_ns for p in found.pieces) + 5 * MS)
+
+
+def _distances(
+    own: dict[tuple[object, ...], list[int]], theirs: dict[tuple[object, ...], list[int]]
+) -> tuple[Ints, Ints]:
+    """Own stamps and what the other's is later, of every pair of lines that say the same, where few do."""
+    at, apart = [], []
+    for key, stamps in own.items():
+        others = theirs[key]
+        if len(stamps) <= MOST_COPIES and len(others) <= MOST_COPIES:
+            at += [a for a in stamps for _ in others]
+            apart += [b - a for a in stamps for b in others]
+    return np.array(at, np.int64), np.array(apart, np.int64)
+
+
+def _densest(at: Ints, apart: Ints) -> tuple[Ints, Ints]:
+    """The pairs at the distance at which most stand."""
+    if not len(at):
+        return at, apart
+    order = np.argsort(apart, kind="stable")
+    at, apart = at[order], apart[order]
+    ends = np.searchsorted(apart, apart + TOGETHER_NS, side="right")
+    start = int(np.argmax(ends - np.arange(len(apart))))
+    return at[start : ends[start]], apart[start : ends[start]]
+
+
+# ---- everything
+
+
+@dataclass(slots=True)
+class LogClock:
+    """The clocks of one log: into the time of `frame`, which other logs may share."""
+
+    source: Source
+    frame: str
+    event: Clock | None
+    inner: Clock | None
+    #: By environment, where guests differ.
+    guests: dict[str | None, Clock]
+    event_cut: int
+    inner_cut: dict[str | None, int]  # by dialect: one library prints fractions, another does not
+    #: First and last stamp of either kind.
+    event_span: tuple[int, int] | None = None
+    inner_span: tuple[int, int] | None = None
+
+    @property
+    def guest_error_ns(self) -> int:
+        """How far its guests' clocks may be off the service's, beyond the cutting of stamps."""
+        if self.event is None or self.inner is None:
+            return 0
+        return max((piece.error_ns for piece in self.inner.pieces), default=STAMP_NS) - STAMP_NS
+
+    def read(self, e: Event) -> bool:
+        """Set an event's time in the frame, how far it may be off, and which stamp that comes from; False without a stamp."""
+        inner_cut = self.inner_cut.get(e.dialect, STAMP_NS)
+        if e.inner_ns is not None and (e.event_ns is None or inner_cut <= self.event_cut):
+            clock = self.guests.get(e.environment) or self.inner
+            e.clock, e.source_ns, e.resolution_ns = "inner", e.inner_ns, inner_cut
+        elif e.event_ns is not None:
+            clock = self.event
+            e.clock, e.source_ns, e.resolution_ns = "event", e.event_ns, self.event_cut
+        else:
+            return False
+        e.time_ns = clock.aligned(e.source_ns) if clock is not None else e.source_ns
+        e.error_ns = clock.error_at(e.source_ns) if clock is not None else 0
+        return True
+
+
+#: The frame of logs that carry the log service's own stamps.
+SERVICE = "service"
+
+
+def log_clocks(logs: list[tuple[Source, list[Event]]], twin_of: dict[str, Twin]) -> dict[str, LogClock]:
+    """The clocks of every log, by source id; each log is in the service's frame, in that of its twin, or in one of its own."""
+    found: dict[str, LogClock] = {}
+    order = list(twin_of)  # a twin's twin comes first
+    for source, events in sorted(logs, key=lambda log: order.index(log[0].id) + 1 if log[0].id in twin_of else 0):
+        stamps = [e.event_ns for e in events if e.event_ns is not None]
+        cut = resolution(stamps)
+        printed: dict[str | None, list[int]] = defaultdict(list)
+        for e in events:
+            if e.inner_ns is not None:
+                printed[e.dialect].append(e.inner_ns)
+        inner_cut = {dialect: resolution(times) for dialect, times in printed.items()}
+        if stamps:
+            finest = min(inner_cut.values(), default=cut)
+            guests = guest_clocks(events, cut, finest) if finest <= cut else {}
+            clock = LogClock(source, SERVICE, Clock("event"), _summary(guests), guests, cut, inner_cut)
+        elif source.id in twin_of:
+            clock = _as_twin(source, twin_of[source.id], found, cut, inner_cut)
+        else:
+            clock = LogClock(source, source.id, None, Clock("inner"), {}, cut, inner_cut)
+        inner = [t for times in printed.values() for t in times]
+        clock.event_span = (min(stamps), max(stamps)) if stamps else None
+        clock.inner_span = (min(inner), max(inner)) if inner else None
+        found[source.id] = clock
+    return found
+
+
+def _as_twin(
+    source: Source, twin: Twin, known: dict[str, LogClock], cut: int, inner_cut: dict[str | None, int]
+) -> LogClock:
+    of = known[twin.of]
+
+    def through(clock: Clock | None) -> Clock:
+        pieces = chained(twin.clock.pieces, clock.pieces if clock is not None else [])
+        return Clock("inner", pieces=pieces, anchors=twin.clock.anchors, how=f"{twin.clock.how} ({of.source.label})")
+
+    guests = {environment: through(clock) for environment, clock in of.guests.items()}
+    return LogClock(source, of.frame, None, through(of.inner), guests, cut, inner_cut)
+
+
+def _summary(guests: dict[str | None, Clock]) -> Clock | None:
+    """One clock for a log of several guests: the middle one's, all of them inside its error."""
+    clocks = list(guests.values())
+    if len(clocks) < 2:
+        return clocks[0] if clocks else None
+    shifts = [(piece.shift_ns, piece.error_ns) for clock in clocks for piece in clock.pieces]
+    middle = int(np.median([shift for shift, _ in shifts]))
+    error = max(abs(shift - middle) + error for shift, error in shifts)
+    first = min(clock.pieces[0].since_ns for clock in clocks if clock.pieces)
+    pieces = [Piece(first, first, middle, error_ns=error)]
+    return Clock("inner", pieces=pieces, anchors=sum(c.anchors for c in clocks), how=clocks[0].how)
+
+
+def by_requests(events: list[Event], windows: dict[str, tuple[int, int]]) -> Clock | None:
+    """The clock of a log whose lines name requests: a line stands in its request's window (START, next START), by the frame."""
+    named = [(e.inner_ns, windows[e.request_id]) for e in events if e.inner_ns is not None and e.request_id in windows]
+    if len(named) < LEAST_TWINS:
+        return None
+    at = np.array([stamp for stamp, _ in named], np.int64)
+    low = np.array([start for _, (start, _) in named], np.int64) - at
+    high = np.array([end for _, (_, end) in named], np.int64) - at
+    found = fit(Bounds(at, low, at, high), int(at.min()), int(at.max()), 2 * STAMP_NS)
+    if found is None or not found.consistent:
+        return None
+    return Clock("inner", pieces=found.pieces, anchors=len(named), how="requests that its lines name")
+
+
+def request_windows(events: list[Event]) -> dict[str, tuple[int, int]]:
+    """From START of a request to the next START of its environment, or long after: lines may carry a stale id."""
+    found: dict[str, tuple[int, int]] = {}
+    running: dict[str | None, str] = {}
+    for e in events:
+        if e.kind == "start" and e.request_id and e.event_ns is not None:
+            before = running.get(e.environment)
+            if before is not None:
+                found[before] = (found[before][0], e.event_ns + STAMP_NS)
+            running[e.environment] = e.request_id
+            found[e.request_id] = (e.event_ns - STAMP_NS, e.event_ns + STALE_NS)
+    return found

@@ -1,0 +1,124 @@
+"""When lines were printed whose stamps are missing or cut to seconds: between their neighbours, as long apart as they say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from analyzer.model.events import Event
+from analyzer.model.times import MS, SECOND
+
+#: Platform lines without a stamp stand where their neighbours do, give or take what a handler does in silence.
+NEIGHBOUR_ERROR_NS = SECOND
+#: REPORT's duration and its line's place agree to this much.
+DURATION_SLACK_NS = 10 * MS
+#: Lines that stand before what follows them, not after what precedes them.
+BEGINS = frozenset(("start", "init-start", "restore-start"))
+_EARLIEST, _LATEST = -(1 << 62), 1 << 62
+
+
+@dataclass(slots=True)
+class _Span:
+    """Between when and when a line was printed; `coarse` for those that have to be placed."""
+
+    event: Event
+    low: int
+    high: int
+    stamped: bool
+    coarse: bool
+
+
+def place(events: list[Event], stamped: set[int]) -> list[Event]:
+    """Set the times of lines without a stamp of their own, or with one cut to seconds; the events that have a time then.
+
+    `stamped` are the `id()`s of events whose `time_ns` a stamp gave; events stand in the order of their input.
+    """
+    if len(stamped) == len(events) and not any(e.resolution_ns >= SECOND for e in events):
+        return events
+    groups: dict[tuple[str | None, str], list[Event]] = defaultdict(list)
+    for e in events:
+        groups[e.environment, e.source].append(e)
+    placed = set(stamped)
+    for lines in groups.values():
+        placed |= _place(sorted(lines, key=lambda e: e.order), stamped)
+    return [e for e in events if id(e) in placed]
+
+
+def _place(lines: list[Event], stamped: set[int]) -> set[int]:
+    """One environment's lines of one source; the ids of those that were placed."""
+    spans = [_span(e, id(e) in stamped) for e in lines]
+    _narrow(spans)
+    _by_durations(spans)
+    _narrow(spans)
+    found = set()
+    for span in spans:
+        if span.coarse and (time := _chosen(span)) is not None:
+            clock_error = span.event.error_ns if span.stamped else 0
+            span.event.time_ns, span.event.error_ns = time, clock_error + _error(span)
+            if not span.stamped:
+                span.event.source_ns = time
+                span.event.attrs["stamp"] = "neighbour"
+            found.add(id(span.event))
+    return found
+
+
+def _span(e: Event, stamped: bool) -> _Span:
+    if not stamped:
+        return _Span(e, _EARLIEST, _LATEST, False, True)
+    coarse = e.resolution_ns >= SECOND
+    return _Span(e, e.time_ns, e.time_ns + (e.resolution_ns - 1 if coarse else 0), True, coarse)
+
+
+def _narrow(spans: list[_Span]) -> None:
+    """Lines stand in their order."""
+    low = _EARLIEST
+    for span in spans:
+        if span.coarse:
+            span.low = max(span.low, min(low, span.high))
+        low = max(low, span.low)
+    high = _LATEST
+    for span in reversed(spans):
+        if span.coarse:
+            span.high = min(span.high, max(high, span.low))
+        high = min(high, span.high)
+
+
+def _by_durations(spans: list[_Span]) -> None:
+    """REPORT says how long the invocation ran: that long after START."""
+    began: dict[str, _Span] = {}
+    for span in spans:
+        e = span.event
+        if e.request_id is None:
+            continue
+        if e.kind == "start":
+            began[e.request_id] = span
+        elif e.kind == "report" and e.request_id in began and (duration := e.attrs.get("duration_ns")):
+            _apart(began[e.request_id], span, int(duration))
+
+
+def _apart(start: _Span, report: _Span, duration: int) -> None:
+    if start.coarse and report.stamped:
+        start.low = max(start.low, min(report.low - duration - DURATION_SLACK_NS, start.high))
+        start.high = min(start.high, max(report.high - duration + DURATION_SLACK_NS, start.low))
+    begun = start.low - DURATION_SLACK_NS if start.stamped else _chosen(start)
+    if report.coarse and begun is not None:
+        report.low = max(report.low, min(begun + duration, report.high))
+        if start.stamped:
+            report.high = min(report.high, max(start.high + duration + DURATION_SLACK_NS, report.low))
+
+
+def _chosen(span: _Span) -> int | None:
+    """The middle, so that lines stay in order; without a stamp, where its nearest neighbour stands, None where none has a time."""
+    if span.stamped:
+        return (span.low + span.high) // 2
+    if span.event.kind in BEGINS:
+        first, second = span.high, span.low
+    else:
+        first, second = span.low, span.high
+    if first not in (_EARLIEST, _LATEST):
+        return first
+    return second if second not in (_EARLIEST, _LATEST) else None
+
+
+def _error(span: _Span) -> int:
+    return (span.high - span.low + 1) // 2 if span.stamped else NEIGHBOUR_ERROR_NS

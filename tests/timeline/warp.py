@@ -1,0 +1,134 @@
+"""Inputs made worse: another clock, cut stamps, lines twice, one file in pieces. Bytes in, bytes out."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+
+#: A clock that is off: a stamp in ns as it is, to the stamp that it shows.
+Clock = Callable[[int], int]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ISO = re.compile(rb"(?<!\d)(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z")
+_EVENT = re.compile(rb'("(?:timestamp|ingestionTime)":\s*)(\d{13})')
+
+
+def off(seconds: float) -> Clock:
+    """A clock that is ahead."""
+    ns = round(seconds * 1000) * MS
+    return lambda t: t + ns
+
+
+def drifting(ppm: float, since_ns: int) -> Clock:
+    """A clock that was right once and is fast."""
+    return lambda t: t + round((t - since_ns) * ppm * 1e-6)
+
+
+def jumping(seconds: float, at_ns: int) -> Clock:
+    """A clock that is set forward at a time."""
+    ns = round(seconds * SECOND)
+    return lambda t: t + ns if t >= at_ns else t
+
+
+def whole_seconds(t: int) -> int:
+    """A clock that shows no fractions."""
+    return t // SECOND * SECOND
+
+
+# ---- captures
+
+
+def pcap(data: bytes, clock: Clock) -> bytes:
+    """A capture (pcap of either precision, little endian; pcapng) as it would be by another clock."""
+    return _pcapng(data, clock) if data[:4] == b"\x0a\x0d\x0d\x0a" else b"".join(_records(data, clock))
+
+
+def first_ns(data: bytes) -> int:
+    """The first stamp of a capture."""
+    stamps: list[int] = []
+
+    def note(t: int) -> int:
+        stamps.append(t)
+        return t
+
+    pcap(data, note)
+    return stamps[0]
+
+
+def _records(data: bytes, clock: Clock = lambda t: t) -> list[bytes]:
+    """File header and records of a classic pcap."""
+    unit = 1 if data[:4] == b"\x4d\x3c\xb2\xa1" else 1000
+    out, at = [data[:24]], 24
+    while at + 16 <= len(data):
+        seconds, fraction, caplen, wire = struct.unpack_from("<IIII", data, at)
+        ns = clock(seconds * SECOND + fraction * unit)
+        head = struct.pack("<IIII", ns // SECOND, ns % SECOND // unit, caplen, wire)
+        out.append(head + data[at + 16 : at + 16 + caplen])
+        at += 16 + caplen
+    return out
+
+
+def _pcapng(data: bytes, clock: Clock) -> bytes:
+    """Enhanced packet blocks with stamps in units of the (only) interface's resolution."""
+    out, at, unit = bytearray(data), 0, 1000
+    while at + 12 <= len(data):
+        kind, size = struct.unpack_from("<II", data, at)
+        if kind == 1:  # option 9: if_tsresol
+            unit = 1 if b"\x09\x00\x01\x00\x09" in data[at : at + size] else 1000
+        elif kind == 6:
+            high, low = struct.unpack_from("<II", data, at + 12)
+            stamp = clock(((high << 32) | low) * unit) // unit
+            struct.pack_into("<II", out, at + 12, stamp >> 32, stamp & 0xFFFFFFFF)
+        at += size
+    return bytes(out)
+
+
+def packets_twice(data: bytes) -> bytes:
+    """Every packet captured on two interfaces at once."""
+    head, *records = _records(data)
+    return head + b"".join(record + record for record in records)
+
+
+def in_two(data: bytes) -> tuple[bytes, bytes]:
+    """A capture as two files, one after the other."""
+    head, *records = _records(data)
+    half = len(records) // 2
+    return head + b"".join(records[:half]), head + b"".join(records[half:])
+
+
+# ---- logs
+
+
+def log(data: bytes, inner: Clock | None = None, event: Clock | None = None, digits: int = 3) -> bytes:
+    """A log by other clocks: `inner` for the stamps that lines print, `event` for the service's own in a JSON export.
+
+    `digits` of a second are printed; with none the point goes too.
+    """
+
+    def printed(match: re.Match[bytes]) -> bytes:
+        moved = datetime.fromisoformat(match[1].decode()).replace(tzinfo=UTC)
+        ns = ((moved - _EPOCH) // timedelta(seconds=1)) * SECOND + int(match[2]) * MS
+        ns = inner(ns) if inner else ns
+        text = (_EPOCH + timedelta(microseconds=ns // 1000)).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        return (text[: 20 + digits] if digits else text[:19]).encode() + b"Z"
+
+    def stamped(match: re.Match[bytes]) -> bytes:
+        return match[1] + str((event(int(match[2]) * MS) if event else int(match[2]) * MS) // MS).encode()
+
+    return _EVENT.sub(stamped, _ISO.sub(printed, data))
+
+
+def lines_twice(data: bytes) -> bytes:
+    """Every line, or every event of a JSON export (with its id), delivered twice."""
+    if data.lstrip().startswith(b"{"):
+        import json
+
+        document = json.loads(data)
+        document["events"] = [event for event in document["events"] for _ in range(2)]
+        return json.dumps(document).encode()
+    return b"".join(line + line for line in data.splitlines(keepends=True))
