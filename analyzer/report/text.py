@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from analyzer.model.clocks import Clock
 from analyzer.model.findings import Confidence, Finding, Silence
 from analyzer.model.records import Ping, Source
-from analyzer.model.times import SECOND, seconds
+from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
 from analyzer.report.coverage import unseen

@@ -175,9 +175,9 @@ def _unowned(story: Story, found: list[Death], windows: list[tuple[int, int]]) -
     ends: list[tuple[int, str]] = []
     for k in {k for sign in DEADLY for k in story.connections.showing(sign)}:
         if k not in owned:
-            for row, shift in story.connections.rows(k):
+            for row, aligned in story.connections.rows(k):
                 times = (row[SERVER + f.RST_TS], row[SERVER + f.FIN_TS], row[CLIENT + f.UNACKED_TS])
-                ends += [(int(t) + shift, story.connections.server(k)) for t in times if t > 0]
+                ends += [(aligned(int(t)), story.connections.server(k)) for t in times if t > 0]
     ends.sort()
     seen = set()
     for number, (start, end) in enumerate(windows):
