@@ -1,0 +1,121 @@
+"""Findings do not depend on clocks, zones, drift, cut stamps, the order of inputs, or lines that come twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+import analyzer
+from tests.helpers import CASES
+from tests.timeline import warp
+
+#: Of the shipped cases, those whose findings need log and capture together.
+FOLDERS = [folder for folder in CASES if folder.name in ("frozen-keepalive", "zombie-fin-wait-2", "nat-reset")]
+#: Of the cases that are not shipped.
+SHARED = ("2_momento_keepalive", "1c_upstash_zombie_silent")
+
+
+def said(trace):
+    """What was found: rule, connection by its addresses, requests."""
+    cs = trace.story.connections
+    ends = {cs.id(k): f"{cs.client(k)} {cs.server(k)}" for k in range(len(cs))}
+    return Counter((f.rule, ends.get(f.connection or "", ""), tuple(sorted(f.request_ids))) for f in trace.findings)
+
+
+def inputs(folder):
+    return {name: (folder / name).read_bytes() for name in json.loads((folder / "expected.json").read_text())["inputs"]}
+
+
+def read(files, folder):
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return analyzer.read(*(folder / name for name in files))
+
+
+def is_log(name):
+    return ".pcap" not in name
+
+
+def moved(files, clock, wanted):
+    """The inputs whose names are wanted, by another clock."""
+    return {
+        name: content if not wanted(name)
+        else warp.log(content, clock, clock) if is_log(name) else warp.pcap(content, clock)
+        for name, content in files.items()
+    }  # fmt: skip
+
+
+def first_ns(files):
+    return min(warp.first_ns(content) for name, content in files.items() if not is_log(name))
+
+
+CLOCKS = {
+    "10 s ahead": lambda t0: warp.off(10),
+    "a zone of 5:45 behind": lambda t0: warp.off(-20_700),
+    "14 h ahead": lambda t0: warp.off(50_400),
+    "200 ppm fast": lambda t0: warp.drifting(200, t0),
+}
+
+
+@pytest.mark.parametrize("which", ["logs", "captures"])
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_another_clock_gives_the_same_findings(folder, clock, which, tmp_path):
+    files = inputs(folder)
+    wanted = is_log if which == "logs" else lambda name: not is_log(name)
+    trace = read(moved(files, CLOCKS[clock](first_ns(files)), wanted), tmp_path)
+    assert said(trace) == said(analyzer.read(*(folder / name for name in files)))
+    assert trace.story.aligned
+
+
+@pytest.mark.parametrize("seconds", [37, -300, 25_380])
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_any_other_shift_gives_no_wrong_findings(folder, seconds, tmp_path):
+    files = inputs(folder)
+    allowed = said(analyzer.read(*(folder / name for name in files)))
+    for kind in (True, False):  # what each side says alone
+        allowed |= said(analyzer.read(*(folder / name for name in files if is_log(name) is kind)))
+    assert said(read(moved(files, warp.off(seconds), is_log), tmp_path)) <= allowed
+
+
+@pytest.mark.parametrize("seconds", [0.3, -0.7, 3600])
+def test_a_guests_clock_may_be_off(seconds, tmp_path):
+    folder = FOLDERS[0]
+    files = inputs(folder)
+    wrong = {n: warp.log(c, inner=warp.off(seconds)) if is_log(n) else c for n, c in files.items()}
+    trace = read(wrong, tmp_path)
+    assert said(trace) == said(analyzer.read(*(folder / name for name in files)))
+    (inner,) = [c for s in trace.story.sources for c in s.clocks if c.name == "inner"]
+    assert abs(inner.offset_ns + round(seconds * 1e9)) <= inner.error_ns
+
+
+def test_stamps_of_the_service_cut_to_seconds(tmp_path):
+    folder = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2")
+    files = inputs(folder)
+    cut = {n: warp.log(c, event=warp.whole_seconds) if is_log(n) else c for n, c in files.items()}
+    trace, plain = read(cut, tmp_path), analyzer.read(*(folder / name for name in files))
+    assert said(trace) == said(plain)
+    for now, before in zip(trace.story.freezes, plain.story.freezes, strict=True):
+        assert before.error_ns < now.error_ns < 10**9
+        assert abs(now.start_ns - before.start_ns) <= now.error_ns and abs(now.end_ns - before.end_ns) <= now.error_ns
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_lines_and_packets_that_come_twice(folder, tmp_path):
+    files = inputs(folder)
+    twice = {n: warp.lines_twice(c) if is_log(n) else warp.packets_twice(c) for n, c in files.items()}
+    assert said(read(twice, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("case", SHARED)
+def test_one_source_of_several_by_another_clock(shared, case, tmp_path):
+    """Each source in turn: the others say how far it is off, captures by packets, logs by their lines."""
+    folder = shared / "cases" / case
+    files = inputs(folder)
+    plain = said(analyzer.read(*(folder / name for name in files)))
+    for name in files:
+        for clock in (warp.off(-9.3), warp.off(3_600), warp.drifting(-200, first_ns(files))):
+            assert said(read(moved(files, clock, lambda n, name=name: n == name), tmp_path)) == plain, name
