@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).with_name("page")
 #: In the order in which they need each other.
-SCRIPTS = ("words.js", "figure.js", "table.js", "main.js")
+SCRIPTS = ("words.js", "axis.js", "labels.js", "drawing.js", "figure.js", "table.js", "main.js")
 MISSING = "the HTML report needs two libraries: pip install 'connection-analyzer[report]'"
 #: Where BokehJS lies in the installed package; looked up without importing it.
 BOKEH_JS = Path("server", "static", "js", "bokeh.min.js")

@@ -3,7 +3,6 @@ the templates escape it."""
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from analyzer.model.findings import Evidence, Finding, Silence
 from analyzer.model.times import SECOND, iso, seconds
 from analyzer.report.coverage import unseen
 from analyzer.report.escape import short_environment
+from analyzer.report.explain import documentation
 from analyzer.report.style import Style
 from analyzer.report.text import UNALIGNED, choice, clock_state, count, verdict
 from analyzer.rules import rules
@@ -116,7 +116,6 @@ def summary(trace: Trace, findings: list[Finding], roots: list[Cause]) -> Verdic
     headline = verdict(story, trace.findings, UNBROKEN).splitlines()[0]
     severity = findings[0].severity.word if findings else "good"
     title = roots[0].first.title if len(roots) == 1 else headline
-    title = title[:1].upper() + title[1:]
     return Verdict(severity, title, headline, roots, _impact(story, findings), _coverage(story))
 
 
@@ -277,17 +276,8 @@ class Rule:
 def rules_of(findings: list[Finding]) -> list[Rule]:
     """The documentation of the rules that these findings name, by code."""
     wanted = {item.rule for item in findings}
-    return [_rule(r.CODE, r.NAME, r.SUMMARY, r.__doc__ or "") for r in rules() if r.CODE in wanted]
-
-
-def _rule(code: str, name: str, summary_: str, doc: str) -> Rule:
-    parts: list[tuple[str, list[str]]] = []
-    for block in inspect.cleandoc(doc).split("\n\n")[1:]:
-        head, _, body = block.partition("\n")
-        if head.startswith("## "):
-            parts.append((head[3:], []))
-        else:
-            body = block
-        if body.strip() and parts:
-            parts[-1][1].append(" ".join(body.split()))
-    return Rule(code, name, summary_, parts)
+    return [
+        Rule(r.CODE, r.NAME, r.SUMMARY, [(title, text.split("\n\n")) for title, text in documentation(r)])
+        for r in rules()
+        if r.CODE in wanted
+    ]

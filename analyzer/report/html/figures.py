@@ -7,6 +7,7 @@ one mark per place on the axis, then what lies nearest to the evidence.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ AXIS = 11.0
 CELLS = 400
 #: Least and most marks of one lane.
 LEAST_MARKS, MOST_MARKS = 300, 4_000
-#: Around the evidence of a finding that has no connection, as much of its time is shown again, within these bounds.
+#: On both sides of a finding that has no connection, a tenth of its time is shown, within these bounds.
 LEAST_AROUND_NS, MOST_AROUND_NS = SECOND // 10, 60 * SECOND
 #: Connections of a finding about many that are drawn, a line each.
 LIVES = 12
@@ -227,21 +228,18 @@ def thinned(places: Any, telling: Any, focus: Any, most: int) -> Any:
 
 
 def _around(trace: Trace, item: Finding) -> Scene:
-    """What there is around the evidence of a finding: its environment's time, else the lives of its connections."""
+    """What there is around the evidence of a finding: its environment's time, and the lives of its connections."""
     times = [e.time_ns for e in item.evidence] + [t for s in item.silences for t in (s.start_ns, s.end_ns)]
+    lives = _lives(trace, item, times)
+    times += [t for life in lives[:LIVES] for t in (life.start_ns, life.end_ns)]
     first, last = min(times), max(times)
-    around = min(max((last - first) // 2, LEAST_AROUND_NS), MOST_AROUND_NS)
-    found = None
+    around = min(max((last - first) // 10, LEAST_AROUND_NS), MOST_AROUND_NS)
+    found = Scene(trace, item.title, [], item.evidence[0].time_ns, "the first evidence", start_ns=first, end_ns=last)
     if item.environment:
-        try:
+        with suppress(KeyError, ValueError):  # it has no name of its own, or left nothing in that time
             found = scene(trace, item.environment, first - around, last + around)
-        except (KeyError, ValueError):  # an environment without a name of its own, or without anything in that time
-            found = None
-    if found is None:
-        found = Scene(trace, item.title, [], item.evidence[0].time_ns, "the first evidence")
-        found.lives = _lives(trace, item, times)
-        edges = [t for life in found.lives for t in (life.start_ns, life.end_ns)]
-        found.start_ns, found.end_ns = min(first, *edges) if edges else first, max(last, *edges) if edges else last
+    if lives:
+        found.tracks, found.lives = [], lives
     found.findings = [item]
     return found
 

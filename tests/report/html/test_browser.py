@@ -29,7 +29,7 @@ SHIPPED = [case.name for case in CASES][::3]
 #: Where a mark of evidence lies on the screen, by the plot's own scales.
 MARK = """([figure, n]) => {
   const view = [...Bokeh.index].find((v) => document.querySelectorAll('.timeline .plot')[figure].contains(v.el));
-  const evidence = view.model.renderers.find((r) => r.data_source.data.fill).data_source.data;
+  const evidence = view.model.renderers.find((r) => r.data_source.data.fill_color && r.glyph.size?.value === 17).data_source.data;
   const box = view.el.getBoundingClientRect();
   return [box.x + view.frame.x_scale.compute(evidence.x[n]), box.y + view.frame.y_scale.compute(evidence.y[n])];
 }"""
@@ -323,7 +323,7 @@ def test_a_mark_leads_to_its_evidence_and_back(opened):
         page.locator("#F1-e2 a").first.click()
         page.wait_for_selector("#F1-e2.found")
         assert page.locator("tr.found").count() == 1
-        picked = f"{VIEW}.model.renderers.find((r) => r.data_source.data.fill).data_source.selected.indices"
+        picked = f"{VIEW}.model.renderers.find((r) => r.data_source.data.fill_color && r.glyph.size?.value === 17).data_source.selected.indices"
         assert page.evaluate(picked) == [1]
 
 

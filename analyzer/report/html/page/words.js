@@ -31,8 +31,14 @@ function seconds(value) {
 /** `2026-11-21 01:49:55.821` of an ISO 8601 stamp with nanoseconds. */
 const stamp = (iso) => iso.slice(0, 23).replace("T", " ");
 
-/** A colour of the style sheet. */
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+/** Colours of the style sheet, asked for once until the scheme changes. */
+const palette = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => palette.clear());
+
+function colour(name) {
+  if (!palette.has(name)) palette.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  return palette.get(name);
+}
 
 /** A link to something on this page. Ids are made here, they are no input. */
 const link = (id) => el("a", { href: `#${id}` }, id);
