@@ -20,6 +20,7 @@ import orjson
 
 from analyzer.model.problems import InputError
 from analyzer.plot.theme import DARK, LIGHT, ORANGE, PURPLE, Theme
+from analyzer.report.causes import causes
 from analyzer.report.escape import terminal
 from analyzer.report.html import content, glance, tables
 from analyzer.report.html.figures import Figures
@@ -55,7 +56,7 @@ def page(trace: Trace, everything: bool = False) -> bytes:
     require()
     limits = EVERYTHING if everything else SUMMARY
     findings = content.worst_first(trace.findings)
-    roots = content.causes(trace.story, findings)
+    roots = causes(trace.findings)
     shown = content.laid_out(content.causes_first(roots), limits)
     drawn = _connections_to_draw(trace, limits)
     figures = Figures(trace, limits, len(shown) + len(drawn))

@@ -4,11 +4,12 @@ the templates escape it."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzer.model.findings import Evidence, Finding, Silence
-from analyzer.model.times import SECOND, iso, seconds
+from analyzer.model.times import MS, SECOND, iso, seconds
+from analyzer.report.causes import total
 from analyzer.report.coverage import unseen
 from analyzer.report.escape import short_environment
 from analyzer.report.explain import documentation
@@ -18,6 +19,7 @@ from analyzer.rules import rules
 
 if TYPE_CHECKING:
     from analyzer.model.records import Source
+    from analyzer.report.causes import Cause, Impact
     from analyzer.report.html.limits import Limits
     from analyzer.timeline.story import Story
     from analyzer.trace import Trace
@@ -27,13 +29,14 @@ UNBROKEN = Style(width=100_000)
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
-    """In the order of the text report."""
+    """The worst first, whatever caused it."""
     return sorted(findings, key=lambda x: (-x.severity, -x.confidence, x.time_ns, x.id))
 
 
 def causes_first(roots: list[Cause]) -> list[Finding]:
-    """Each cause followed by its consequences."""
-    return [item for cause in roots for item in (*cause.findings, *cause.consequences)]
+    """Each cause, its best example first, followed by its consequences; every finding once."""
+    order = (item for cause in roots for item in (*cause.examples, *cause.consequences))
+    return list({item.id: item for item in order}.values())
 
 
 def laid_out(findings: list[Finding], limits: Limits) -> list[Finding]:
@@ -48,54 +51,6 @@ def laid_out(findings: list[Finding], limits: Limits) -> list[Finding]:
 
 
 # ---- the verdict
-
-
-@dataclass(slots=True)
-class Cause:
-    """Findings of one rule about one server that no other finding explains."""
-
-    root: Finding
-    server: str
-    findings: list[Finding] = field(default_factory=list)
-    consequences: list[Finding] = field(default_factory=list)
-
-    @property
-    def first(self) -> Finding:
-        """The worst of them, which stands for all."""
-        return self.findings[0] if self.findings else self.root
-
-    @property
-    def requests(self) -> int:
-        """Requests that these findings and what followed from them are about."""
-        return len({r for item in (*self.findings, *self.consequences) for r in item.request_ids})
-
-
-def causes(story: Story, findings: list[Finding]) -> list[Cause]:
-    """The root causes of findings (the worst first), in the order of the worst that came of each; whatever has a cause among the
-    findings is a consequence of it, or of that one's cause."""
-    by_id = {item.id: item for item in findings}
-    found: dict[tuple[str, str], Cause] = {}
-    for item in findings:
-        root = _root(item, by_id)
-        server = _server(story, root)
-        cause = found.setdefault((root.rule, server), Cause(root, server))
-        (cause.findings if root is item else cause.consequences).append(item)
-    return list(found.values())
-
-
-def _root(item: Finding, by_id: dict[str, Finding]) -> Finding:
-    """The finding at the beginning of the chain; a circle ends where it was entered."""
-    seen = {item.id}
-    while cause := next((c for c in item.caused_by if c in by_id and c not in seen), None):
-        seen.add(cause)
-        item = by_id[cause]
-    return item
-
-
-def _server(story: Story, item: Finding) -> str:
-    if item.connection:
-        return story.connections.server(int(item.connection[1:]) - 1)
-    return (story.transport(item.transport).remote or "") if item.transport else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +70,20 @@ def summary(trace: Trace, findings: list[Finding], roots: list[Cause]) -> Verdic
     story = trace.story
     headline = verdict(story, trace.findings, UNBROKEN).splitlines()[0]
     severity = findings[0].severity.word if findings else "good"
-    title = roots[0].first.title if len(roots) == 1 else headline
-    return Verdict(severity, title, headline, roots, _impact(story, findings), _coverage(story))
+    title = roots[0].examples[0].title if len(roots) == 1 else headline
+    return Verdict(severity, title, headline, roots, _impact(story, findings, total(roots)), _coverage(story))
 
 
-def _impact(story: Story, findings: list[Finding]) -> list[tuple[str, str]]:
+def _impact(story: Story, findings: list[Finding], cost: Impact) -> list[tuple[str, str]]:
     if not findings:
         return []
-    failed = {r for item in findings if item.severity.word == "error" for r in item.request_ids}
     connections = {c for item in findings for c in item.connections}
     environments = {item.environment for item in findings if item.environment}
     rows = []
-    if story.invocations:
-        rows.append(("requests affected", f"{len(failed):,} of {count(len(story.invocations), 'invocation')}"))
+    if cost.requests or story.invocations:
+        rows.append(("requests failed", f"{len(cost.requests):,}"))
+    if cost.lost_ns >= MS:
+        rows.append(("time lost", seconds(cost.lost_ns)))
     if listed := len(story.connections.in_view()):
         rows.append(("connections concerned", f"{len(connections):,} of {listed:,}"))
     if story.environments:
