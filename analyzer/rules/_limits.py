@@ -55,9 +55,8 @@ LIMITS = (
 
 def between(longest_ns: int, shortest_ns: int, server: str = "") -> list[Limit]:
     """Limits above the longest rest that survived, and not above the shortest that did not, of what may stand at a server's port."""
-    return [
-        limit for limit in LIMITS if longest_ns < limit.seconds * SECOND <= shortest_ns and _may_serve(limit, server)
-    ]
+    most = shortest_ns + SLACK_NS
+    return [limit for limit in LIMITS if longest_ns < limit.seconds * SECOND <= most and _may_serve(limit, server)]
 
 
 def near(gap_ns: int, share: float, server: str = "") -> list[Limit]:

@@ -201,7 +201,7 @@ def _candidates(found: Bracket, address: str) -> str:
     else:
         told = f"known limits in that bracket that end so: {'; '.join(map(str, fitting))}"
     return told + (
-        f"; not {', '.join(limit.whose for limit in others)}: that would end by {' or '.join(sorted({e for limit in others for e in limit.ends}))}"
+        f"; not {', '.join(limit.whose for limit in others)}, which would end it by {' or '.join(sorted({e for limit in others for e in limit.ends}))}"
         if others
         else ""
     )
