@@ -20,6 +20,7 @@ from analyzer.options import (
     Deep,
     Ends,
     Format,
+    Limits,
     Look,
     Loud,
     Narrow,
@@ -190,6 +191,7 @@ def plot(
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.")],
     look: Look,
+    limits: Limits,
     narrow: Narrow,
     packets: Packets,
     stamps: Stamps,
@@ -198,13 +200,20 @@ def plot(
     """Pictures, publishable as they are; the whole story of one connection or environment is drawn by `analyze timeline`.
 
     \b
-    sequence: one connection, packet by packet, between client and server.
-    fleet: a row for each environment, with its invocations, freezes, connections and failures.
+    sequence     one connection, packet by packet, between client and server
+    fleet        a row for each environment: invocations, freezes, failures
+    idle-gaps    rests that connections survived or not, and known limits
+    connections  how many a server held: opened, closed, evicted, thrown out
+    overhead     time to the first byte on new and on open connections
+    pings        round trips, intervals, overshoot of keepalive pings
 
     \b
     Examples:
     analyze plot sequence C1 captures/zombie-fin-wait-2 -o c1.svg
     analyze plot fleet captures/healthy -o fleet.png --dark
+    analyze plot idle-gaps server.pcap --port 5432 -o gaps.pdf
+    analyze plot connections server.pcap --server 10.0.2.20 --hard 50 -o held.svg
+    analyze plot pings captures/frozen-keepalive -o pings.png
     """
 
     def work() -> None:
@@ -212,14 +221,16 @@ def plot(
 
         if not _is_picture(output):
             raise InputError(f"-o {output}: a picture is written as .png, .svg or .pdf")
-        how: dict[str, Any] = {"dark": look.dark, "local": loud.local} | (
-            {} if look.width is None else {"width": look.width}
-        )
+        how: dict[str, Any] = {"dark": look.dark}
+        how |= {} if look.width is None else {"width": look.width}
+        how |= {"local": loud.local} if picture.has_clock else {}
         named = picture is Picture.SEQUENCE
         trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets)
         if named:
             how |= {"since": narrow.since, "until": narrow.until}
-        draw = getattr(pictures, picture.value.replace("-", "_"))
+        elif picture is Picture.CONNECTIONS:
+            how |= limits._asdict()
+        draw = getattr(pictures, picture.function)
         _picture(output, lambda: draw(trace, *arguments[:named], **how))
 
     _guarded(work)

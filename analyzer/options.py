@@ -258,6 +258,20 @@ class Picture(StrEnum):
 
     SEQUENCE = "sequence"
     FLEET = "fleet"
+    IDLE_GAPS = "idle-gaps"
+    CONNECTIONS = "connections"
+    OVERHEAD = "overhead"
+    PINGS = "pings"
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether it shows times of day."""
+        return self not in (Picture.IDLE_GAPS, Picture.OVERHEAD)
+
+    @property
+    def function(self) -> str:
+        """Its function in `analyzer.plot`."""
+        return "connections_over_time" if self is Picture.CONNECTIONS else self.value.replace("-", "_")
 
 
 class Look(NamedTuple):
@@ -282,6 +296,18 @@ class Loud(NamedTuple):
             "--local/--utc", help="Times in this machine's zone, or in UTC. Machine formats are in UTC always."
         ),
     ] = False
+
+
+class Limits(NamedTuple):
+    """What a server allows."""
+
+    soft: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="connections: the limit above which the server evicts what is idle."),
+    ] = None
+    hard: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="connections: the limit above which it refuses.")
+    ] = None
 
 
 class Redaction(NamedTuple):

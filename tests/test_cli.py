@@ -132,7 +132,7 @@ def test_timelines_of_all_kinds_and_forms(tmp_path):
 
 
 def test_plots_and_their_errors(tmp_path):
-    for picture in (("sequence", "C1"), ("fleet",)):
+    for picture in (("sequence", "C1"), ("fleet",), ("idle-gaps",), ("connections", "--hard", "9"), ("overhead",)):
         target = tmp_path / f"{picture[0]}.svg"
         assert analyze("plot", *picture, CASE, "-o", target, "--dark", "--width", "8").returncode == 0
         assert 'width="576pt"' in target.read_text()[:2_000]
@@ -140,6 +140,7 @@ def test_plots_and_their_errors(tmp_path):
         (("sequence", "C99", CASE, "-o", tmp_path / "x.svg"), b"C99"),
         (("fleet", CASE, "-o", tmp_path / "x.jpg"), b".png, .svg or .pdf"),
         (("sequence", "C1", "-o", tmp_path / "x.svg"), b"no input"),
+        (("pings", CASE, "-o", tmp_path / "x.svg"), b"GRPC_TRACE"),
         (("portrait", CASE, "-o", tmp_path / "x.svg"), b"portrait"),
     ):
         done = analyze("plot", *words)
@@ -151,7 +152,7 @@ def test_every_picture_is_a_function():
     from analyzer import plot
     from analyzer.options import Picture
 
-    assert {p.value.replace("-", "_") for p in Picture} | {"timeline"} == set(plot.__all__)
+    assert {p.function for p in Picture} | {"timeline"} == set(plot.__all__)
 
 
 def test_explain_and_its_errors():

@@ -39,7 +39,7 @@ MAY = {
         "plot.scene",
         "plot.theme",
     },
-    "plot": {"model", "capture", "deep", "tcp", "timeline", "report", "trace"},
+    "plot": {"model", "capture", "deep", "tcp", "timeline", "rules", "report", "trace"},
     "deep": {"model", "capture", "tcp", "timeline"},
     "saved": {"deep", "model", "capture", "tcp", "timeline", "inputs", "trace"},
     "connection": {"model", "tcp", "timeline", "report", "plot", "trace"},

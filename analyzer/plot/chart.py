@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +30,27 @@ STEPS = (
     *(m * 10**e * MS for e in range(3) for m in (1, 2, 5)), *(m * SECOND for m in (1, 2, 5, 10, 15, 30)),
     *(m * _MINUTE for m in (1, 2, 5, 10, 15, 30)), *(m * _HOUR for m in (1, 2, 3, 6, 12)), *(m * _DAY for m in (1, 2, 7, 14, 28, 91, 365)),
 )  # fmt: skip
-#: Durations at which a logarithmic axis has its labels, with their words: ns.
-DURATIONS = (
-    *((m * 10**e * 1000, f"{m * 10**e} µs") for e in range(3) for m in (1,)), *((m * 10**e * MS, f"{m * 10**e} ms") for e in range(3) for m in (1,)),
-    (SECOND, "1 s"), (10 * SECOND, "10 s"), (_MINUTE, "1 min"), (10 * _MINUTE, "10 min"), (_HOUR, "1 h"), (10 * _HOUR, "10 h"), (100 * _HOUR, "100 h"),
+#: Durations at which a logarithmic axis may have its labels, ns: all of them where they have room, else the coarse ones.
+FINE = (
+    *(m * 10**e for e in range(3, 9) for m in (1, 2, 5)), *(m * SECOND for m in (1, 2, 5, 10, 20, 30)),
+    *(m * _MINUTE for m in (1, 2, 5, 10, 20, 30)), *(m * _HOUR for m in (1, 2, 5, 10, 24, 100)),
 )  # fmt: skip
+COARSE = (*(10**e for e in range(3, 11)), _MINUTE, 10 * _MINUTE, _HOUR, 10 * _HOUR, 100 * _HOUR)
 
 
 class Diagram:
-    """A page with `heights` of axes below each other, all as wide as the page allows. Times of day are in UTC, or in this
-    machine's zone (`local`)."""
+    """A page with axes of these `heights` below each other, `gap` between and `below` the last, all as wide as the page allows;
+    then a legend, then notes. Times of day are in UTC, or in this machine's zone (`local`)."""
 
     def __init__(
         self, theme: Theme, width: float, heights: list[float], title: str, subtitle: list[str], lines: list[Headline],
-        keys: list[Key], notes: list[str], left: float = LEFT, gap: float = BETWEEN, local: bool = False,
+        keys: list[Key], notes: list[str], left: float = LEFT, gap: float = BETWEEN, below: float = BELOW, local: bool = False,
     ) -> None:  # fmt: skip
         self.theme, self.width, self.left, self.local = theme, width, left, local
         room = width - 2 * INSET
         rows = legend_rows(keys, room)
         top = head_height(lines) + 0.2
-        bottom = top + sum(heights) + gap * (len(heights) - 1) + BELOW
+        bottom = top + sum(heights) + gap * (len(heights) - 1) + below
         height = bottom + 0.19 * len(rows) + 0.17 * len(notes) + 0.1
         self.figure, paper = page(width, height, 0.0, theme.page)
         self.pen = Pen(paper, theme, Scale([0], room))
@@ -105,10 +107,34 @@ def ticks_at(axis: Any, places: list[float], labels: list[str]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def duration_ticks(axis: Any, least_ns: float, most_ns: float, unit: float) -> None:
+def duration_ticks(axis: Any, least_ns: float, most_ns: float, unit: float, most: int = 12) -> None:
     """Durations on a logarithmic axis whose values are ns divided by `unit`."""
-    inside = [(ns, word) for ns, word in DURATIONS if least_ns <= ns <= most_ns]
-    ticks_at(axis, [ns / unit for ns, _ in inside], [word for _, word in inside])
+    inside = [ns for ns in FINE if least_ns <= ns <= most_ns]
+    if len(inside) > most:
+        inside = [ns for ns in COARSE if least_ns <= ns <= most_ns]
+    ticks_at(axis, [ns / unit for ns in inside], [_duration(ns) for ns in inside])
+
+
+def _duration(ns: int) -> str:
+    for size, word in ((_HOUR, "h"), (_MINUTE, "min"), (SECOND, "s"), (MS, "ms")):
+        if ns >= size:
+            return f"{ns // size:,} {word}"
+    return f"{ns // 1000:,} µs"
+
+
+def second_ticks(axis: Any, high_s: float, most: int) -> None:
+    """Round seconds (or milliseconds) on a linear axis that begins with 0."""
+    step = next(m * 10.0**e for e in range(-6, 12) for m in (1, 2, 5) if high_s / (m * 10.0**e) <= most)
+    places = [n * step for n in range(math.floor(high_s / step + 1e-9) + 1)]
+    ticks_at(axis, places, [f"{p:g} s" if step >= 0.1 else f"{p * 1000:g} ms" for p in places])
+
+
+def whole_ticks(axes: Axes, most: int) -> None:
+    """Whole numbers on the upright axis, about so many; below zero they are counts that point down."""
+    low, high = sorted(axes.get_ylim())
+    step = next(m * 10**e for e in range(18) for m in (1, 2, 5) if (high - low) / (m * 10**e) <= most)
+    places = [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    ticks_at(axes.yaxis, [float(p) for p in places], [f"{abs(p):,}" for p in places])
 
 
 def clock_ticks(start_ns: int, end_ns: int, width: float, local: bool = False) -> list[tuple[int, str]]:
@@ -137,10 +163,11 @@ def _clock(ns: int, step: int, dated: bool) -> str:
 
 
 def time_axis(diagram: Diagram, start_ns: int, end_ns: int) -> None:
-    """One clock for all axes of a diagram, in seconds since `start_ns`; labels at the last."""
+    """One clock for all axes of a diagram, whose x counts seconds since `start_ns`; labels and the zone at the last."""
     span = max(end_ns - start_ns, 1)
     ticks = clock_ticks(start_ns, end_ns, diagram.inner, diagram.local)
     for axes in diagram.axes:
         axes.set_xlim(-0.01 * span / SECOND, 1.01 * span / SECOND)
         places = [(t - start_ns) / SECOND for t, _ in ticks]
         ticks_at(axes.xaxis, places, [label if axes is diagram.axes[-1] else "" for _, label in ticks])
+    diagram.name(diagram.axes[-1], x="local time" if diagram.local else "UTC")

@@ -219,7 +219,6 @@ class _Picture:
         self.axes.set_ylim(high, 0)
         self.axes.set_yticks([])
         self.axes.grid(False, axis="y")
-        self.diagram.name(self.axes, x="local time" if local else "UTC")
         self._draw()
 
     def _keys(self) -> list[Key]:

@@ -161,7 +161,7 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
     """The bracket: the longest rest that survived, the shortest that failed."""
     least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
-    gaps = [gap for group in story.connections.batches(server.woken) for gap in _gaps_of(story, group, copies)]
+    gaps = [gap for group in story.connections.batches(server.woken) for gap in gaps_of(story, group, copies)]
     found = bracket(gaps, least)
     if found is None:
         return None
@@ -218,7 +218,9 @@ def _upgrade(address: str, found: Bracket) -> str:
     return "; ".join([narrower, *checks, who])
 
 
-def _gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
+def gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
+    """Every rest of these connections, where the server can be heard; `copies` of a write that nothing answers are a failure.
+    Loads their segments."""
     story.connections.load(ks)
     heard = [k for k in ks if common.heard(story, k, "server")]
     return [gap for k in heard for gap in _gaps(k, story.connections.segments(k), copies)]
