@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+#: A busy machine fails no property test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 SHARED = "ANALYZER_SHARED"
 
