@@ -56,7 +56,8 @@ def whole(steps: list[Step]) -> list[Item]:
 
 
 def summary(steps: list[Step], proof: _Places, least_tcp: int = TOLD) -> list[Item]:
-    """What to show. Lines of `proof` always are; of segments those that weigh at least `least_tcp`."""
+    """What to show. Lines of `proof` always are, unless they alone are far too many; of segments those that weigh at least
+    `least_tcp`."""
     proving = [not proof.keys().isdisjoint(s.places) for s in steps]
     echo = _echoes(steps)
     for least in (TOLD, MAIN):
@@ -65,7 +66,15 @@ def summary(steps: list[Step], proof: _Places, least_tcp: int = TOLD) -> list[It
         items = _rounds(list(_with_silences(steps, shown, echo)), proof)
         if len(items) <= MOST:
             return items
-    return list(_with_silences(steps, _ends(shown, proving), echo))
+    items = list(_with_silences(steps, _ends(shown, proving), echo))
+    return items if len(items) <= 2 * MOST else _middle_out(items)
+
+
+def _middle_out(items: list[Item]) -> list[Item]:
+    """Of far too many lines, proof among them, the first and the last."""
+    middle = items[MOST // 2 : -MOST // 2]
+    count = sum(item.count if isinstance(item, Folded) else isinstance(item, Step) for item in middle)
+    return [*items[: MOST // 2], Folded(count, _start(middle[0])), *items[-MOST // 2 :]]
 
 
 def _shown(steps: list[Step], proving: list[bool], weighty: list[bool], echo: list[bool]) -> list[bool]:

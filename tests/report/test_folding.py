@@ -96,3 +96,14 @@ def test_a_status_that_two_layers_tell_is_one():
     steps[0].text, steps[1].text = '[0] ended: code=0 details="OK" start=…', '[0] ended: code=0 details="OK"'
     items = summary([*steps, *steps_at(900, 901, layer="app", text="done")], {})
     assert [s.text for s in items if isinstance(s, Step)][:2] == [steps[0].text, "done"]
+
+
+def test_far_too_many_are_cut_though_all_were_proof():
+    text = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
+    steps = steps_at(*range(0, 9_000_000, 2_000))
+    for n, s in enumerate(steps):
+        s.text = text[(n * n) % 7] + text[(n // 7) % 7]
+    items = summary(steps, {("s1", s.ref): True for s in steps})
+    assert len(items) == folding.MOST + 1
+    told = sum(item.count if isinstance(item, Folded) else isinstance(item, Step) for item in items)
+    assert told == len(steps)
