@@ -111,6 +111,13 @@ def test_freezes_are_the_true_ones(folder):
         assert any(abs(a - start) <= 0.1 and abs(b - end) <= 0.1 for a, b in found), (start, end)
 
 
+@each_case
+def test_clocks_are_the_true_ones(folder):
+    for source in whole(folder).story.sources:
+        for clock in source.clocks:  # all stamps of a case are one machine's
+            assert abs(clock.offset_ns) <= clock.error_ns + MS, (source.path, clock)
+
+
 def shifted(folder, seconds, target):
     """The case in `target`, its captures' clocks off by `seconds`."""
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.md", "truth.json", "expected.json"))

@@ -37,6 +37,8 @@ STRONG_ANCHORS = 2
 STRETCH_NS, LEAST_VOTERS = 180 * SECOND, 60
 #: A line that a reply caused is printed this soon after it (JavaScript runs to its next turn).
 REPLY_TO_LINE_NS = 4 * MS
+#: So many standard deviations (of counts, by Poisson) above the usual number of coincidences is none.
+CLEARLY = 3
 HOW = "invocation windows, connects, pings and resets"
 
 
@@ -233,17 +235,23 @@ def _slack(kind: Kind, pairs: Ints) -> int:
     return min(kind.after - kind.error, QUICK_START_NS if kind.loose and alike else START_SLACK_NS)
 
 
+def _moments(times: Ints) -> Ints:
+    """The first of lines printed together: what one turn of a trace prints, thirty lines at a connect, is one witness."""
+    array = np.unique(np.asarray(times, np.int64))
+    return array[np.diff(array, prepend=array[:1] - SECOND) > REPLY_TO_LINE_NS]
+
+
 def _narrowed(kinds: Kinds, found: _Range) -> _Range:
     """Lines are printed within a few ms of the reply that caused them: the offset at which most do."""
-    lines = kinds.lines
+    lines = _moments(kinds.lines)
     if found.high - found.low < 4 * MS or len(lines) < 4 or not len(kinds.replies) or kinds.error:
         return found
     slack = REPLY_TO_LINE_NS + kinds.round_trip // 2  # where on the path the capture stands is not known
     beside = Kind(lines, kinds.replies, slack, 0, 1.0)
     offsets = np.arange(found.low, found.high + 1, MS, dtype=np.int64)
     scores = beside.hits(offsets)
-    best = scores.max()
-    if best < 3 or best < 0.25 * len(lines) or best < 1.5 * max(scores.mean(), 1):
+    best, usual = scores.max(), max(scores.mean(), 1)
+    if best < 0.25 * len(lines) or best < usual + CLEARLY * usual**0.5:
         return found
     good = offsets[scores >= 0.85 * best]
     low, high = int(good.min()) - slack, int(good.max()) + slack

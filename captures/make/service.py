@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from paused import set_back
 from stage import HERE, PYTHON, SERVER_ADDRESS, Link, within
 
 FUNCTIONS = HERE / "functions"
@@ -25,11 +26,16 @@ PATIENCE_S = 120.0
 # fell due during the freeze run first, under the previous request's id.
 EVENT_ARRIVES_AFTER_S = 0.005
 
+# Between the response and the freeze: long enough for the process to come to rest.
+FREEZES_AFTER_S = 0.003
+
 # How an environment stands still.
 #   machine  the whole virtual machine: its kernel acknowledges nothing either; what comes for it is lost
 #   queue    the same, but what comes for it waits in a queue at its door until the thaw
 #   process  only the runtime's processes: the kernel still acknowledges what arrives, as some platforms' does
-Freeze = Literal["machine", "queue", "process"]
+#   paused   as `queue`, and the clock behind the TCP time stamps stands still as well, as in a virtual machine that is
+#            suspended and resumed
+Freeze = Literal["machine", "queue", "process", "paused"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class Environment:
         self.process: subprocess.Popen[str]
         self._init_ms = 0.0  # reported with the first request, then none
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._frozen_s = 0.0
         self._started: tuple[str, dict[str, str]] = ("", {})
 
     def start(self, handler: str, **variables: str) -> None:
@@ -158,18 +165,21 @@ class Environment:
 
     def freeze(self) -> None:
         """What the service does as soon as the response is there."""
+        time.sleep(FREEZES_AFTER_S)
         self.process.send_signal(signal.SIGSTOP)
         if self.freeze_kind == "machine":
             self.link.pull()
-        elif self.freeze_kind == "queue":
+        elif self.freeze_kind in ("queue", "paused"):
             self.link.hold()
         self.frozen = True
-        self.note("freeze", mode=self.freeze_kind)
+        self._frozen_s = self.note("freeze", mode=self.freeze_kind)
 
     def thaw(self) -> None:
         """What the service does when the next event is there."""
         if not self.frozen:
             return
+        if self.freeze_kind == "paused":
+            set_back(self.process.pid, time.time() - self._frozen_s)
         self.link.plug()
         self.note("thaw", mode=self.freeze_kind)
         self.process.send_signal(signal.SIGCONT)

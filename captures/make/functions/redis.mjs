@@ -11,15 +11,19 @@ redis.on("close", () => console.warn("redis connection closed"));
 redis.on("reconnecting", (ms) => console.warn(`redis reconnecting in ${ms} ms`));
 redis.on("error", (error) => console.error("redis error", error));
 
-/** event: {key, count: how often, workMs, leave: QUIT before the response, but do not wait for the end} */
-export async function handler({ key, count = 1, workMs = WORK_MS, leave = false }) {
+/** event: {key, count: how often, everyMs: with so long between, workMs, leave: close, but do not wait for the end} */
+export async function handler({ key, count = 1, everyMs = 0, workMs = WORK_MS, leave = false }) {
   let value;
   for (let n = 0; n < count; n++) {
     const began = Date.now();
     value = await redis.incr(key);
     console.log(`INCR ${key} -> ${value} in ${Date.now() - began} ms`);
+    if (everyMs) await sleep(everyMs);
   }
   await sleep(workMs);
-  if (leave) redis.disconnect();
+  if (leave) {
+    redis.disconnect();
+    await sleep(1); // the FIN leaves, its answer has not come
+  }
   return { value };
 }
