@@ -49,7 +49,7 @@ EXIT_FINDINGS, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 #: Text that goes to a file or a pipe is laid out for this many columns.
 PIPED_WIDTH = 120
 LEAST_WIDTH = 60
-WHOLE, AS_IS, ALL_RULES = Narrow(), Packets(), Choice()
+WHOLE, AS_IS, ALL_RULES, AS_THEY_ARE = Narrow(), Packets(), Choice(), Redaction()
 #: What a timeline's picture may be saved as.
 DRAWN = (".png", ".svg", ".pdf")
 
@@ -85,45 +85,59 @@ def diagnose(
     packets: Packets,
     stamps: Stamps,
     deep: Deep,
+    redaction: Redaction,
     loud: Loud,
 ) -> None:
     """Read anything, recognise it, correlate it, say what happened: the main job.
 
     Example: analyze diagnose captures/frozen-keepalive
     """
-    _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, loud, packets=packets)
+    _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, redaction, loud, packets=packets)
 
 
 @app.command()
 @with_groups
-def pcap(paths: Paths, to: Report, choice: Choice, narrow: Narrow, packets: Packets, deep: Deep, loud: Loud) -> None:
+def pcap(
+    paths: Paths,
+    to: Report,
+    choice: Choice,
+    narrow: Narrow,
+    packets: Packets,
+    deep: Deep,
+    redaction: Redaction,
+    loud: Loud,
+) -> None:
     """Packets to connections, endpoint states, and what packets alone can prove.
 
     `-` reads standard input: findings appear while it runs, Ctrl-C ends it with the report.
 
     Example: tcpdump -U -w - port 443 | analyze pcap -
     """
-    _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, loud, packets=packets)
+    _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, redaction, loud, packets=packets)
 
 
 @app.command("grpc-log")
 @with_groups
-def grpc_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, loud: Loud) -> None:
+def grpc_log(
+    paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, redaction: Redaction, loud: Loud
+) -> None:
     """A gRPC trace (bare, or inside a Lambda export) to channels, transports, pings, calls, findings.
 
     Example: analyze grpc-log trace.log
     """
-    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), loud, view="grpc")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), redaction, loud, view="grpc")
 
 
 @app.command("lambda-log")
 @with_groups
-def lambda_log(paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, loud: Loud) -> None:
+def lambda_log(
+    paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, redaction: Redaction, loud: Loud
+) -> None:
     """Lambda logs to environments, invocations, freezes, findings.
 
     Example: analyze lambda-log export.json
     """
-    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), loud, view="lambda")
+    _run(paths, ("log",), to, choice, narrow, stamps, Deep(), redaction, loud, view="lambda")
 
 
 @app.command()
@@ -144,6 +158,7 @@ def timeline(
     packets: Packets,
     stamps: Stamps,
     deep: Deep,
+    redaction: Redaction,
     loud: Loud,
 ) -> None:
     """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it.
@@ -152,31 +167,40 @@ def timeline(
     """
 
     def work() -> None:
+        from dataclasses import replace
+
         from analyzer.timeline.timelines import Cut as Stretch
 
-        trace = _read(paths, ("pcap", "log"), loud, stamps, WHOLE._replace(**ends._asdict()), packets, choice)
+        trace = _read(
+            paths, ("pcap", "log"), loud, stamps, WHOLE._replace(**ends._asdict()), packets, choice, redaction
+        )
         about = trace.find(name)
         _deepen(trace, deep, [trace.story.connections.id(k) for k in about.connections])
-        stretch = Stretch(**cut._asdict())
+        stretch, about_whom = Stretch(**cut._asdict()), name
+        if redaction.wanted:
+            trace, (about_whom, at) = trace.redacted_with(redaction.redact_key, (name, str(cut.at or "")))
+            stretch = replace(stretch, at=at or None)
         if to.output and _is_picture(to.output):
             from analyzer import plot as pictures
             from analyzer.timeline.timelines import WHOLE as ALL
 
-            steps = trace.story_of(name, stretch).steps if stretch != ALL else []
+            steps = trace.story_of(about_whom, stretch).steps if stretch != ALL else []
             since, until = (steps[0].time_ns, steps[-1].time_ns) if steps else (None, None)
             _picture(
                 to.output,
-                lambda: pictures.timeline(trace, name, dark=to.dark, since=since, until=until, local=loud.local),
+                lambda: pictures.timeline(trace, about_whom, dark=to.dark, since=since, until=until, local=loud.local),
             )
         elif to.format_ is TimelineFormat.TEXT:
             from analyzer.report.timeline import timeline_text
 
-            text = timeline_text(trace, name, _style(to.output, loud.local), everything=to.everything, cut=stretch)
+            text = timeline_text(
+                trace, about_whom, _style(to.output, loud.local), everything=to.everything, cut=stretch
+            )
             _write(text, to.output)
         else:
             from analyzer.report.tables import timeline_as
 
-            _write(timeline_as(trace, name, stretch, to.format_.value), to.output)
+            _write(timeline_as(trace, about_whom, stretch, to.format_.value), to.output)
 
     _guarded(work)
 
@@ -195,6 +219,7 @@ def plot(
     narrow: Narrow,
     packets: Packets,
     stamps: Stamps,
+    redaction: Redaction,
     loud: Loud,
 ) -> None:
     """Pictures, publishable as they are; the whole story of one connection or environment is drawn by `analyze timeline`.
@@ -225,13 +250,16 @@ def plot(
         how |= {} if look.width is None else {"width": look.width}
         how |= {"local": loud.local} if picture.has_clock else {}
         named = picture is Picture.SEQUENCE
-        trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets)
+        trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets, redaction=redaction)
+        names = arguments[:named]
+        if redaction.wanted:
+            trace, names = trace.redacted_with(redaction.redact_key, names)
         if named:
             how |= {"since": narrow.since, "until": narrow.until}
         elif picture is Picture.CONNECTIONS:
             how |= limits._asdict()
         draw = getattr(pictures, picture.function)
-        _picture(output, lambda: draw(trace, *arguments[:named], **how))
+        _picture(output, lambda: draw(trace, *names, **how))
 
     _guarded(work)
 
@@ -272,7 +300,7 @@ def extract(
 
         names, paths = names_first(arguments)
         trace = _read(paths, ("pcap", "log"), loud, stamps, choice=choice)
-        redactor = Redactor(redaction.redact_key) if any(redaction) else None
+        redactor = Redactor(redaction.redact_key) if redaction.wanted else None
         for line in write(trace, chosen(trace, names), output, redactor):
             if not loud.quiet:
                 typer.echo(terminal(line), err=True)
@@ -356,6 +384,7 @@ def _run(
     narrow: Narrow,
     stamps: Stamps,
     deep: Deep,
+    redaction: Redaction,
     loud: Loud,
     view: str = "",
     packets: Packets = AS_IS,
@@ -365,8 +394,10 @@ def _run(
             from analyzer.report.html import require
 
             require()  # before the work, not after it
-        trace = _read(paths, kinds, loud, stamps, narrow, packets, choice)
+        trace = _read(paths, kinds, loud, stamps, narrow, packets, choice, redaction)
         _deepen(trace, deep)
+        if redaction.wanted:
+            trace = trace.redacted(redaction.redact_key)
         if to.save:
             trace.save(to.save)
         _write(_content(trace, to, view, loud.local), to.output)
@@ -419,6 +450,7 @@ def _read(
     narrow: Narrow = WHOLE,
     packets: Packets = AS_IS,
     choice: Choice = ALL_RULES,
+    redaction: Redaction = AS_THEY_ARE,
 ) -> Trace:
     from analyzer.config import chosen_rules
     from analyzer.trace import read
@@ -427,7 +459,7 @@ def _read(
 
     if loud.verbose:
         _listen()
-    progress, live = (None, None) if loud.quiet else (_progress(), _live())
+    progress, live = (None, None) if loud.quiet else (_progress(), None if redaction.wanted else _live())
     asked = narrow._asdict() | stamps._asdict() | packets._asdict()
     return read(*paths, kinds=frozenset(kinds), progress=progress, live=live, rules=rules, **asked)
 

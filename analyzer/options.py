@@ -324,6 +324,11 @@ class Redaction(NamedTuple):
         ),
     ] = None  # fmt: skip
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything asks for it; an empty key does, and is refused."""
+        return self.redact or self.redact_key is not None
+
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters that are groups have become one option a field."""

@@ -242,6 +242,25 @@ class Trace:
 
         write(self, path, everything)
 
+    def redacted(self, key: str | None = None) -> Trace:
+        """This trace as it may be shown to others: pseudonyms for addresses, names and ids, message bodies and payload cut.
+
+        Every table, report, picture and saved folder made of it inherits that. Equal keys give equal pseudonyms in several runs;
+        without one they are random.
+        """
+        return self.redacted_with(key)[0]
+
+    def redacted_with(self, key: str | None, names: Iterable[str] = ()) -> tuple[Trace, list[str]]:
+        """What `redacted` returns, and what it calls the things that `names` stand for here (as `timeline` takes names).
+
+        Raises `InputError` for an empty key. A name that stands for nothing stays what it is.
+        """
+        from analyzer.redact import Redactor
+        from analyzer.redacted import pseudonym, redacted
+
+        redactor = Redactor(key)
+        return redacted(self, redactor), [pseudonym(self, name, redactor) for name in names]
+
     def document(self) -> dict[str, Any]:
         """The JSON document (schema `analyzer/1`)."""
         return doc.document(self.story, self.findings)

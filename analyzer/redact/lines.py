@@ -57,7 +57,7 @@ def message(text: str, redactor: Redactor) -> str:
 def body(text: str, redactor: Redactor) -> str:
     """An application's or a library's own words, cut to what is recognised in them."""
     found = recognisers.recognise(text)
-    kept = _phrased(text) if found is None else _shrunk(text, _meaning(found))
+    kept = cut(text) if found is None else _shrunk(text, _meaning(found))
     return redactor.text(kept)
 
 
@@ -107,7 +107,7 @@ def _shrunk(text: str, meaning: tuple[Any, ...]) -> str:
         return found is not None and _meaning(found) == meaning
 
     if rest and not same(words):
-        return _phrased(text)
+        return cut(text)
     _halve(words, [], kept, same)
     return re.sub(rf"{CUT}(?:\s?{CUT})+", CUT, "".join(kept))
 
@@ -116,7 +116,7 @@ def _halve(words: list[str], after: list[str], kept: list[str], same: Callable[[
     """Append `words` to `kept`, cut where `same` allows it; `after` is what follows them."""
     if not words:
         return
-    if (short := _phrased("".join(words))) != "".join(words) and same([*kept, short, *after]):
+    if (short := cut("".join(words))) != "".join(words) and same([*kept, short, *after]):
         kept.append(short)
     elif len(words) == 1:
         kept.append(words[0])
@@ -126,7 +126,7 @@ def _halve(words: list[str], after: list[str], kept: list[str], same: Callable[[
         _halve(words[half:], after, kept, same)
 
 
-def _phrased(text: str) -> str:
+def cut(text: str) -> str:
     """A cut: only the fixed phrases of recognisers and rules stay."""
     if not text.strip():
         return text

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable
 
+from analyzer.model.problems import InputError
 from analyzer.redact.addresses import Addresses
 
 #: A user's key is stretched (RFC 7914), so that guessing it costs: 16 MB and some 50 ms a try.
@@ -42,9 +43,14 @@ _FORMS = re.compile(
 
 
 class Redactor:
-    """Pseudonyms under one key. Without a key a random one is taken: no later run gives the same pseudonyms."""
+    """Pseudonyms under one key. Without a key a random one is taken: no later run gives the same pseudonyms.
+
+    Raises `InputError` for an empty key, which anybody would guess.
+    """
 
     def __init__(self, key: str | None = None) -> None:
+        if key == "":
+            raise InputError("the redaction key is empty: anybody would find what its pseudonyms stand for")
         self._key = (
             secrets.token_bytes(32)
             if key is None

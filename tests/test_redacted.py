@@ -1,0 +1,174 @@
+"""`--redact` on whatever a command writes: nothing that names a person, a company or a machine survives, and the findings do."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import analyzer
+from analyzer.cli import app
+from analyzer.model.problems import InputError
+from analyzer.redact import Redactor
+from analyzer.redact.words import clean
+from analyzer.report.text import report
+from analyzer.report.style import Style
+from tests.helpers import ALL_CASES, CAPTURES, expected
+
+CASE = CAPTURES / "nat-reset"
+REAL = ["10.0.1.11", "10.0.2.", "22b0708603024ed58e0d6f3bcbcc6e4a", "e9acdca3-d672-4ce7-af52-a4a976991903"]
+#: What people have in their logs, by what it would give away.
+SECRETS = {
+    "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkb2UifQ.c2lnbmVk",
+    "password": "hunter2hunter2",
+    "arn": "arn:aws:lambda:eu-central-1:123456789012:function:zahlungen-prod",
+    "account": "210987654321",
+    "mail": "erika.mustermann@kunde.de",
+    "query": "/orders/4711?iban=DE89370400440532013000",
+    "host": "orders-db.intern.kunde.de",
+    "short": "dbprimary7",
+    "env": "stage-blauwal",
+    "name": "Mustermann",
+    "key": "AKIAIOSFODNN7EXAMPLE",
+    "card": "4111111111111111",
+    "phone": "+4917012345678",
+}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """The case, its errors telling everything that they should not: in the folder's and the files' names too."""
+    folder = tmp_path / SECRETS["env"]
+    folder.mkdir()
+    document = json.loads((CASE / "lambda.json").read_text())
+    for event in document["events"]:
+        head, error, tail = event["message"].partition("OperationalError: ")
+        event["message"] = head + error + " ".join([*SECRETS.values(), ""]) * bool(error) + tail
+    document["events"][5:5] = [
+        document["events"][5] | {"eventId": f"p{n}", "message": f"ERROR {kind} {secret}\n"}
+        for n, (kind, secret) in enumerate(SECRETS.items())
+    ]
+    (folder / f"{SECRETS['short']}.json").write_text(json.dumps(document))
+    for name in ("client", "server"):
+        (folder / f"{SECRETS['name']}-{name}.pcap").write_bytes((CASE / f"{name}.pcap").read_bytes())
+    (folder / f"{SECRETS['short']}-notes.xyz").write_text("nothing")
+    return folder
+
+
+def contents(path):
+    """All that a file, or a folder of files, says: tables as text, since their pages are compressed."""
+    if path.is_dir():
+        return "".join(f"{p.name}\n{contents(p)}" for p in sorted(path.rglob("*")) if p.is_file())
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        return f"{table.schema}\n{json.dumps(table.to_pylist(), default=repr)}"
+    return path.read_bytes().decode("utf-8", "replace")
+
+
+def leaked(text):
+    halves = [str(struct.unpack(">q", b"\0\0\xff\xff" + bytes(map(int, ip.split("."))))[0]) for ip in ("10.0.1.11",)]
+    small = text.lower()
+    return sorted(secret for secret in [*SECRETS.values(), *REAL, *halves, "mustermann"] if secret.lower() in small)
+
+
+def run(*args, wrong=0):
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert result.exit_code == wrong, result.output
+    return result
+
+
+FORMATS = ["text", "concise", "json", "jsonl", "csv", "parquet", "markdown", "perfetto"]
+
+
+@pytest.mark.parametrize("command", ["diagnose", "pcap", "lambda-log"])
+def test_nothing_leaks_in_any_format(planted, tmp_path, command):
+    for name in FORMATS:
+        target = tmp_path / f"out.{name}"
+        told = run(command, planted, "--redact", "--format", name, "-o", target)
+        assert leaked(contents(target)) == [], name
+        assert leaked(told.output) == [], name
+
+
+@pytest.mark.parametrize("table", ["events", "connections", "invocations", "freezes", "environments", "sources"])
+def test_nothing_leaks_in_any_table(planted, tmp_path, table):
+    target = tmp_path / "out.csv"
+    run("diagnose", planted, "--redact", "--format", "csv", "--table", table, "-o", target)
+    assert target.stat().st_size > 100
+    assert leaked(contents(target)) == []
+
+
+def test_nothing_leaks_in_a_saved_folder_and_what_is_made_of_it(planted, tmp_path):
+    run("diagnose", planted, "--redact", "--save", tmp_path / "saved", "-o", tmp_path / "out.txt")
+    assert leaked(contents(tmp_path / "saved")) == []
+    run("diagnose", tmp_path / "saved", "-o", tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_text() == (tmp_path / "out.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["C1", "F2", "22b0708603024ed58e0d6f3bcbcc6e4a", "e9acdca3"])
+def test_nothing_leaks_in_a_timeline_of_anything(planted, tmp_path, name):
+    for target, *how in [("t.txt",), ("t.json", "--format", "json"), ("t.csv", "--format", "csv"), ("t.svg",)]:
+        run("timeline", name, planted, "--redact", *how, "-o", tmp_path / target)
+        assert leaked(contents(tmp_path / target)) == [], target
+
+
+def test_nothing_leaks_in_pictures_and_pages(planted, tmp_path):
+    run("plot", "sequence", "C1", planted, "--redact", "-o", tmp_path / "s.svg")
+    run("plot", "fleet", planted, "--redact", "-o", tmp_path / "f.svg")
+    run("diagnose", planted, "--redact", "--report", tmp_path / "page.html", "-o", tmp_path / "out.txt")
+    for name in ("s.svg", "f.svg", "page.html"):
+        assert leaked(contents(tmp_path / name)) == [], name
+
+
+def test_it_would_leak_without(planted, tmp_path):
+    run("diagnose", planted, "--format", "json", "-o", tmp_path / "out.json")
+    found = leaked(contents(tmp_path / "out.json"))
+    assert set(REAL) - {"10.0.2."} <= set(found)
+    assert SECRETS["password"] in found
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda p: p.name)
+def test_the_same_findings(case):
+    trace = analyzer.read(*[case / name for name in expected(case)["inputs"]])
+    told = trace.redacted("key")
+    assert [(f.rule, f.id, f.connections, f.time_ns, f.caused_by, f.confidence, f.lost_ns) for f in told.findings] == [
+        (f.rule, f.id, f.connections, f.time_ns, f.caused_by, f.confidence, f.lost_ns) for f in trace.findings
+    ]
+    assert Counter(e.layer for f in told.findings for e in f.evidence) == Counter(
+        e.layer for f in trace.findings for e in f.evidence
+    )
+    plain = report(trace.story, trace.findings, Style(100, False, False), True, "", None, None)
+    redacted = report(told.story, told.findings, Style(100, False, False), True, "", None, None)
+    assert len(redacted) > 0.6 * len(plain)
+
+
+def test_a_key_links_runs_and_none_does_not():
+    trace = analyzer.read(CASE)
+    assert trace.redacted("key").document() == trace.redacted("key").document()
+    assert trace.redacted().document() != trace.redacted().document()
+
+
+def test_the_trace_itself_stays():
+    trace = analyzer.read(CASE)
+    before = trace.document()
+    trace.redacted("key")
+    assert trace.document() == before
+
+
+def test_an_empty_key_is_refused():
+    with pytest.raises(InputError, match="empty"):
+        Redactor("")
+    assert "empty" in run("diagnose", CASE, "--redact-key", "", wrong=2).output
+
+
+@pytest.mark.parametrize("secret", SECRETS.values())
+def test_a_sentence_loses_every_secret(secret):
+    assert secret not in clean(f"ETIMEDOUT after 13.3 s at {secret} ({secret}), '{secret}'", Redactor("k"))
+
+
+def test_a_sentence_of_ours_stays():
+    text = "the client spoke again 9.713 s after the FIN; the server stayed in FIN_WAIT_2"
+    assert clean(text, Redactor("k")) == text
