@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 import analyzer
 from analyzer.cli import app
 from analyzer.model.problems import InputError
+from analyzer.options import Picture
 from analyzer.redact import Redactor
 from analyzer.redact.words import clean
-from analyzer.report.text import report
 from analyzer.report.style import Style
+from analyzer.report.text import report
 from tests.helpers import ALL_CASES, CAPTURES, expected
 
 CASE = CAPTURES / "nat-reset"
@@ -117,10 +118,14 @@ def test_nothing_leaks_in_a_timeline_of_anything(planted, tmp_path, name):
 
 def test_nothing_leaks_in_pictures_and_pages(planted, tmp_path):
     run("plot", "sequence", "C1", planted, "--redact", "-o", tmp_path / "s.svg")
-    run("plot", "fleet", planted, "--redact", "-o", tmp_path / "f.svg")
+    pictures = [picture.value for picture in Picture if picture not in (Picture.SEQUENCE, Picture.PINGS)]
+    for picture in pictures:
+        run("plot", picture, planted, "--redact", "-o", tmp_path / f"{picture}.svg")
     run("diagnose", planted, "--redact", "--report", tmp_path / "page.html", "-o", tmp_path / "out.txt")
-    for name in ("s.svg", "f.svg", "page.html"):
+    for name in ("s.svg", "page.html", *(f"{picture}.svg" for picture in pictures)):
         assert leaked(contents(tmp_path / name)) == [], name
+    run("plot", "sequence", "C1", planted, "-o", tmp_path / "s.svg")
+    assert leaked(contents(tmp_path / "s.svg")) != []
 
 
 def test_it_would_leak_without(planted, tmp_path):
