@@ -137,9 +137,7 @@ def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
     if freeze is None:
         return []
     lines = []
-    for i in story.invocations:
-        if i.environment != freeze.environment:
-            continue
+    for i in story.invocations_near(freeze):
         if (
             i.request_id == freeze.before
             and i.end_ref
@@ -151,7 +149,7 @@ def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
             lines.append((i.start_ref, "thawed"))
     found = []
     for (source, ref), note in lines:
-        event = next((e for e in story.events if e.source == source and e.ref == ref), None)
+        event = story.event_at(source, ref)
         if event is not None:
             found.append(story.evidence(event, note))
     return found

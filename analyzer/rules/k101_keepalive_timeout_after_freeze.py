@@ -40,6 +40,7 @@ from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
+from analyzer.timeline.environments import FREEZE_ERROR_NS
 from analyzer.timeline.story import Story
 
 CODE = "K101"
@@ -181,7 +182,9 @@ def expired_in(story: Story, ping: Ping, transport: Transport, t: Thresholds) ->
     early, so a little after its end counts too)."""
     deadline = ping.sent_ns + timeout_ns(ping)
     for z in story.freezes_between(transport.environment, ping.sent_ns, ping.timed_out_ns or 0):
-        answerable = (ping.running_ns or 0) >= t.running_share * timeout_ns(ping)
+        # Stamps cut to seconds make a freeze as much longer or shorter at both ends: what ran for certain is less.
+        ran = (ping.running_ns or 0) - 2 * max(0, z.error_ns - FREEZE_ERROR_NS)
+        answerable = ran >= t.running_share * timeout_ns(ping)
         if z.start_ns <= deadline <= z.end_ns + z.error_ns and not answerable:
             return z
     return None

@@ -230,7 +230,8 @@ def _gaps(story: Story, slack_ns: int) -> dict[str, list[Gap]]:
         for before, after in pairwise(sorted(mine, key=lambda i: i.start_ns)):
             if before.end_ns is None or before.inferred or after.inferred or before.status in ENDED:
                 continue
-            gap = Gap(before.end_ns + slack_ns, after.start_ns - slack_ns, before, after)
+            end, start = before.end_ns + slack_ns + before.error_ns, after.start_ns - slack_ns - after.error_ns
+            gap = Gap(end, start, before, after)
             if gap.start_ns < gap.end_ns and not any(before.end_ns <= t <= after.start_ns for t in ends[env]):
                 found.setdefault(env, []).append(gap)
     return found
@@ -292,7 +293,8 @@ def examine(story: Story, work: Work, settings: Settings) -> Finding | None:
     first = min(whose, key=lambda i: i.start_ns)
     freeze = next((z for z in story.freezes_of(work.environment) if z.before == first.request_id), None)
     platform = [e for e in common.freeze_evidence(story, freeze) if (e.source, e.ref) != first.end_ref]
-    platform += [story.evidence(e) for e in story.events if (e.source, e.ref) == first.end_ref]
+    if first.end_ref and (end := story.event_at(*first.end_ref)) is not None:
+        platform.append(story.evidence(end))
     evidence = _with_primary(sorted(proof, key=lambda e: e.time_ns)) + platform
     evidence.sort(key=lambda e: e.time_ns)
     failed = [call for call, _ in work.calls if call.status is not None and call.status not in NO_FAILURE]

@@ -52,6 +52,7 @@ class Story:
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
     _libraries: dict[str, list[str]] | None = None
+    _places: dict[tuple[str, str], Event] = field(default_factory=dict)
     _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
     def source(self, source_id: str) -> Source:
@@ -83,6 +84,20 @@ class Story:
             if found is not None and (found.end_ns is None or time_ns <= found.end_ns):
                 return found
         return None
+
+    def invocations_near(self, freeze: Freeze) -> list[Invocation]:
+        """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""
+        self.invocation_before(freeze.environment, freeze.start_ns)
+        mine = self._invocations.get(freeze.environment, [])
+        first = bisect_left(mine, freeze.start_ns - freeze.error_ns, key=lambda i: i.start_ns)
+        last = bisect_right(mine, freeze.end_ns + freeze.error_ns, key=lambda i: i.start_ns)
+        return mine[max(first - 1, 0) : last]
+
+    def event_at(self, source: str, ref: str) -> Event | None:
+        """The log event at a place, None where there is none."""
+        if len(self._places) != len(self.events):
+            self._places = {(e.source, e.ref): e for e in self.events}
+        return self._places.get((source, ref))
 
     def freezes_of(self, environment: str | None) -> list[Freeze]:
         """Freezes of one environment, in order."""
