@@ -62,7 +62,7 @@ def judge(trace, want):
 
 
 def verdicts(trace):
-    return [(f.rule, f.connection, f.confidence) for f in trace.findings]
+    return sorted((f.rule, f.connection or "", f.confidence.word) for f in trace.findings)
 
 
 @each_case
@@ -108,14 +108,15 @@ def test_freezes_are_the_true_ones(folder):
             true.append((begun[e["container"]], e["t"]))
     found = [(z.start_ns / 1e9, z.end_ns / 1e9) for z in whole(folder).story.freezes]
     for start, end in true:
-        assert any(abs(a - start) <= 0.1 and abs(b - end) <= 0.1 for a, b in found), (start, end)
+        assert any(abs(a - start) <= 0.2 and abs(b - end) <= 0.2 for a, b in found), (start, end)
 
 
 @each_case
 def test_clocks_are_the_true_ones(folder):
     for source in whole(folder).story.sources:
         for clock in source.clocks:  # all stamps of a case are one machine's
-            assert abs(clock.offset_ns) <= clock.error_ns + MS, (source.path, clock)
+            if clock.offset_ns is not None:
+                assert abs(clock.offset_ns) <= clock.error_ns + MS, (source.path, clock)
 
 
 def shifted(folder, seconds, target):
@@ -175,7 +176,7 @@ def test_the_cases_are_listed_explained_and_small():
 
 
 #: Rules that no shipped case requires yet.
-WANTING = "K104 L502"
+WANTING = ""
 
 
 def test_every_rule_has_a_case():

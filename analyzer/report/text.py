@@ -349,10 +349,9 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         )
         cost = _cost(total(causes(findings)))
         tail = f"; {cost}" if cost else ""
-        head = style.paint(
-            f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}", "bold"
-        )
-        return "\n".join([head, *_indented(choice(story), style)])
+        text = f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}"
+        heads = textwrap.wrap(text, style.width, subsequent_indent="  ")
+        return "\n".join([*(style.paint(line, "bold") for line in heads), *_indented(choice(story), style)])
     have = []
     if connections := len(story.connections.in_view()):
         have.append(count(connections, "connection"))

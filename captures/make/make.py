@@ -102,9 +102,9 @@ def keep(case: Case, recording: Recording, folder: Path) -> None:
 
 
 def named(expected: Expected, inputs: list[str]) -> Expected:
-    """The expectations with the names of files for `server`, `client` and `logs`."""
+    """The expectations with the names of files for `server`, `client`, `client_b` and `logs`."""
     alone = expected.pop("alone", {})
-    names = {Path(name).stem if Path(name).stem in ("server", "client") else "logs": name for name in inputs}
+    names = {Path(name).stem.replace("-", "_") if name.endswith(".pcap") else "logs": name for name in inputs}
     if len(inputs) > 1 and set(alone) != set(names):
         raise ValueError(f"what is expected of each input alone: {sorted(alone)}, not {sorted(names)}")
     return {**expected, "alone": {names[kind]: what for kind, what in alone.items()}}
