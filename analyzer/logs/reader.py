@@ -16,7 +16,7 @@ from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.recognisers import counters, recognise
 from analyzer.logs.records import ANSI, LogRecord
 from analyzer.logs.stamps import completed, is_coarser, yearless
-from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, LogStream, Options
+from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, MOST_LINES, LogStream, Options
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import LATEST, SECOND, sane
@@ -186,6 +186,13 @@ def _say_what_is_lost(data: LogData, envelope: Envelope, log: LogStream) -> None
                 f"{log.folded:,} lines inside invocations without a word that any reader knows were counted, not kept",
             )
         )
+    if log.cut:
+        say(
+            Problem(
+                log.cut_at,
+                f"a message of more than {MOST_LINES:,} lines: {log.cut:,} lines without a head are not read",
+            )
+        )
     _distrust_whole_seconds(data)
     _drop_absurd_stamps(data)
     without = sum(1 for e in events if e.source_ns is None)
@@ -266,10 +273,3 @@ def _normal(message: str) -> str:
     if not message.isascii():  # half of a surrogate pair is text to JSON, and to nobody else
         message = message.encode("utf-8", "replace").decode().replace("\xa0", " ")
     return message
-
-
-def _choose_clock(event: Event) -> None:
-    if event.inner_ns is not None:
-        event.clock, event.source_ns = "inner", event.inner_ns
-    else:
-        event.clock, event.source_ns = "event", event.event_ns

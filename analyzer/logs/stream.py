@@ -26,6 +26,8 @@ BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\
 BLOCK = 1 << 20
 #: A longer line is cut: no runtime prints one (CloudWatch's limit for an event is 1 MB).
 LONGEST_LINE = 1 << 22
+#: A message of more lines is none: lines without a head follow one that has one by mistake (files put together).
+MOST_LINES = 2_000
 #: So much of a file is read line by line, whatever the lines say; small cases keep their every line.
 READ_WHOLE = 1 << 22
 
@@ -72,6 +74,9 @@ class LogStream:
     problems: list[Problem] = field(default_factory=list)
     #: Records that were counted, not kept: no known word, inside an invocation.
     folded: int = 0
+    #: Lines for which their message had no room, and where the first such message stands.
+    cut: int = 0
+    cut_at: str = ""
     _started: bool = False
     _head: bytes = b""
     _decode: codecs.IncrementalDecoder | None = None
@@ -126,6 +131,14 @@ class LogStream:
         """Whether records without a known word may be skipped in a big file: a user's own pattern may match any."""
         return not self.options.counters
 
+    def grow(self, parts: list[str], line: str, ref: str) -> None:
+        """One more line of the message that stands at `ref`, if there is room."""
+        if len(parts) < MOST_LINES:
+            parts.append(line)
+            return
+        self.cut_at = self.cut_at or ref
+        self.cut += 1
+
     def _blocks(self) -> Iterator[bytes]:
         """Whole lines, a megabyte or so at a time. A line of many JSON objects comes in parts; any other long one is cut."""
         carry, number, cutting = b"", 1, False
@@ -133,9 +146,9 @@ class LogStream:
             if cutting:
                 _, newline, data = data.partition(b"\n")
                 cutting, carry = not newline, carry + newline
+            data = carry + data if carry else data
             if b"\r\n" in data:
                 data = data.replace(b"\r\n", b"\n")
-            data = carry + data if carry else data
             end = data.rfind(b"\n") + 1
             if not end and not cutting and len(data) >= LONGEST_LINE:
                 end = data.rfind(b'}{"') + 1

@@ -60,9 +60,30 @@ def test_the_events_are_what_was_written():
 
 @pytest.mark.parametrize("writer", WRITERS, ids=NAMES)
 def test_carriage_returns_before_line_ends_change_nothing(writer):
-    if writer in (shapes.console_csv, shapes.insights_csv, shapes.insights_newest_first):
-        pytest.skip("a CSV keeps the line ends of its fields")
     assert signature(read(writer(LINES).replace("\n", "\r\n"))[1].events) == WANTED
+
+
+@pytest.mark.parametrize(
+    "header", ["requestId,@timestamp,@message", '"concat(a, b)",@timestamp,@message', '@timestamp,"f(a, b)",@message']
+)
+def test_a_query_may_name_any_fields(header):
+    stamp = header.startswith("@")
+    row = '2026-11-21 00:06:05.860,1,"' if stamp else '1,2026-11-21 00:06:05.860,"'
+    _, data = read(f'{header}\n{row}START RequestId: {shapes.request(1)} Version: $LATEST"\n')
+    assert signature(data.events) == [("start", shapes.request(1), 1_795_219_565_860_000_000, None)]
+
+
+def test_a_csv_in_utf_16():
+    rows = '2026-11-21 00:06:05.860,"' + "漢" * 200 + '"\n'
+    text = f'@timestamp,@message\n2026-11-21 00:06:05.860,"END RequestId: {shapes.request(1)}"\n' + rows * 3000
+    assert len(read(text.encode("utf-16"))[1].events) == 3001
+
+
+def test_a_line_end_between_two_blocks(monkeypatch):
+    for size in range(64, 80):
+        monkeypatch.setattr("analyzer.logs.stream.BLOCK", size)
+        stream = LogStream(io.BytesIO(b"one line of many\r\n" * 40))
+        assert {line for _, line in stream.lines()} == {"one line of many"}
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import time
 import tracemalloc
 
@@ -12,7 +13,7 @@ import pytest
 
 from analyzer.logs.envelopes import envelopes, named
 from analyzer.logs.reader import pick, read_log
-from analyzer.logs.stream import LONGEST_LINE, LogStream
+from analyzer.logs.stream import LONGEST_LINE, MOST_LINES, LogStream
 from analyzer.model.problems import InputError
 from tests.logs import shapes
 from tests.logs.shapes import START_MS, STREAMS, numbered, session
@@ -171,8 +172,48 @@ def test_damage_in_the_middle_of_a_document_is_said(monkeypatch):
     monkeypatch.setattr("analyzer.logs.envelopes._json.BLOCK", 600)
     text = shapes.filter_pretty(LINES)
     data = read(text.replace('"timestamp": 1795219201', '"timestamp": x1795219201', 1).encode())
-    assert any("no JSON" in p.what or "breaks after" in p.what for p in data.problems)
-    assert 0 < len(data.events) < len(LINES)
+    assert [p.what[:8] for p in data.problems if p.ref] == ["no JSON:"]
+    assert len(data.events) == len(LINES) - 1
+    assert data.events[-1].ref == f"[{len(LINES)}]"
+
+
+@pytest.mark.parametrize("sieved", [False, True])
+def test_one_damaged_element_costs_no_other(sieved, monkeypatch):
+    for module in ("analyzer.logs.stream", "analyzer.logs.envelopes._json"):
+        monkeypatch.setattr(f"{module}.READ_WHOLE", 0 if sieved else 1 << 40)
+        monkeypatch.setattr(f"{module}.BLOCK", 4096)
+    text = shapes.filter_pretty(numbered(LINES * 20))
+    whole = read(text.encode())
+    middle = next(e.ref for e in whole.events[len(whole.events) // 2 :] if e.kind == "error")
+    place = [m.start() for m in re.finditer('"message": "', text)][int(middle[1:-1]) - 1]
+    data = read((text[:place] + '"message"" "' + text[place + 12 :]).encode())
+    assert [p.ref for p in data.problems if p.what.startswith("no JSON")] == [middle]
+    assert [e.ref for e in data.events] == [e.ref for e in whole.events if e.ref != middle]
+
+
+def test_lines_for_which_a_message_has_no_room_are_said():
+    text = shapes.tail_detailed(LINES) + "read ECONNRESET\n" * (MOST_LINES + 50)
+    data = read(text.encode())
+    assert len(data.events) == len(LINES)
+    assert [p.what for p in data.problems if "without a head" in p.what] == [
+        "a message of more than 2,000 lines: 50 lines without a head are not read"
+    ]
+
+
+def test_causes_of_causes_of_causes():
+    error = '{"code": 1}'
+    for _ in range(900):
+        error = f'{{"code": 1, "cause": {error}}}'
+    line = f'{{"level": "ERROR", "timestamp": "2026-11-21T00:06:05.860Z", "message": "m", "error": {error}}}\n'
+    assert [e.text[:2] for e in read(line.encode() * 5).events] == ["m\n"] * 5
+
+
+def test_parts_of_a_line_without_end_cost_what_they_are():
+    head = shapes.cri(LINES).encode()
+    part = b"2026-11-21T00:06:05.860123456Z stdout P " + b"x" * 40 + b"\n"
+    other = b"2026-11-21T00:06:05.860123456Z stderr F read ECONNRESET\n"
+    data = read(head + part * 200 + other + part + part.replace(b" P ", b" F "))
+    assert [len(e.text) for e in data.events][-2:] == [15, 2000]
 
 
 def test_a_bomb_in_base64_does_not_go_off(monkeypatch):

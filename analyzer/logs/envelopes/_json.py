@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from analyzer.logs.stream import BLOCK, READ_WHOLE, LogStream
 from analyzer.model.problems import Problem
 
 #: An element that fills so much is none of a log.
-LONGEST = 1 << 28
+LONGEST = 1 << 25
 #: Of the first key, as it is written between two elements, so many bytes tell their border from all other text.
 TOKEN = 24
 _FIRST = re.compile(rb'\s*((?:\[\s*)?\{\s*"(?:[^"\\]|\\.){1,64}"\s*:)')
@@ -47,7 +48,10 @@ class Elements:
             raise ValueError("the document does not begin as expected")
         first = _FIRST.match(head, opened.end())
         if first is None:
-            yield from self._last(head[: opened.end()], head[opened.end() :] + self.stream.read())
+            rest = head[opened.end() :] + self.stream.read(LONGEST)
+            if len(rest) >= LONGEST:
+                raise ValueError(f"no element within its first {LONGEST >> 20} MB")
+            yield from self._last(head[: opened.end()], rest)
             return
         token = re.sub(rb"(?:\\[ \t\r\n])+", rb"\\s*", re.escape(first[1]))
         border = re.compile(rb"[}\]]\s*(?:,\s*)?(?=" + token + b")")
@@ -110,19 +114,31 @@ class Elements:
         """Whole elements; `piece` may end with a comma."""
         if sieved and (kept := self._kept(piece, border)) is not None:
             numbers, pieces = kept
-            for number, element in zip(numbers, _parsed(b",".join(pieces), border), strict=False):
-                yield number, element
+            elements = _parsed(b",".join(pieces), border)
+            if elements is not None and len(elements) == len(numbers):
+                yield from zip(numbers, elements, strict=True)
+            else:
+                yield from self._one_by_one(numbers, pieces)
             return
-        try:
-            elements = _parsed(piece, border)
-        except ValueError as error:
-            self.stream.problems.append(
-                Problem(f"[{self._number + 1}]", f"some elements from here on are no JSON: {error}")
-            )
-            elements = []
-        for element in elements:
-            self._number += 1
-            yield self._number, element
+        first, elements = self._number + 1, _parsed(piece, border)
+        if elements is not None:
+            self._number += len(elements)
+            yield from enumerate(elements, first)
+            return
+        pieces = _split(piece, border)
+        self._number += len(pieces)
+        yield from self._one_by_one(range(first, first + len(pieces)), pieces)
+
+    def _one_by_one(self, numbers: Sequence[int], pieces: list[bytes]) -> Iterator[tuple[int, Any]]:
+        """The elements of pieces one of which is damaged: it is said, and the others are read."""
+        for number, piece in zip(numbers, pieces, strict=True):
+            try:
+                elements = parse(b"[" + piece.rstrip(b", \r\n\t") + b"]")
+            except ValueError as error:
+                self.stream.problems.append(Problem(f"[{number}]", f"no JSON: {error}"))
+                continue
+            for element in elements:
+                yield number, element
 
     def _kept(self, piece: bytes, border: re.Pattern[bytes]) -> tuple[list[int], list[bytes]] | None:
         """Numbers and bytes of the elements that say anything; None where elements are not alike enough to tell apart."""
@@ -184,14 +200,23 @@ def _last_border(border: re.Pattern[bytes], buffer: bytes) -> int | None:
         window *= 4
 
 
-def _parsed(piece: bytes, border: re.Pattern[bytes]) -> list[Any]:
-    """Elements as a list: separated by commas, by nothing or by line ends; a comma behind the last is cut."""
+def _parsed(piece: bytes, border: re.Pattern[bytes]) -> list[Any] | None:
+    """Elements as a list: separated by commas, by nothing or by line ends; a comma behind the last is cut. None for damage."""
     body = piece.rstrip(b", \r\n\t")
     try:
         return orjson.loads(b"[" + body + b"]")  # type: ignore[no-any-return]
     except orjson.JSONDecodeError:
         separated = border.sub(lambda m: m[0][:1] + b",", body)
+    try:
         return parse(b"[" + separated + b"]")  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def _split(piece: bytes, border: re.Pattern[bytes]) -> list[bytes]:
+    """A piece cut at its borders."""
+    ends = [0, *(m.end() for m in border.finditer(piece)), len(piece)]
+    return [piece[start:end] for start, end in pairwise(ends) if piece[start:end].strip(b", \r\n\t")]
 
 
 _DECODER = json.JSONDecoder(strict=False)

@@ -11,8 +11,6 @@ from analyzer.logs.runtimes import prefixed
 from analyzer.logs.sieve import Layout, layout_of
 from analyzer.logs.stream import LogStream
 
-#: A message grows by at most this many continuation lines.
-MAX_CONTINUATIONS = 2_000
 #: Lines of the head that are looked at to recognise a shape.
 SAMPLE = 400
 #: A shape needs this share of lines with its head (messages of many lines have few).
@@ -66,8 +64,8 @@ def records(stream: LogStream, split: Split) -> Iterator[LogRecord]:
             if pending is None:
                 if line.strip():
                     yield LogRecord(f":{number}", line)
-            elif len(parts) < MAX_CONTINUATIONS:
-                parts.append(line)
+            else:
+                stream.grow(parts, line, pending.ref)
             continue
         if pending is not None:
             if parts:

@@ -33,18 +33,17 @@ def score(head: str) -> float:
 
 def read(stream: LogStream) -> Iterator[LogRecord]:
     """One record a stamp; a continuation line carries one too, and is joined when it continues the message above."""
-    return joined(_lines.records(stream, _split))
+    return joined(stream, _lines.records(stream, _split))
 
 
-def joined(records: Iterator[LogRecord]) -> Iterator[LogRecord]:
+def joined(stream: LogStream, records: Iterator[LogRecord]) -> Iterator[LogRecord]:
     """Messages of several lines, of which the container runtime made several records, as one again (per container)."""
     pending: dict[str | None, LogRecord] = {}
     parts: dict[str | None, list[str]] = {}
     for record in records:
         before = pending.get(record.stream)
         if before is not None and _lines.CONTINUES.match(record.message):
-            if len(parts[record.stream]) < _lines.MAX_CONTINUATIONS:
-                parts[record.stream].append(record.message)
+            stream.grow(parts[record.stream], record.message, before.ref)
             continue
         if before is not None:
             before.message = "\n".join(parts[record.stream])

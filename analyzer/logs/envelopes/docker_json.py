@@ -41,4 +41,4 @@ def score(head: str) -> float:
 
 def read(stream: LogStream) -> Iterator[LogRecord]:
     """One record a message."""
-    return joined(_lines.records(stream, _split))
+    return joined(stream, _lines.records(stream, _split))

@@ -52,7 +52,7 @@ def read(stream: LogStream) -> Iterator[LogRecord | Problem]:
     for number, event in elements:
         if not isinstance(event, dict) or not isinstance(event.get("message"), str):
             yield Problem(f"[{number}]", "not a log event (no message)")
-        elif "events" in event:
+        elif "events" in event and "timestamp" not in event:  # the document itself
             raise ValueError('no list "events" in the document')
         else:
             yield record_of(event, f"[{number}]")

@@ -16,6 +16,9 @@ SHAPE = "cri"
 EXPECTS = "`2026-11-21T00:06:05.860123456Z stdout F MESSAGE`"
 LOST: tuple[str, ...] = ()
 
+#: A part has 16 KB: what is longer than a megabyte is data, not a message.
+MOST_PARTS = 64
+
 _LINE = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP])(?: |$)", re.ASCII
 )
@@ -23,7 +26,7 @@ _LINE = re.compile(
 
 def _split(line: str) -> LogRecord | None:
     m = _LINE.match(line)
-    return LogRecord("", line[m.end() :], zoned_ns(m[1]), event_id="P" if m[3] == "P" else None) if m else None
+    return LogRecord("", line[m.end() :], zoned_ns(m[1]), event_id=f"{m[2]} {m[3]}") if m else None
 
 
 def score(head: str) -> float:
@@ -33,20 +36,24 @@ def score(head: str) -> float:
 
 def read(stream: LogStream) -> Iterator[LogRecord]:
     """One record a message; the parts of a long line are put together."""
-    return joined(_whole(_lines.records(stream, _split)))
+    return joined(stream, _whole(_lines.records(stream, _split)))
 
 
 def _whole(records: Iterator[LogRecord]) -> Iterator[LogRecord]:
-    """Records whose lines are whole: a line cut at 16 KB comes as parts (`P`) and a rest (`F`)."""
-    first: LogRecord | None = None
+    """Records whose lines are whole: a line cut at 16 KB comes as parts (`P`) and a rest (`F`), each output's its own."""
+    begun: dict[str, tuple[LogRecord, list[str]]] = {}
     for record in records:
-        more, record.event_id = record.event_id is not None, None
-        if first is not None:
-            first.message += record.message
-        else:
-            first = record
-        if not more:
-            yield first
-            first = None
-    if first is not None:
-        yield first
+        output, _, tag = (record.event_id or "").partition(" ")
+        record.event_id = None
+        first, parts = begun.setdefault(output, (record, []))
+        if len(parts) < MOST_PARTS:
+            parts.append(record.message)
+        if tag != "P":
+            yield _joined(*begun.pop(output))
+    for first, parts in begun.values():
+        yield _joined(first, parts)
+
+
+def _joined(first: LogRecord, parts: list[str]) -> LogRecord:
+    first.message = "".join(parts)
+    return first

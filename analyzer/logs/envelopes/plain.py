@@ -41,8 +41,7 @@ def read(stream: LogStream) -> Iterator[LogRecord]:
     parts: list[str] = []
     for number, line in stream.lines(lambda line: Layout() if line.strip() else None):
         if pending is not None and _continues(parts, line):
-            if len(parts) < _lines.MAX_CONTINUATIONS:
-                parts.append(line)
+            stream.grow(parts, line, pending.ref)
             continue
         if pending is not None:
             yield from _messages(pending, parts)

@@ -40,8 +40,7 @@ def read(stream: LogStream) -> Iterator[LogRecord]:
     for number, line in stream.lines():
         found = _head(line, stream.options.zone_ns)
         if found is None and pending is not None and _continues(pending, parts, line):
-            if len(parts) < _lines.MAX_CONTINUATIONS:
-                parts.append(line)
+            stream.grow(parts, line, pending.ref)
             continue
         if pending is not None:
             yield _whole(pending, parts)

@@ -50,7 +50,7 @@ def score(head: str) -> float:
 def read(stream: LogStream) -> Iterator[LogRecord | Problem]:
     """One record a message; stamps of the old form have no year and the local time: `--year` and `--tz` complete them."""
     told = False
-    for record in joined(_lines.records(stream, lambda line: _split(line, stream.options))):
+    for record in joined(stream, _lines.records(stream, lambda line: _split(line, stream.options))):
         if record.event_ns is None and not told:
             told = True
             yield Problem(record.ref, "syslog stamps without a year are not used: give --year (and --tz)")

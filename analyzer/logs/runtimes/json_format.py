@@ -37,6 +37,8 @@ STAMPS = ("timestamp", "time", "@timestamp", "ts", "date")
 LEVELS = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARN", 50: "ERROR", 60: "FATAL"}
 #: Lines of a stack that recognisers see: the timer that made an error stands near the top.
 STACK = 12
+#: Causes of causes are followed so far.
+CAUSES = 8
 #: A number of milliseconds since the epoch is above, a number of seconds below (1973 in milliseconds, 5138 in seconds).
 MILLISECONDS_FROM = 1e11
 
@@ -139,7 +141,7 @@ def _nested(message: dict[str, Any]) -> str:
     return "\n".join(_error(value) for value in message.values() if isinstance(value, dict))
 
 
-def _error(error: dict[str, Any], skip: str = "") -> str:
+def _error(error: dict[str, Any], skip: str = "", causes: int = CAUSES) -> str:
     """An error object as `Name: text\\n    at …{ errno: -104, code: 'ECONNRESET' }`; empty where it is none."""
     name = error.get("errorType") or error.get("name") or error.get("exception_name") or error.get("type")
     what = error.get("errorMessage") or (error.get("message") if not skip else None) or error.get("exception")
@@ -156,7 +158,9 @@ def _error(error: dict[str, Any], skip: str = "") -> str:
     parts = [head, *(str(line) for line in lines[:STACK] if head not in str(line) or not head)]
     if details:
         parts.append(f"{{ {', '.join(details)} }}")
-    nested = [_error(error[key]) for key in ("reason", "cause") if isinstance(error.get(key), dict)]
+    nested = [
+        _error(error[key], "", causes - 1) for key in ("reason", "cause") if causes and isinstance(error.get(key), dict)
+    ]
     return "\n".join(part for part in [*parts, *nested] if part)
 
 
