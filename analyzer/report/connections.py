@@ -116,7 +116,8 @@ def _activity(cs: Connections, ks: list[int]) -> dict[int, str]:
     if not times:
         return {}
     first, last = min(int(t.min()) for t in times.values()), max(int(t.max()) for t in times.values())
-    return {k: spark(np.bincount((t - first) * PARTS // (last - first + 1), minlength=PARTS)) for k, t in times.items()}
+    width = (last - first) // PARTS + 1
+    return {k: spark(np.bincount((t - first) // width, minlength=PARTS)) for k, t in times.items()}
 
 
 def spark(counts: NDArray[np.int64]) -> str:
