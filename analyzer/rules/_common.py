@@ -170,10 +170,12 @@ def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Fre
 
 
 def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, codes: Iterable[str]) -> list[Event]:
-    """Application errors of these codes in a stretch, of one environment if known; it begins earlier by what clocks may be off."""
+    """Application errors of these codes or gRPC statuses in a stretch, of one environment if known; it begins earlier by what clocks may be off."""
     wanted = set(codes)
     events = story.events_between(start_ns - clock_margin(story), end_ns, env)
-    return [e for e in events if e.kind == "error" and e.attrs.get("code") in wanted]
+    return [
+        e for e in events if e.kind == "error" and not wanted.isdisjoint((e.attrs.get("code"), e.attrs.get("status")))
+    ]
 
 
 def clock_margin(story: Story) -> int:

@@ -41,7 +41,11 @@ _NAME = re.compile(
     r"getaddrinfo E\w{4,10} (?P<a>[\w.-]{1,255})|resolution failed for (?P<b>[\w.-]{1,255})|lookup (?!error)(?P<c>[\w.-]{1,255})|"
     r"resolve host (?P<d>[\w.-]{1,255})"
 )
-#: Words for a resolver that did not answer, against one that said no.
+#: Words for a resolver that did not answer, and for one that said no.
+_NO_SUCH = re.compile(
+    r"ENOTFOUND|NXDOMAIN|not known|no such host|Domain name not found|No address associated|UnknownHost|No data|not exist",
+    re.IGNORECASE,
+)
 _UNANSWERED = re.compile(r"EAI_AGAIN|Temporary failure|i/o timeout|[Tt]imeout|Could not contact")
 #: A call that waited for the name ends this long after the failure at most.
 CALL_WITHIN_NS = 5 * SECOND
@@ -75,6 +79,30 @@ QUIET = (
         00:00:00.100 REPORT 1
         """,
     ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a name was not resolved: what is said of it."""
+
+    title: str
+    why: str
+    help: str
+
+
+_CHECK_NAME = "check the name, and in a VPC its hosted zone and association"
+_CHECK_WAY = (
+    "check the way to the resolver (VPC DNS support, security groups, port 53 over UDP and TCP) and retry after a pause"
+)
+NO_SUCH = How(": no such name", "the resolver answered that it knows no such name", _CHECK_NAME)
+UNANSWERED = How(
+    ": no answer from the resolver", "the resolver did not answer in time or failed for the moment", _CHECK_WAY
+)
+UNTOLD = How(
+    "",
+    "the error does not say whether the resolver knows no such name or did not answer",
+    f"{_CHECK_NAME}; {_CHECK_WAY}",
 )
 
 
@@ -113,20 +141,19 @@ def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding
         c for c in story.calls if c.environment == first.environment and c.status == UNAVAILABLE and c.end_ns is not None
         and first.time_ns <= c.end_ns <= last.time_ns + CALL_WITHIN_NS and unresolved.name in (c.details or "")
     ]  # fmt: skip
-    said_no = not _UNANSWERED.search(f"{first.attrs.get('error', '')} {first.text[:2000]}")
+    said = f"{first.attrs.get('error', '')} {first.text[:2000]}"
+    how = UNANSWERED if _UNANSWERED.search(said) else NO_SUCH if _NO_SUCH.search(said) else UNTOLD
     errors = [e for e in events if e.kind == "error"]
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
     times = f", {len(events)} times" if len(events) > 1 else ""
     requests = sorted({*common.failed_requests(story, errors), *(c.request_id for c in ended if c.request_id)})
     return Finding(
         CODE, NAME, Severity.ERROR if errors or ended else Severity.WARNING, Confidence.CERTAIN,
-        f"{unresolved.name} was not resolved{times}: " + ("no such name" if said_no else "no answer from the resolver"),
+        f"{unresolved.name} was not resolved{times}{how.title}",
         first.time_ns, evidence,
-        ("the resolver answered that it knows no such name" if said_no else "the resolver did not answer in time or failed for the moment")
-        + "; no connection was attempted" + (f"; {len(ended)} call{'s' if len(ended) > 1 else ''} failed by it" if ended else ""),
+        how.why + "; no connection was attempted" + (f"; {len(ended)} call{'s' if len(ended) > 1 else ''} failed by it" if ended else ""),
         environment=first.environment, request_ids=requests,
         ruled_out=["a dead connection or an unreachable server: it never came to a connection"],
-        help="check the name, and in a VPC its hosted zone and association" if said_no
-        else "check the way to the resolver (VPC DNS support, security groups, port 53 over UDP and TCP) and retry after a pause",
+        help=how.help,
         upgrade="a capture where the function's DNS passes (`tcpdump -i any -w dns.pcap port 53`) shows whether the query was answered, and with what",
     )  # fmt: skip

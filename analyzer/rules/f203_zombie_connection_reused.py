@@ -170,16 +170,8 @@ _CLOSED = re.compile(
 _OPENED = re.compile(r"\b(?:connect|connected|ready|open|opened)\b", re.IGNORECASE)
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
-#: What libpq says of EPIPE and ECONNRESET as of the end of the stream (fe-secure.c, fe-misc.c).
-EITHER_END = "server closed the connection unexpectedly"
-#: What libraries say when the peer ended the connection, in gRPC statuses too (grpc-js, C-core, Go, Java).
-_ENDED = (
-    "Connection dropped",
-    "Socket closed",
-    "transport is closing",
-    "Network closed for unknown reason",
-    "error reading from server: EOF",
-)
+#: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed.
+EITHER_END = {"server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC"}
 
 
 @dataclass(slots=True)
@@ -281,8 +273,6 @@ def _clock_error(story: Story) -> int:
 def _is_end(e: Event) -> bool:
     """Whether an error says that the peer had ended the connection."""
     code = e.attrs.get("code")
-    if code == "UNAVAILABLE":
-        return "errno_name" not in e.attrs and any(words in e.text[:2000] for words in _ENDED)
     return code == "EPIPE" or (code == "CLOSED" and e.attrs.get("stage") in (None, "established"))
 
 
@@ -435,13 +425,13 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
-    either = EITHER_END in e.text[:2000]
+    either = next((who for words, who in EITHER_END.items() if words in e.text[:2000]), "")
     confidence = Confidence.LIKELY if broken or by_server else Confidence.POSSIBLE if either else told.confidence(death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
     proof = (
         "EPIPE means that the server's FIN had come before the write" if broken
         else f"the server says itself that it ended the connection{setting}" if by_server
-        else "libpq says so of a reset, too: the server, or a box between that had forgotten the connection (R303), ended it" if either
+        else f"{either} says so of a reset, too: the server, or a box between that had forgotten the connection (R303), ended it" if either
         else "the peer ended the connection: its FIN, or its end, had come when it was used"
     )  # fmt: skip
     return Finding(

@@ -44,12 +44,14 @@ CODE = "F205"
 NAME = "goaway-race"
 SUMMARY = "a call began after the server's GOAWAY, or was cut by it"
 SEVERITIES = (Severity.ERROR,)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 #: What a cut call ends with: UNAVAILABLE, INTERNAL (stream reset), RESOURCE_EXHAUSTED (grpc-js for ENHANCE_YOUR_CALM).
 CUT = frozenset((14, 13, 8))
 #: A call that the GOAWAY or the close took ends with it (measured: within 6 ms); some dialects stamp whole seconds.
 WITH_NS = SECOND
+#: … and so does the error that the application prints of it; what comes later is the next call's.
+FAILED_BY = ("RST_STREAM", "UNAVAILABLE", "CLOSED")
 #: Lines of one moment are not always in order.
 JITTER_NS = 20 * MS
 #: Frames of the server that are no answer to a call.
@@ -69,6 +71,18 @@ FIRES = (
         00:00:02.004 grpc 1 transport | (1) 10.0.0.9:443 session closed
         00:00:02.006 grpc 1 resolving_call | [0] ended with status: code=14 details="Connection dropped"
         00:00:02.100 REPORT 1
+        """,
+    ),
+    Case(
+        "from errors alone: a stream is reset together with the GOAWAY",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 subchannel | (1) 10.0.0.9:443 CONNECTING -> READY
+        00:00:00.100 REPORT 1
+        00:01:00.000 START 2
+        00:01:00.001 grpc 2 transport | (1) 10.0.0.9:443 connection closed by GOAWAY with code 0 and data undefined
+        00:01:00.400 app 2 Error: 13 INTERNAL: Received RST_STREAM with code 2 (Internal server error)
+        00:01:00.500 REPORT 2
         """,
     ),
     Case(
@@ -99,6 +113,15 @@ QUIET = (
         + "0.010 > HEADERS\n0.012 < HEADERS\n9.0 < GOAWAY 0 max_idle\n9.001 < FIN\n9.002 > FIN\n9.003 < ACK",
     ),
     Case(
+        "a stream is reset, by a server that goes on",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 subchannel | (1) 10.0.0.9:443 CONNECTING -> READY
+        00:00:00.400 app 1 Error: 13 INTERNAL: Received RST_STREAM with code 2 (Internal server error)
+        00:00:00.500 REPORT 1
+        """,
+    ),
+    Case(
         "GOAWAY between calls, read before reuse",
         log="""
         00:00:00.000 START 1
@@ -126,6 +149,7 @@ class Race:
     goaway: Event | None = None
     calls: list[Call] = field(default_factory=list)
     wire: Wire | None = None
+    errors: list[Event] = field(default_factory=list)  # of the application, where no trace tells of calls
 
 
 @dataclass(slots=True)
@@ -140,11 +164,14 @@ class Wire:
 def select(story: Story, settings: Settings) -> Iterable[Race]:
     """Connections with a GOAWAY from the server and a call that it took."""
     found: dict[str, Race] = {}
+    traced = {call.environment for call in story.calls}
     for e in story.events:
         if e.kind == "goaway-received" and e.transport and e.transport not in found:
             transport = story.transport(e.transport)
             owner = int(transport.connection[1:]) - 1 if transport.connection else None
-            found[e.transport] = Race(owner, transport, e, _cut_calls(story, transport, e))
+            calls = _cut_calls(story, transport, e)
+            errors = [] if transport.environment in traced else _cut_errors(story, transport, e)
+            found[e.transport] = Race(owner, transport, e, calls, errors=errors)
     by_connection = {race.connection: race for race in found.values() if race.connection is not None}
     for k in story.connections.loaded(story.connections.showing(signs.GOAWAY)):
         wire = _on_the_wire(story.connections.segments(k))
@@ -152,7 +179,7 @@ def select(story: Story, settings: Settings) -> Iterable[Race]:
             by_connection[k].wire = wire
         elif wire is not None:
             found[story.connections.id(k)] = Race(k, wire=wire)
-    return [race for race in found.values() if race.calls or race.wire]
+    return [race for race in found.values() if race.calls or race.errors or race.wire]
 
 
 def _cut_calls(story: Story, transport: Transport, goaway: Event) -> list[Call]:
@@ -167,6 +194,16 @@ def _cut_calls(story: Story, transport: Transport, goaway: Event) -> list[Call]:
         if c.transport == transport.id and c.status in CUT and c.end_ns is not None
         and goaway.time_ns - JITTER_NS <= c.end_ns
         and (c.end_ns <= goaway.time_ns + WITH_NS or abs(c.end_ns - closed) <= WITH_NS)
+    ]  # fmt: skip
+
+
+def _cut_errors(story: Story, transport: Transport, goaway: Event) -> list[Event]:
+    """Errors of the application that its environment prints together with a GOAWAY or soon after."""
+    near = story.events_between(goaway.time_ns - JITTER_NS, goaway.time_ns + WITH_NS, transport.environment)
+    return [
+        e for e in near
+        if e.kind == "error" and e.attrs.get("code") in FAILED_BY and e.attrs.get("stage") in (None, "established")
+        and e.remote in (None, transport.remote)
     ]  # fmt: skip
 
 
@@ -219,20 +256,22 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         if env and (race.connection is None or story.shares_clock(race.connection, env))
         else []
     )
-    count = len(race.calls) or len(race.wire.requests if race.wire else ())
+    count = len(race.calls) or len(race.wire.requests if race.wire else race.errors)
     first = "the first " if count > 1 else ""
     when = (
-        f"{first}started {seconds(began_ns - goaway_ns)} after" if began_ns > goaway_ns
+        f"{first}failed {seconds(began_ns - goaway_ns)} after" if race.errors and not (race.calls or race.wire)
+        else f"{first}started {seconds(began_ns - goaway_ns)} after" if began_ns > goaway_ns
         else f"{first}sent {seconds(goaway_ns - began_ns)} before, cut by"
     )  # fmt: skip
     said = _said(race)
     endings = sorted({status_name(c.status) for c in race.calls})
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if race.calls and race.wire else Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR,
+        Confidence.CERTAIN if race.calls and race.wire else Confidence.LIKELY if race.calls or race.wire else Confidence.POSSIBLE,
         f"{count} call{'s' if count > 1 else ''} lost to the server's GOAWAY: {when} it",
         primary.time_ns, evidence,
         f"the server ended the connection ({said}); "
-        + (f"the call ended with {', '.join(endings)}" if endings else _unanswered(race))
+        + (f"the call ended with {', '.join(endings)}" if endings else _unanswered(race) if race.wire else "the error comes with it, and no trace tells on which transport its call was")
         + ("; the client may have been frozen when the GOAWAY came" if freeze else ""),
         connection=story.connections.id(race.connection) if race.connection is not None else None,
         connections=[story.connections.id(race.connection)] if race.connection is not None else [],
@@ -258,7 +297,8 @@ def _times(race: Race) -> tuple[int, int]:
     if race.wire is not None:
         return race.wire.goaway.time_ns, race.wire.requests[0].time_ns
     goaway_ns = race.goaway.time_ns if race.goaway else 0
-    return goaway_ns, min((c.start_ns for c in race.calls if c.start_ns is not None), default=goaway_ns)
+    began = [c.start_ns for c in race.calls if c.start_ns is not None] or [e.time_ns for e in race.errors]
+    return goaway_ns, min(began, default=goaway_ns)
 
 
 def _environment(story: Story, race: Race) -> str | None:
@@ -291,6 +331,8 @@ def _evidence(story: Story, race: Race) -> list[Evidence]:
         evidence.append(story.evidence(race.goaway))
     for number, call in enumerate(race.calls[:3]):
         evidence += [story.evidence(e, primary=number == 0 and e.kind == "call-end") for e in _lines(story, call)]
+    if not (race.calls or race.wire):
+        evidence += [story.evidence(e, primary=number == 0) for number, e in enumerate(race.errors[:3])]
     evidence.sort(key=lambda e: e.time_ns)
     return evidence
 

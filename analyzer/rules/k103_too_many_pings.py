@@ -43,6 +43,9 @@ FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 #: RFC 9113 §7.
 ENHANCE_YOUR_CALM = 11
+CALM = "ENHANCE_YOUR_CALM"
+#: What tells of the GOAWAY where no line of a trace does: a call's status, C-core's own error line.
+TOLD = ("error", "too-many-pings")
 CONSEQUENCE_NS = 5 * SECOND
 
 FIRES = (
@@ -62,6 +65,14 @@ FIRES = (
         4.001 < GOAWAY 11 too_many_pings
         4.002 < FIN
         4.003 > FIN
+        """,
+    ),
+    Case(
+        "the status of a call alone",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.080 app 1 Error: 14 UNAVAILABLE: Connection closed by server: ENHANCE_YOUR_CALM too_many_pings
+        00:00:00.100 REPORT 1
         """,
     ),
     Case(
@@ -116,6 +127,11 @@ def select(story: Story, settings: Settings) -> Iterable[Goaway]:
             owner = int(e.connection[1:]) - 1 if e.connection else None
             key = e.connection or e.transport or f"{e.source}{e.ref}"
             found.setdefault(key, Goaway(owner, e.transport)).events.append(number)
+    traced = {story.events[n].environment for goaway in found.values() for n in goaway.events}
+    for number, e in enumerate(story.events):
+        if e.kind in TOLD and e.environment not in traced and (e.kind != "error" or e.attrs.get("code") == CALM):
+            key = f"{e.environment} {e.remote or ''}"
+            found.setdefault(key, Goaway(None, e.transport)).events.append(number)
     return list(found.values())
 
 
@@ -133,14 +149,12 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         and (transport is None or e.environment == transport.environment)
     ][:1]  # fmt: skip
     evidence.sort(key=lambda e: e.time_ns)
-    env = (
-        transport.environment
-        if transport
-        else (common.environment(story, goaway.connection) if goaway.connection is not None else None)
-    )
+    env = _environment(story, goaway)
     comparable = goaway.events or (goaway.connection is not None and story.shares_clock(goaway.connection, env))
     errors = (
-        common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE",)) if env and comparable else []
+        common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE", CALM))
+        if env and comparable
+        else []
     )
     configured = transport.keepalive_ms if transport else None
     every = (
@@ -161,6 +175,14 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         help=for_transport(Trouble.MANY_PINGS, transport),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _environment(story: Story, goaway: Goaway) -> str | None:
+    if goaway.transport:
+        return story.transport(goaway.transport).environment
+    if goaway.connection is not None:
+        return common.environment(story, goaway.connection)
+    return story.events[goaway.events[0]].environment if goaway.events else None
 
 
 def _when(story: Story, goaway: Goaway) -> int:

@@ -3,7 +3,8 @@
 ## What it does
 Flags client data that was retransmitted after an idle gap and got no answer of any kind, not even an acknowledgement, to the
 end of the connection: something on the way forgot the flow and drops it in silence. From the log alone: the kernel's ETIMEDOUT on an
-established connection, or DEADLINE_EXCEEDED again and again on one gRPC transport that stays READY, after a rest.
+established connection, or DEADLINE_EXCEEDED again and again on one gRPC transport that stays READY, after a rest; without a trace
+of transports, DEADLINE_EXCEEDED towards one server in every invocation since a long freeze, which is no more than possible.
 
 ## Why it matters
 Nothing tells the client. With Linux defaults its kernel reports ETIMEDOUT after 924.6 s at the earliest (tcp_retries2 = 15),
@@ -23,6 +24,7 @@ kernel's ETIMEDOUT may also be keepalive probes that nobody answered (K105), and
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -51,7 +53,7 @@ CODE = "R302"
 NAME = "silent-drop"
 SUMMARY = "data after an idle gap was retransmitted and never answered: a middlebox forgot the flow"
 SEVERITIES = (Severity.WARNING, Severity.ERROR)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 CONSEQUENCE_NS = 300 * SECOND
 #: Fewer calls without an answer may be one slow answer.
@@ -89,6 +91,16 @@ _STREAK = f"""
         00:06:20.110 {_CALL.format(3)}
         00:06:20.200 REPORT 3
 """
+_DEADLINES = f"""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:17.210 {_CALL.format(2)}
+        00:06:17.300 REPORT 2
+        00:06:19.000 START 3
+        00:06:20.110 {_CALL.format(3)}
+        00:06:20.200 REPORT 3
+"""
 FIRES = (
     Case(
         "data after 15 s idle goes into the void",
@@ -97,6 +109,11 @@ FIRES = (
     ),
     Case("from the log alone: the kernel's time-out", log=_KERNEL),
     Case("from the log alone: every call runs into its deadline on one READY transport", log=_STREAK),
+    Case("from errors alone: every invocation since the freeze runs into its deadline", log=_DEADLINES),
+    Case(
+        "an errno alone, which a connect may print too",
+        log=_KERNEL.replace("read ETIMEDOUT", "ETIMEDOUT").replace(", syscall: 'read'", ""),
+    ),
 )
 QUIET = (
     Case(
@@ -115,6 +132,13 @@ QUIET = (
         ),
     ),
     Case("no rest before the calls that missed their deadline", log=_STREAK.replace("00:00:00", "00:06:14")),
+    Case("errors alone, and no rest before them", log=_DEADLINES.replace("00:00:00", "00:06:14")),
+    Case(
+        "errors alone, and an invocation between them without one",
+        log=_DEADLINES.replace(
+            "        00:06:19.000", "        00:06:18.000 START 4\n        00:06:18.500 REPORT 4\n        00:06:19.000"
+        ),
+    ),
 )
 
 
@@ -141,9 +165,9 @@ class Outage:
 
 @dataclass(slots=True)
 class Streak:
-    """Calls of one environment to one server that ran into their deadlines, one after the other, on a transport that stayed open."""
+    """Calls of one environment to one server that ran into their deadlines, one after the other; the transport where a trace shows that it stayed open."""
 
-    transport: Transport
+    transport: Transport | None
     death: told.Death
     began_ns: int
     answered_ns: int
@@ -151,17 +175,26 @@ class Streak:
 
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Streak]:
     """Connections whose client data stays unacknowledged; kernel time-outs and streaks of deadlines that only the log tells of."""
-    yield from told.deaths(story, _is_kernels, settings)
+    yield from (death for death in told.deaths(story, _is_kernels, settings) if _established(death))
     yield from _streaks(story, settings)
     if len(story.connections):
         yield from unanswered(story, settings)
 
 
 def _is_kernels(e: Event) -> bool:
-    """Whether an error is the kernel's time-out on an established connection."""
-    return (
-        e.attrs.get("code") == "ETIMEDOUT" and e.attrs.get("kernel") is True and e.attrs.get("stage") == "established"
-    )
+    """Whether an error is the kernel's time-out, and not said to be a connect's."""
+    stage = e.attrs.get("stage")
+    return e.attrs.get("code") == "ETIMEDOUT" and e.attrs.get("kernel") is True and stage in (None, "established")
+
+
+def _established(death: told.Death) -> bool:
+    """Whether the connection was: the error says so, or after a long rest it comes sooner than a connect's time-out can, or later."""
+    if death.first.attrs.get("stage"):
+        return True
+    if death.began_ns is None or death.rest_ns < told.USUAL_LIMIT_NS:
+        return False
+    waited = death.first.time_ns - death.began_ns
+    return not timers.connect_limits_ns()[0] <= waited < timers.data_limit_ns()
 
 
 def _is_deadline(e: Event) -> bool:
@@ -169,28 +202,61 @@ def _is_deadline(e: Event) -> bool:
 
 
 def _streaks(story: Story, settings: Settings) -> Iterator[Streak]:
-    """For each open transport the calls at its end that all ran into their deadlines, after a rest."""
-    found = [death for death in told.deaths(story, _is_deadline, settings) if death.peer] if story.transports else []
+    """For each server of an environment the calls at the end that all ran into their deadlines, after a rest."""
+    groups: dict[tuple[str, str], list[told.Death]] = defaultdict(list)
+    for death in told.deaths(story, _is_deadline, settings):
+        if death.peer:
+            groups[death.environment, death.peer].append(death)
+    transports: dict[tuple[str | None, str | None], list[Transport]] = defaultdict(list)
     for t in story.transports:
-        mine = [
-            d
-            for d in found
-            if (d.environment, d.peer) == (t.environment, t.remote) and (t.opened_ns or 0) < d.first.time_ns
-        ]
-        if t.closed_ns is not None or len(mine) < LEAST_DEADLINES:
-            continue
-        lines = story.events_between(t.opened_ns or 0, mine[-1].first.time_ns, t.environment)
-        answered = max(
-            (e.time_ns for e in lines if e.kind in ANSWERS or (e.kind == "call-end" and e.attrs.get("code") == "0")),
-            default=0,
-        )
-        mine = [d for d in mine if d.first.time_ns > answered]
-        if len(mine) < LEAST_DEADLINES or not answered:
-            continue
-        began = mine[0].first.time_ns - round((mine[0].first.attrs.get("after_s") or 0) * SECOND)
-        if began - answered >= settings[n901.Thresholds].shortest_limit_ns:
-            mine[0].events = [d.first for d in mine]
-            yield Streak(t, mine[0], began, answered)
+        transports[t.environment, t.remote].append(t)
+    traced = (
+        {e.environment for e in story.events if _is_answer(e)} if groups else set()
+    )  # there, no answer tells something
+    for key, group in groups.items():
+        if len(group) >= LEAST_DEADLINES:
+            shown = [_on_transport(story, t, group, settings) for t in transports[key]]
+            yield from filter(None, shown if key[0] in traced else [_of_errors(story, group)])
+
+
+def _is_answer(e: Event) -> bool:
+    return e.kind in ANSWERS or (e.kind == "call-end" and e.attrs.get("code") == "0")
+
+
+def _on_transport(story: Story, t: Transport, group: list[told.Death], settings: Settings) -> Streak | None:
+    """The calls at an open transport's end that were not answered, if there are several and it had rested before."""
+    mine = [d for d in group if (t.opened_ns or 0) < d.first.time_ns]
+    if t.closed_ns is not None or len(mine) < LEAST_DEADLINES:
+        return None
+    lines = story.events_between(t.opened_ns or 0, mine[-1].first.time_ns, t.environment)
+    answered = max((e.time_ns for e in lines if _is_answer(e)), default=0)
+    mine = [d for d in mine if d.first.time_ns > answered]
+    if len(mine) < LEAST_DEADLINES or not answered:
+        return None
+    began = mine[0].first.time_ns - round((mine[0].first.attrs.get("after_s") or 0) * SECOND)
+    if began - answered < settings[n901.Thresholds].shortest_limit_ns:
+        return None
+    mine[0].events = [d.first for d in mine]
+    return Streak(t, mine[0], began, answered)
+
+
+def _of_errors(story: Story, group: list[told.Death]) -> Streak | None:
+    """The last failures, if every invocation since a long freeze has one."""
+    numbers = {i.start_ns: n for n, i in enumerate(story.invocations_of(group[0].environment))}
+    run: list[told.Death] = []
+    for death in reversed(group):
+        number = numbers.get(death.began_ns or 0)
+        if number is None or (run and numbers[run[-1].began_ns or 0] != number + 1):
+            return None
+        run.append(death)
+        if death.freeze is not None and death.rest_ns >= told.USUAL_LIMIT_NS:
+            break
+    first = run[-1]
+    if len(run) < LEAST_DEADLINES or first.freeze is None or first.rest_ns < told.USUAL_LIMIT_NS:
+        return None
+    first.events = [d.first for d in reversed(run)]
+    began = first.first.time_ns - round((first.first.attrs.get("after_s") or 0) * SECOND)
+    return Streak(None, first, max(began, first.freeze.end_ns), first.freeze.start_ns)
 
 
 def unanswered(story: Story, settings: Settings) -> list[int]:
@@ -400,8 +466,9 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     )
     limit = timers.whole(timers.data_limit_ns())
     sooner = waited is not None and waited < timers.data_limit_ns()
+    sure = bool(e.attrs.get("stage"))
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY if sure else Confidence.POSSIBLE,
         f"the kernel's time-out on a connection{rested}{after}: nobody answered" + (f", and {absent} saw none of it" if absent else ""),
         e.time_ns, evidence,
         "a reset that arrives reads ECONNRESET: here no answer of any kind came back, to data that was retransmitted or to keepalive probes"
@@ -410,7 +477,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         + (f"; {absent} ran on and saw nothing of the client: it was dropped before" if absent else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, lost_ns=waited or 0, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
-        ruled_out=["a library's timer (the kernel raised it: it has an errno)", "a connect time-out (those name the address, and the call is connect)", "a reset or a close (either would be read)"]
+        ruled_out=["a library's timer (the kernel raised it: it has an errno)", "a connect time-out (" + ("those name the address, and the call is connect" if sure else f"those take {timers.whole(timers.connect_limits_ns()[0])} or more by default, and less than this" if not sooner else f"those take {timers.whole(timers.connect_limits_ns()[0])} or more by default") + ")", "a reset or a close (either would be read)"]
         + (["a server that kept silent (nothing reached its capture)"] if absent else []),
         help=told.advice(story, death, Trouble.SILENT),
         upgrade="" if absent else f"a capture at the server shows whether the data or the probes arrived: {told.capture(story, death)}",
@@ -419,24 +486,33 @@ def _from_log(story: Story, death: told.Death) -> Finding:
 
 
 def _from_calls(story: Story, streak: Streak) -> Finding:
-    """The trace alone: call after call misses its deadline on a transport that nothing closes."""
+    """The log alone: call after call misses its deadline, on a transport that nothing closes where a trace shows one."""
     t, death = streak.transport, streak.death
     gap = streak.began_ns - streak.answered_ns
     evidence = common.freeze_evidence(story, death.freeze)
     evidence += [story.evidence(e, "", primary=number == 0) for number, e in enumerate(death.events[:3])]
     evidence.sort(key=lambda e: e.time_ns)
-    near = common.limit_near(gap, "silence", t.remote or "")
+    near = common.limit_near(gap, "silence", death.peer)
+    limit = f" (near a known limit: {near})" if near else ""
+    calls, kernel = len(death.events), timers.whole(timers.data_limit_ns())
+    capture = f"a server that stalls looks the same: a capture there shows whether the requests arrive: {told.capture(story, death)}"
+    ids = [t.connection] if t is not None and t.connection else []
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.LIKELY,
-        f"{len(death.events)} calls in a row without an answer on one READY transport, after {seconds(gap)} without any",
+        CODE, NAME, Severity.ERROR, Confidence.LIKELY if t is not None else Confidence.POSSIBLE,
+        f"{calls} calls in a row without an answer on one READY transport, after {seconds(gap)} without any" if t is not None
+        else f"no answer from {death.peer} in {calls} invocations in a row, the first after {seconds(gap)} frozen",
         death.first.time_ns, evidence,
         f"nothing was heard on this transport since {seconds(gap)} before the first of them, no line tells of its end, and each call runs into its deadline: most likely a box "
-        f"between forgot the flow{f' (near a known limit: {near})' if near else ''} and drops it in silence, until the kernel gives up after {timers.whole(timers.data_limit_ns())} or more",
-        connection=t.connection, connections=[t.connection] if t.connection else [], transport=t.id, environment=t.environment,
+        f"between forgot the flow{limit} and drops it in silence, until the kernel gives up after {kernel} or more" if t is not None
+        else f"since a freeze of {seconds(gap)}{limit} every call logged runs into its deadline: as if a box between had forgotten the connection and dropped its packets in silence, which a "
+        f"gRPC channel does not notice until the kernel gives up after {kernel} or more; a server that answers too slowly, or no more, fits as well",
+        connection=ids[0] if ids else None, connections=ids, transport=t.id if t is not None else None, environment=death.environment,
+        server=None if ids else death.peer or None,
         request_ids=common.failed_requests(story, death.events), lost_ns=sum(round((e.attrs.get("after_s") or 0) * SECOND) for e in death.events),
-        silences=common.silence(story, None, streak.answered_ns, streak.began_ns, death.freeze, "nothing heard on this transport"),
-        ruled_out=["a reset or a close (the transport would say so, and the next call would connect anew)", "one slow answer (no call was answered any more)"],
-        help=for_transport(Trouble.SILENT, t),
-        upgrade=f"a server that stalls looks the same: a capture there shows whether the requests arrive: {collect.capture(t.remote or '')}",
+        silences=common.silence(story, None, streak.answered_ns, streak.began_ns, death.freeze, "nothing heard on this transport" if t is not None else "nothing ran"),
+        ruled_out=["a reset or a close (the status would be UNAVAILABLE, and the next call would connect anew)"]
+        + (["one slow answer (no call was answered any more)"] if t is not None else []),
+        help=for_transport(Trouble.SILENT, t) if t is not None else told.advice(story, death, Trouble.SILENT),
+        upgrade=capture if t is not None else f"{capture}; whether the transport stays READY: {collect.trace(death.first.dialect or '')}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -108,9 +108,7 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
 
 
 def _is_reset(e: Event) -> bool:
-    """Whether an error is the kernel's word of a reset on a connection in use, also in a gRPC status."""
-    if e.attrs.get("code") == "UNAVAILABLE":
-        return e.attrs.get("errno_name") == "ECONNRESET"
+    """Whether an error is the kernel's word of a reset on a connection in use."""
     return (
         e.attrs.get("code") == "ECONNRESET"
         and e.attrs.get("stage") in (None, "established")

@@ -67,11 +67,15 @@ class Story:
             self._transports = {t.id: t for t in self.transports}
         return self._transports[transport_id]
 
-    def invocation_before(self, environment: str | None, time_ns: int) -> Invocation | None:
-        """The latest invocation of an environment that had started by a time."""
+    def invocations_of(self, environment: str | None) -> list[Invocation]:
+        """Invocations of one environment, in order."""
         if sum(map(len, self._invocations.values())) != len(self.invocations):
             self._invocations = _grouped(self.invocations)
-        mine = self._invocations.get(environment or "", [])
+        return self._invocations.get(environment or "", [])
+
+    def invocation_before(self, environment: str | None, time_ns: int) -> Invocation | None:
+        """The latest invocation of an environment that had started by a time."""
+        mine = self.invocations_of(environment)
         at = bisect_right(mine, time_ns, key=lambda i: i.start_ns)
         return mine[at - 1] if at else None
 
@@ -87,8 +91,7 @@ class Story:
 
     def invocations_near(self, freeze: Freeze) -> list[Invocation]:
         """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""
-        self.invocation_before(freeze.environment, freeze.start_ns)
-        mine = self._invocations.get(freeze.environment, [])
+        mine = self.invocations_of(freeze.environment)
         first = bisect_left(mine, freeze.start_ns - freeze.error_ns, key=lambda i: i.start_ns)
         last = bisect_right(mine, freeze.end_ns + freeze.error_ns, key=lambda i: i.start_ns)
         return mine[max(first - 1, 0) : last]

@@ -1,67 +1,122 @@
-"""The status of a failed RPC in application text, as each gRPC library words it: deadline exceeded, or unavailable.
+"""The status of a failed RPC in application text, as each gRPC library words it, and what its details say happened to the connection.
 
-A status is the library's; what the kernel said stands in the details, if at all. Mentions of a status (a service configuration's
-`retryableStatusCodes`) are no failures: a number, a class or `rpc error` must name it.
+A status is the library's; where its details quote the kernel or tell of the connection's end, that is what happened, and the
+status only how it was passed on. Mentions of a status (a service configuration's `retryableStatusCodes`) are no failures: a
+number, a class or `rpc error` must name it.
 """
 
 from __future__ import annotations
 
 import re
 
-from analyzer.logs.recognisers._errors import FUNCTION, LIBRARY, WORDS, Facts, event, worded
+from analyzer.logs.recognisers._errors import (
+    CONNECT,
+    ESTABLISHED,
+    FUNCTION,
+    KERNEL,
+    LIBRARY,
+    RESOLVE,
+    SERVER,
+    WORDS,
+    Facts,
+    event,
+    worded,
+)
 from analyzer.logs.records import Recognised
 
 RANK = 46
 NEEDLES = (
     "DEADLINE_EXCEEDED",
     "UNAVAILABLE",
+    "RST_STREAM",
     "eadline exceeded after ",
     "DeadlineExceeded",
     "code = Unavailable",
     "StatusCode=",
+    "ServiceUnavailable: 503",
 )
 
+#: google-api-core calls UNAVAILABLE ServiceUnavailable and DEADLINE_EXCEEDED DeadlineExceeded (google/api_core/exceptions.py).
 _STATUS = re.compile(
-    r"\b(?:(?:4|14) |StatusCode[.=]\"?|StatusRuntimeException: |StatusException: |code[=:] ?|code = |RpcError: |Exception: |grpc_status:)"
-    r"(?P<name>DEADLINE_EXCEEDED|UNAVAILABLE|DeadlineExceeded|Unavailable)\b"
+    r"\b(?:(?:4|13|14) |StatusCode[.=]\"?|StatusRuntimeException: |StatusException: |code[=:] ?|code = |RpcError: |Exception: |grpc_status:|exceptions\.)"
+    r"(?P<name>DEADLINE_EXCEEDED|UNAVAILABLE|INTERNAL|DeadlineExceeded|Unavailable|ServiceUnavailable|Internal)\b"
 )
 _DEADLINE = re.compile(r"[Dd]eadline exceeded after (?P<after>[0-9]{1,9}(?:\.[0-9]{1,9})?)s")
+_ADDRESS = r"(?:[0-9.]{7,15}|\[[0-9a-f:%.]{2,45}\]):[0-9]{1,5}"
 _REMOTE = re.compile(
-    r"remote_addr=/?(?:[\w.-]{1,253}/)?(?P<addr>\[[0-9a-f:%.]{2,45}\]:[0-9]{1,5}|[\w.-]{3,253}:[0-9]{1,5})|ipv[46]:(?P<ip>[0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-f:%]{2,45}\]:[0-9]{1,5})"
+    r"remote_addr=/?(?:[\w.-]{1,253}/)?(\[[0-9a-f:%.]{2,45}\]:[0-9]{1,5}|[\w.-]{3,253}:[0-9]{1,5})|ipv[46]:([0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-f:%]{2,45}\]:[0-9]{1,5})"
+    rf"|\bconnect E[A-Z]{{4,12}} ({_ADDRESS})"
 )
+#: Go's `read tcp LOCAL->PEER` and `dial tcp PEER`.
+_TCP = re.compile(rf"\btcp (?:(?P<local>{_ADDRESS})->)?(?P<peer>{_ADDRESS})")
 _ERRNO = re.compile(
-    r"\b(?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)\b"
+    r"\b(?:(?P<syscall>read|write|connect|getaddrinfo) )?(?P<code>ECONNRESET|ETIMEDOUT|EPIPE|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)\b"
 )
-_WORDS = re.compile(rf"\b(?P<words>{WORDS})\b", re.IGNORECASE)
+#: Go prints the operation and both ends before the words, C-core the system call.
+_WORDS = re.compile(
+    rf"(?:\b(?P<syscall>read|write|connect|recvmsg|sendmsg|dial)\b[^\n]{{0,120}}?)?(?<!\w)(?P<words>{WORDS})\b",
+    re.IGNORECASE,
+)
+_STAGES = {"connect": CONNECT, "dial": CONNECT, "getaddrinfo": RESOLVE} | dict.fromkeys(
+    ("read", "write", "recvmsg", "sendmsg"), ESTABLISHED
+)
+#: What they say when the peer ended the connection (grpc-js, C-core, Go, Java), and what C-core said up to 1.2x of any failed read.
+_ENDED = re.compile(
+    "Connection dropped|[Ss]ocket closed|transport is closing|Network closed for unknown reason|error reading from server: EOF|TCP Read failed"
+)
+#: Debug data of the GOAWAY that gRPC servers send a client that pings too often; ENHANCE_YOUR_CALM alone may be about memory.
+_TOO_MANY_PINGS = "too_many_pings"
+_UNRESOLVED = re.compile(r"(?:[Nn]ame|DNS) resolution failed for (?:target )?(?:dns:/{0,3})?(?P<name>[\w.-]{1,253})")
+_RST_STREAM = re.compile(r"RST_STREAM with (?:error )?code:? ?(?P<h2>[0-9]{1,2})")
 _LIBRARIES = (
     ("StatusRuntimeException", "grpc-java"), ("rpc error: code = ", "grpc-go"), ("StatusCode.", "grpcio"), ("grpc_status:", "grpcio"),
     ("StatusCode=", "grpc-dotnet"), ("@grpc/grpc-js", "grpc-js"), ("metadata filters: ", "grpc-js"), ("Waiting for LB pick", "grpc-js"),
-    ("name resolution: ", "grpc-js"),
+    ("name resolution: ", "grpc-js"), ("google.api_core", "google-api-core"),
 )  # fmt: skip
 
 
 def recognise(body: str) -> Recognised | None:
-    """Kind `error` with `code`, `after_s` (what the message says that the deadline took), `errno_name` (in the details), `remote`."""
+    """Kind `error` with `code`: what the details say happened to the connection, else the status; `status`, `after_s` (what the message says that the deadline took), `h2_code` of a stream's reset, `remote`."""
     deadline = _DEADLINE.search(body)
     status = _STATUS.search(body)
     if deadline is None and status is None:
         return None
-    late = deadline is not None or (status is not None and status["name"].upper().startswith("DEADLINE"))
-    facts: Facts = {"code": "DEADLINE_EXCEEDED" if late else "UNAVAILABLE", "raised_by": FUNCTION if late else LIBRARY}
-    facts["library"] = next((name for word, name in _LIBRARIES if word in body), "grpc")
+    name = status["name"].upper() if status is not None else ""
+    late = deadline is not None or name.startswith("DEADLINE")
+    facts: Facts = {"library": next((name for word, name in _LIBRARIES if word in body), "grpc")}
     if late:
-        facts["setting"] = "deadline"
+        facts |= {"code": "DEADLINE_EXCEEDED", "raised_by": FUNCTION, "setting": "deadline"}
+    elif (said := _details(body)) is not None or name != "INTERNAL":
+        facts |= {"status": "INTERNAL" if name == "INTERNAL" else "UNAVAILABLE"}
+        facts |= said or {"code": "UNAVAILABLE", "raised_by": LIBRARY}
+    else:
+        return None  # INTERNAL says nothing of a connection by itself
     if deadline is not None:
         facts["after_s"] = float(deadline["after"])
     if (m := _REMOTE.search(body)) is not None:
-        facts["peer"] = m["addr"] or m["ip"]
-    if not late and (name := _errno(body)):
-        facts["errno_name"] = name
+        facts["peer"] = next(filter(None, m.groups()))
+    if (m := _TCP.search(body)) is not None:
+        facts |= {"local": m["local"], "peer": m["peer"]} if m["local"] else {"peer": m["peer"]}
     return event(facts)
 
 
-def _errno(body: str) -> str:
-    """What the kernel said, in the details of a status."""
+def _details(body: str) -> Facts | None:
+    """What the details of a status say of the connection: the kernel's word, its end, the server's reason."""
+    if (m := _UNRESOLVED.search(body)) is not None:
+        return {"code": "UNAVAILABLE", "raised_by": LIBRARY, "stage": RESOLVE, "peer": m["name"]}
     if (m := _ERRNO.search(body)) is not None:
-        return m["code"]
-    return str(worded(m["words"])["code"]) if (m := _WORDS.search(body)) is not None else ""
+        return {"code": m["code"], "raised_by": KERNEL, "told_by": "details of the status"} | _stage(m["syscall"])
+    if _TOO_MANY_PINGS in body:
+        return {"code": "ENHANCE_YOUR_CALM", "raised_by": SERVER}
+    if (m := _WORDS.search(body)) is not None:
+        return worded(m["words"]) | _stage(m["syscall"])
+    if _ENDED.search(body) is not None:
+        return {"code": "CLOSED", "raised_by": LIBRARY, "stage": ESTABLISHED}
+    if (m := _RST_STREAM.search(body)) is not None:
+        return {"code": "RST_STREAM", "raised_by": SERVER, "h2_code": int(m["h2"]), "stage": ESTABLISHED}
+    return None
+
+
+def _stage(syscall: str | None) -> Facts:
+    known = _STAGES.get((syscall or "").lower())
+    return {"syscall": syscall.lower(), "stage": known} if syscall and known else {}
