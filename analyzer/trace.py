@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError, Problem, UnknownNameError
 from analyzer.model.tables import frame, frame_of
-from analyzer.model.times import moment
+from analyzer.model.times import MS, moment
 from analyzer.model.timing import timed
 from analyzer.report import document as doc
 from analyzer.timeline.steps import Step, all_steps
@@ -285,6 +285,7 @@ def _columns(steps: list[Step]) -> dict[str, list[Any]]:
     columns["note"] = [note or None for note in columns["note"]]
     for name, field in (("time", "time_ns"), ("source_time", "source_ns"), ("ingested", "ingested_ns")):
         columns[name] = [getattr(s, field) for s in steps]
+    columns["error_ms"] = [None if s.error_ns is None else s.error_ns / MS for s in steps]
     for at, name in enumerate(("client_state", "server_state")):
         columns[name] = [s.states[at] if s.states else None for s in steps]
     columns["also"] = [[f"{source}{'' if ref[:1] in '#:[' else '!'}{ref}" for source, ref in s.also] for s in steps]

@@ -50,7 +50,7 @@ class Clock:
     each other, and with the reference where it is in that frame. `pieces` tell the shift into the frame at every time:
     one for a clock that runs evenly, more for one that was set meanwhile, none for one that gives the frame's time itself.
     It was aligned through the source `via` (an id, empty for none), which added `via_error_ns` at most; `own_error_ns` is what
-    the source's clocks are apart.
+    the source's clocks are apart, `guest_error_ns` what those of a log are with whose lines a capture was aligned.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Clock:
     via: str = ""
     via_error_ns: int = 0
     own_error_ns: int = 0
+    guest_error_ns: int = 0
     pieces: list[Piece] = field(default_factory=list)
 
     def describe(self) -> str:
@@ -93,6 +94,10 @@ class Clock:
         """How far the aligned time of a stamp may be off, ns."""
         piece = self.piece_at(stamp_ns)
         return piece.error(stamp_ns) if piece is not None else 0
+
+    def misplaced(self, stamp_ns: int) -> int | None:
+        """How far the aligned time of a stamp may be off the reference clock, ns; None where that is not known."""
+        return self.error_at(stamp_ns) + self.guest_error_ns if self.offset_ns is not None else None
 
     def worst_error(self, first_ns: int, last_ns: int) -> int:
         """The largest error between two stamps."""

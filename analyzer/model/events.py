@@ -15,7 +15,8 @@ class Event:
 
     `source` and `ref` are the place; `also` the same line in other inputs (one event, several refs). `clock` names the
     clock of `source_ns` (`packet`, `event`: the log service's stamp, `inner`: the one the guest printed). `event_ns` and
-    `inner_ns` keep both stamps of a log line. `time_ns` is the aligned time, `error_ns` how far it may be off.
+    `inner_ns` keep both stamps of a log line. `time_ns` is the aligned time, `error_ns` how far it may be off, `placed_ns` the
+    part of that which is the line's own: its stamp is missing or was cut.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Event:
     order: int = 0
     time_ns: int = 0
     error_ns: int = 0
+    placed_ns: int = 0
     resolution_ns: int = 0  # what its stamp was cut to
     transport: str | None = None
     connection: str | None = None

@@ -25,6 +25,11 @@ class Source:
     #: The files of a ring buffer: (records before it, its name); empty for a single file.
     parts: list[tuple[int, str]] = field(default_factory=list)
 
+    @property
+    def aligned(self) -> bool:
+        """Whether its times are the reference clock's."""
+        return any(clock.offset_ns is not None for clock in self.clocks)
+
     def packet_ref(self, number: int) -> str:
         """Where packet `number` is: `#17`, in a ring buffer `trace.pcap2#17`, counted as Wireshark counts that file."""
         at = bisect_left(self.parts, (number, "")) - 1

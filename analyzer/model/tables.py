@@ -127,6 +127,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     """),
     "events": _columns("""
         time time aligned time
+        error_ms float how far time may be off the reference clock, ms: by the clocks, or by a stamp that was cut; missing where unaligned
         source_time time raw stamp in the source's own clock
         ingested time when the log service took the line in, where the export tells; no order inside a stream
         source str source id

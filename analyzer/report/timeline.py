@@ -273,7 +273,7 @@ class _Body:
         if before is None or before.source == s.source or not self.story.sources:
             return " "
         error = self.story.clock_error(before.source, s.source)
-        if error is None or s.time_ns - before.time_ns > error:
+        if error is None or s.time_ns - before.time_ns > (error := error + before.placed_ns + s.placed_ns):
             return " "
         self._error_ns = max(self._error_ns, error)
         return "~"

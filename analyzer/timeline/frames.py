@@ -279,8 +279,8 @@ def _write(clock: Clock, reached: _Reached, own: Clock | None, first_ns: int, la
     if reached.frame:
         clock.how = "nothing in common with the reference" + (f"; {clock.how}" if clock.how else "")
         return
-    clock.offset_ns = clock.aligned(middle) - middle
-    clock.error_ns = clock.error_at(middle) + reached.guest_error_ns
+    clock.offset_ns, clock.guest_error_ns = clock.aligned(middle) - middle, reached.guest_error_ns
+    clock.error_ns = clock.misplaced(middle)
     drifts = reached.drift_proven or (own is not None and any(piece.ppm for piece in own.pieces))
     at_middle = clock.piece_at(middle)
     clock.drift_ppm = round(at_middle.ppm, 1) if drifts and at_middle is not None else None

@@ -54,7 +54,8 @@ def _place(lines: list[Event], stamped: set[int]) -> set[int]:
     for span in spans:
         if span.coarse and (time := _chosen(span)) is not None:
             clock_error = span.event.error_ns if span.stamped else 0
-            span.event.time_ns, span.event.error_ns = time, clock_error + _error(span)
+            span.event.time_ns, span.event.placed_ns = time, _error(span)
+            span.event.error_ns = clock_error + span.event.placed_ns
             if not span.stamped:
                 span.event.source_ns = time
                 span.event.attrs["stamp"] = "neighbour"

@@ -43,6 +43,8 @@ _NOTABLE = f.K_RETX | f.K_KEEPALIVE | f.K_ZERO_PROBE | f.K_WAKE | f.K_STATE | f.
 class Step:
     """One thing that one source saw. Times are ns: aligned, and as the source stamped it.
 
+    `error_ns` is how far the aligned time may be off the reference clock, None where unaligned; `placed_ns` the part of that
+    which is the line's own.
     `states` are those of client and server after a segment; `note` is what other captures add to it; `also` the same line or
     segment in other inputs.
     """
@@ -56,6 +58,8 @@ class Step:
     weight: int
     order: int = 0
     source_ns: int | None = None
+    error_ns: int | None = None
+    placed_ns: int = 0
     ingested_ns: int | None = None
     connection: str | None = None
     environment: str | None = None
@@ -114,11 +118,12 @@ def failed(event: Event) -> bool:
     return event.kind in FAILURES or "invoke_error" in event.attrs
 
 
-def log_step(e: Event) -> Step:
+def log_step(story: Story, e: Event) -> Step:
     """A log line."""
+    error = e.error_ns if story.source(e.source).aligned else None
     return Step(
-        e.time_ns, e.source, e.ref, e.layer, e.kind, event_text(e), _log_weight(e), e.order, e.source_ns, e.ingestion_ns,
-        e.connection, e.environment, e.transport, e.request_id, e.level, also=e.also,
+        e.time_ns, e.source, e.ref, e.layer, e.kind, event_text(e), _log_weight(e), e.order, e.source_ns, error, e.placed_ns,
+        e.ingestion_ns, e.connection, e.environment, e.transport, e.request_id, e.level, also=e.also,
     )  # fmt: skip
 
 
@@ -191,15 +196,16 @@ def _seen(
     story: Story, k: int, place: Place, layer: str, kind: str, text: str, weight: int, places: Iterable[Place] = ()
 ) -> Step:
     also = tuple((p.source, story.source(p.source).packet_ref(p.no)) for p in places if p is not place)
+    source = story.source(place.source)
     return Step(
-        place.time_ns, place.source, story.source(place.source).packet_ref(place.no), layer, kind, text, weight, place.no,
-        place.source_ns, connection=story.connections.id(k), environment=story.connections.environment.get(k), also=also,
+        place.time_ns, place.source, source.packet_ref(place.no), layer, kind, text, weight, place.no, place.source_ns,
+        source.clocks[0].misplaced(place.source_ns), connection=story.connections.id(k), environment=story.connections.environment.get(k), also=also,
     )  # fmt: skip
 
 
 def all_steps(story: Story, deep: Deep) -> list[Step]:
     """Every log line in view, and what is notable of every connection in view."""
-    steps = [log_step(e) for e in story.events]
+    steps = [log_step(story, e) for e in story.events]
     since, until = story.window
     for k in story.connections.loaded(story.connections.in_view().tolist()):
         steps += (

@@ -118,14 +118,14 @@ def _connection(story: Story, findings: list[Finding], about: Subject, deep: Dee
         if not story.shares_clock(k, e.environment):
             continue
         if e.connection == about.id or (whole is not None and e.environment == whole):
-            step = log_step(e)
+            step = log_step(story, e)
             if e.connection not in (None, about.id) and step.weight < MAIN:
                 step.weight = PLAIN  # ordinary life of another connection
             yield step
 
 
 def _environment(story: Story, findings: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
-    yield from (log_step(e) for e in story.events if e.environment == about.id)
+    yield from (log_step(story, e) for e in story.events if e.environment == about.id)
     proof = proofs(findings_of(story, findings, about))
     for k in story.connections.loaded(k for k in about.connections if story.shares_clock(k, about.id)):
         yield from connection_steps(story, k, deep, TOLD, proof)
@@ -137,7 +137,7 @@ def _request(story: Story, findings: list[Finding], about: Subject, deep: Deep) 
     for e in story.events:
         inside = any(e.time_ns in w for w in windows.get(e.environment or "", ()))
         if inside or e.request_id == about.id or not proof.isdisjoint([(e.source, e.ref), *e.also]):
-            yield log_step(e)
+            yield log_step(story, e)
     for env, spans in windows.items():
         ks = [k for k in connections_of(story, env) if story.shares_clock(k, env)]
         for k in story.connections.loaded(_living(story, ks, spans)):
@@ -183,7 +183,7 @@ def _finding(story: Story, _: list[Finding], about: Subject, deep: Deep) -> Iter
     for e in story.events_between(window.start_ns or 0, window.end_ns or 0):
         mine = e.environment in comparable and (e.environment in about.environments or e.connection in names)
         if mine or not proof.keys().isdisjoint([(e.source, e.ref), *e.also]):
-            yield log_step(e)
+            yield log_step(story, e)
 
 
 _SELECT = {CONNECTION: _connection, ENVIRONMENT: _environment, REQUEST: _request, FINDING: _finding}
