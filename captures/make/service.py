@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import os
 import queue
 import random
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paused import set_back
+from platform_lines import FORMATS, Invocation
 from stage import HERE, PYTHON, SERVER_ADDRESS, Link, within
 
 FUNCTIONS = HERE / "functions"
@@ -43,17 +43,19 @@ class Runtime:
     """A managed runtime: how it is started, and how it calls itself; the latter is made up, nothing may depend on it."""
 
     version: str
+    digits: str
     command: tuple[str, ...]
 
-
-def _arn(digits: str) -> str:
-    return f"Runtime Version ARN: arn:aws:lambda:eu-central-1::runtime:{digits * 8}"
+    @property
+    def arn(self) -> str:
+        """Of this version of the runtime."""
+        return f"arn:aws:lambda:eu-central-1::runtime:{self.digits * 8}"
 
 
 RUNTIMES = {
-    ".mjs": Runtime("nodejs:20.v52\t" + _arn("6b1f1cbd"), ("node", str(FUNCTIONS / "bootstrap.mjs"))),
-    ".py": Runtime("python:3.11.v77\t" + _arn("c4d1e0a7"), (str(PYTHON), str(FUNCTIONS / "bootstrap.py"))),
-    "": Runtime("provided:al2023.v98\t" + _arn("2f90ab3e"), ()),  # a program is its own runtime
+    ".mjs": Runtime("nodejs:20.v52", "6b1f1cbd", ("node", str(FUNCTIONS / "bootstrap.mjs"))),
+    ".py": Runtime("python:3.11.v77", "c4d1e0a7", (str(PYTHON), str(FUNCTIONS / "bootstrap.py"))),
+    "": Runtime("provided:al2023.v98", "2f90ab3e", ()),  # a program is its own runtime
 }
 
 
@@ -96,13 +98,17 @@ class Diary:
 class Environment:
     """One execution environment: a process that runs a handler, and stands still between its requests."""
 
-    def __init__(self, name: str, link: Link, diary: Diary, freeze: Freeze, timeout_s: float = 30.0) -> None:
-        """`timeout_s`: after so long the service ends an invocation, and the process."""
+    def __init__(
+        self, name: str, link: Link, diary: Diary, freeze: Freeze, timeout_s: float = 30.0, log_format: str = "Text"
+    ) -> None:
+        """`timeout_s`: after so long the service ends an invocation, and the process. `log_format`: Text or JSON."""
         self.name = name
         self.link = link
         self.diary = diary
         self.freeze_kind = freeze
         self.timeout_s = timeout_s
+        self.log_format = log_format
+        self.lines = FORMATS[log_format]
         self.stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
         self.frozen = False
         self.process: subprocess.Popen[str]
@@ -116,7 +122,7 @@ class Environment:
         began = time.time()
         self._started = handler, variables
         kind = RUNTIMES["." + handler.rpartition(".")[2] if "." in handler else ""]
-        self._log(f"INIT_START Runtime Version: {kind.version}\n")
+        self._log(self.lines.init_start(began, kind.version, kind.arn))
         self._answers = queue.Queue()
         reading, writing = os.pipe()
         self.process = subprocess.Popen(
@@ -130,6 +136,7 @@ class Environment:
                 "TZ": "UTC",
                 "SERVER_ADDRESS": SERVER_ADDRESS,
                 "SERVICE_FD": str(writing),
+                "AWS_LAMBDA_LOG_FORMAT": self.log_format,
                 **variables,
             },
             text=True,
@@ -147,18 +154,17 @@ class Environment:
         over, the process is killed and started anew, in the same environment.
         """
         request_id = str(uuid.uuid4())
-        self._log(f"START RequestId: {request_id} Version: $LATEST\n")
+        self._log(self.lines.start(time.time(), request_id))
         began = self.note("invoke_start", request_id=request_id)
         self.thaw()
         self._send({"requestId": request_id, "event": event})
         try:
-            response = self._answer("response", self.timeout_s - (time.time() - began))
+            response, status = self._answer("response", self.timeout_s - (time.time() - began))
         except queue.Empty:
             self._time_out(request_id)
             return None
         ended = self.note("invoke_end", request_id=request_id)
-        self._log(f"END RequestId: {request_id}\n")
-        self._log(self._report(request_id, (ended - began) * 1000))
+        self._log_end(request_id, ended, (ended - began) * 1000, status)
         if freeze:
             self.freeze()
         return response
@@ -193,21 +199,15 @@ class Environment:
     def _time_out(self, request_id: str) -> None:
         ended = self.note("invoke_timeout", request_id=request_id)
         self.process.kill()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ended)) + f".{int(ended * 1000) % 1000:03d}Z"
-        self._log(f"{stamp} {request_id} Task timed out after {self.timeout_s:.2f} seconds\n\n", int(ended * 1000))
-        self._log(f"END RequestId: {request_id}\n")
-        self._log(self._report(request_id, self.timeout_s * 1000, "Status: timeout"))
+        self._log_end(request_id, ended, self.timeout_s * 1000, "timeout")
         handler, variables = self._started
         self.start(handler, **variables)
 
-    def _report(self, request_id: str, duration_ms: float, status: str = "") -> str:
-        init = f"Init Duration: {self._init_ms:.2f} ms\t" if self._init_ms else ""
-        billed_ms = math.ceil(duration_ms + self._init_ms)
+    def _log_end(self, request_id: str, ended_s: float, duration_ms: float, status: str) -> None:
+        it = Invocation(request_id, ended_s, duration_ms, self._init_ms, MEMORY_MB, self._memory_mb(), status)
         self._init_ms = 0.0
-        return (
-            f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\tBilled Duration: {billed_ms} ms\t"
-            f"Memory Size: {MEMORY_MB} MB\tMax Memory Used: {self._memory_mb()} MB\t{init}{status}\n"
-        )
+        for line in self.lines.over(it):
+            self._log(line, int(ended_s * 1000))
 
     def _memory_mb(self) -> int:
         """The most that the process has used, 64 where it is gone."""
@@ -233,14 +233,14 @@ class Environment:
         for line in process.stdout:
             self._log(line)
 
-    def _answer(self, expected: str, patience_s: float) -> Any:
-        """What the runtime answers. Raises queue.Empty if it does not in time."""
+    def _answer(self, expected: str, patience_s: float) -> tuple[Any, str]:
+        """What the runtime answers, and whether that is a success. Raises queue.Empty if it does not in time."""
         answer = self._answers.get(timeout=max(patience_s, 0))
         if "error" in answer:
-            return None
+            return None, "error"
         if expected not in answer:
             raise RuntimeError(f"environment {self.name}: {answer}")
-        return answer[expected]
+        return answer[expected], "success"
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin

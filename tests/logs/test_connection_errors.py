@@ -76,6 +76,7 @@ REDIS = [
      said("TIMEOUT", LIBRARY, "node-redis", setting="socket.connectTimeout", default_ms=5000)),
     ("SocketClosedUnexpectedlyError: Socket closed unexpectedly", said("CLOSED", LIBRARY, "node-redis")),
     ("Error: The client is closed\n    at Commander._RedisClient_sendCommand", said("NOT_CONNECTED", LIBRARY, "node-redis")),
+    ("Invoke Error \t{\"errorType\":\"Error\",\"errorMessage\":\"The client is offline\",\"stack\":[]}", said("NOT_CONNECTED", LIBRARY, "node-redis")),
     ("ReplyError: ERR max number of clients reached", said("TOO_MANY_CONNECTIONS", SERVER)),
 ]  # fmt: skip
 SQL = [
@@ -96,6 +97,11 @@ SQL = [
     ("error: terminating connection due to administrator command\n  code: '57P01',", said("CLOSED", SERVER, library_code="57P01")),
     ("FATAL:  terminating connection due to idle-session timeout", said("CLOSED", SERVER, setting="idle_session_timeout")),
     ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", said("TOO_MANY_CONNECTIONS", SERVER)),
+    ("The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for configuring this behavior.",
+     said("CLOSED", SERVER, library_code="4031", setting="wait_timeout")),
+    ("OperationalError: (2006, \"MySQL server has gone away (ConnectionResetError(104, 'Connection reset by peer'))\")", said("ECONNRESET", KERNEL, "mysql", errno=104)),
+    ("OperationalError: MySQL Connection not available", said("NOT_CONNECTED", LIBRARY, "mysql-connector")),
+    ("InterfaceError: (0, '')\nTraceback (most recent call last):", said("NOT_CONNECTED", LIBRARY, "pymysql")),
     ("KnexTimeoutError: Knex: Timeout acquiring a connection. The pool is probably full.", said("TIMEOUT", LIBRARY, "knex", stage="pool", default_ms=60_000)),
     ("PrismaClientInitializationError: Can't reach database server at `db.example.test`:`5432`", said("CONNECT_FAILED", LIBRARY, "prisma", peer="db.example.test:5432", library_code="P1001")),
     ("Timed out fetching a new connection from the connection pool. More info: http://pris.ly/d/connection-pool (Current connection pool timeout: 10, connection limit: 5)",
@@ -224,6 +230,7 @@ JAVA = [
     ("java.net.ConnectException: Connection refused", said("ECONNREFUSED", KERNEL, syscall="connect")),
     ("java.net.UnknownHostException: db.example.test: Name or service not known", said("ENOTFOUND", KERNEL, peer="db.example.test", stage="resolve")),
     ("org.apache.http.NoHttpResponseException: api.example.test:443 failed to respond", said("CLOSED", LIBRARY, "apache-httpclient", peer="api.example.test:443")),
+    ("orders failed: java.sql.SQLNonTransientConnectionException: (conn=6) Connection reset by peer", said("ECONNRESET", KERNEL)),
     ("java.sql.SQLTransientConnectionException: HikariPool-1 - Connection is not available, request timed out after 30000ms.", said("TIMEOUT", LIBRARY, "hikaricp", stage="pool", timeout_ms=30_000)),
     ("io.lettuce.core.RedisCommandTimeoutException: Command timed out after 60 second(s)", said("TIMEOUT", LIBRARY, "lettuce", timeout_ms=60_000)),
     ("io.lettuce.core.RedisConnectionException: Unable to connect to 10.0.0.77:6379\nCaused by: io.netty.channel.ConnectTimeoutException: connection timed out: /10.0.0.77:6379", said("CONNECT_FAILED", LIBRARY, "lettuce", peer="10.0.0.77:6379")),
@@ -320,6 +327,7 @@ PROSE = (
     "invalid connection string",
     "Too many connections in the pool is a warning sign",
     "handler: closing connection to server at shutdown",
+    "[mysql] 2026/11/21 10:51:00 packets.go:122: closing bad idle connection: connection reset by peer",  # replaced before use
 )
 
 

@@ -128,6 +128,13 @@ def test_an_error_object_reads_as_node_prints_it():
         assert (e.kind, e.attrs["code"], e.attrs["errno"], e.attrs["kernel"]) == ("error", "ECONNRESET", -104, True)
 
 
+def test_an_errors_text_beside_the_message_is_read():
+    text = "FATAL: terminating connection due to idle-session timeout (SQLSTATE 57P05)"
+    for entry in ({"msg": "query failed", "err": text}, {"message": f"query failed: {text}", "error": text}):
+        e = event(json.dumps({"time": STAMP, "level": "ERROR", "requestId": ID, **entry}))
+        assert (e.kind, e.attrs["code"], e.text.count(text)) == ("error", "CLOSED", 1)
+
+
 @pytest.mark.parametrize(
     "text", ['{"a": 1}', '{"t": 1.0, "side": "fn"}', "{", "{}", '{"events": []}', '{"message": "x"}', "[1]"]
 )

@@ -52,7 +52,6 @@ ROWS = (
     row("redis: connection pool timeout", "go-redis", "TIMEOUT", POOL, "PoolTimeout", 4_000),
     row("redis: client is closed", "go-redis", "NOT_CONNECTED"),
     row("bad connection", "database/sql", "CLOSED", ESTABLISHED, pattern=r"driver: bad connection"),
-    row("closing bad idle connection", "go-sql-driver", "CLOSED", ESTABLISHED),
     row("invalid connection", "go-sql-driver", "CLOSED", ESTABLISHED, pattern=r"(?:^|: |\")invalid connection(?:$|\"|\n)"),
     row("[mysql]", "go-sql-driver"),
     row("failed to connect to", "pgx", pattern=r"failed to connect to `"),

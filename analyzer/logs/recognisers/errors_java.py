@@ -24,7 +24,7 @@ from analyzer.logs.records import Recognised
 
 RANK = 53
 _KERNEL = re.compile(
-    rf"(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException)[:(][^\n]{{0,160}}?"
+    rf"(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException|ConnectionException)[:(][^\n]{{0,160}}?"
     rf"(?P<words>{WORDS}|Connection reset\b)"
 )
 _CONNECTING = ("ConnectException", "NoRouteToHostException", "PlainSocketImpl.socketConnect", "Net.connect(")
@@ -115,7 +115,7 @@ def kernel(body: str) -> Facts | None:
     return facts
 
 
-NEEDLES = needles(ROWS, "java.net.", "java.io.IOException: ", "NativeIoException")
+NEEDLES = needles(ROWS, "java.net.", "java.io.IOException: ", "NativeIoException", "ConnectionException: ")
 FAMILY = Family(ROWS, kernel, _PACKAGE, _LIBRARIES, _PEERS)
 
 

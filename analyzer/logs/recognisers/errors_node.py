@@ -116,6 +116,7 @@ ROWS = (
     row("closed unexpectedly", "node-redis", "CLOSED", ESTABLISHED, pattern=r"Socket closed unexpectedly"),
     row("onnection timeout", "node-redis", "TIMEOUT", CONNECT, "socket.connectTimeout", 5_000, r"(?:^|\n|Error: )Connection timeout(?:$|\n)"),
     row("client is closed", "node-redis", "NOT_CONNECTED", pattern=r"ClientClosedError|Error: The client is closed"),
+    row("client is offline", "node-redis", "NOT_CONNECTED", pattern=r"ClientOfflineError|(?:^|: |\n|\")The client is offline"),
     row("SocketTimeoutError", "node-redis", "TIMEOUT", ESTABLISHED, "socket.socketTimeout", pattern=r"Expecting data, but didn't receive any in (?P<ms>[0-9]{1,9})ms"),
     # SQL.
     row("_handleConnectTimeout", "mysql", "ETIMEDOUT", CONNECT, "connectTimeout", 10_000),

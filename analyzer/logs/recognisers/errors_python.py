@@ -108,6 +108,8 @@ ROWS = (
     row("onnection to MySQL server", "mysql", "TIMEOUT", ESTABLISHED, "read_timeout", pattern=r"Lost connection to MySQL server.{0,80}?\((?:The read operation )?timed out\)", own="2013"),
     row("onnection to MySQL server", "mysql", "CLOSED", ESTABLISHED, pattern=r"Lost connection to MySQL server", own="2013"),
     row("MySQL server has gone away", "mysql", "CLOSED", ESTABLISHED, own="2006"),
+    row("MySQL Connection not available", "mysql-connector", "NOT_CONNECTED"),
+    row("InterfaceError: (0, '')", "pymysql", "NOT_CONNECTED"),
     row("t connect to MySQL server", "mysql"),
     # MongoDB.
     row("ServerSelectionTimeoutError", "pymongo", "TIMEOUT", CONNECT, "serverSelectionTimeoutMS", 30_000, adds=rf"\bTimeout: {_S}s"),

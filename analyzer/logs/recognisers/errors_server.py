@@ -1,6 +1,6 @@
 """What a server says before it closes a connection, in the words that every client hands on: too many connections, going down, idle.
 
-PostgreSQL's SQLSTATEs 53300, 57P01 … 57P05 (errcodes.txt), MySQL's ER_CON_COUNT_ERROR (1040) and ER_USER_LIMIT_REACHED (1226),
+PostgreSQL's SQLSTATEs 53300, 57P01 … 57P05 (errcodes.txt), MySQL's ER_CON_COUNT_ERROR (1040), ER_USER_LIMIT_REACHED (1226) and, since 8.0.24, ER_CLIENT_INTERACTION_TIMEOUT (4031),
 Redis's `max number of clients reached`. The process's own limit of file descriptors stands here too: it is another limit.
 """
 
@@ -30,6 +30,7 @@ ROWS = (
     _ended("due to administrator command", "57P01"),
     _ended("due to unexpected postmaster exit", "57P02"),
     _ended("due to idle-session timeout", "57P05", "idle_session_timeout"),
+    _ended("disconnected by the server because of inactivity", "4031", "wait_timeout"),
     _ended("due to idle-in-transaction timeout", "25P03", "idle_in_transaction_session_timeout"),
     _ended("57P0", "57P01", pattern=r"(?:code['\"]?: ?['\"]|SQLSTATE\W{0,3})57P0[1-5]"),
     row("database system is s", "", "CONNECT_FAILED", CONNECT, by=SERVER, own="57P03", pattern=r"FATAL: .{0,20}the database system is (?:starting up|shutting down)|error: the database system is"),

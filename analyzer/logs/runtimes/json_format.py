@@ -133,7 +133,12 @@ def _body(entry: dict[str, Any], text: str) -> str:
         parts.append(_error(message) or _nested(message) or orjson.dumps(message).decode())
     own = _error(entry, skip=parts[0] if parts else "")
     parts += [own] if own else []
-    parts += [_error(entry[key]) for key in ERRORS if isinstance(entry.get(key), dict)]
+    for key in ERRORS:
+        value = entry.get(key)
+        if isinstance(value, dict):
+            parts.append(_error(value))
+        elif isinstance(value, str) and not any(value in part for part in parts):
+            parts.append(value)  # slog, zap and logrus write the error's text
     return "\n".join(part for part in parts if part) or text
 
 
