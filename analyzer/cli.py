@@ -434,7 +434,7 @@ def _content(trace: Trace, to: Report, view: str, local: bool) -> str | Iterable
         case Format.MARKDOWN:
             from analyzer.report.markdown import markdown
 
-            return markdown(trace, local)
+            return markdown(trace, local, to.everything)
     from analyzer.report import tables
 
     if to.format_ is Format.CONCISE:

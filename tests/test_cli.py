@@ -81,6 +81,19 @@ def test_damage_inside_is_reported_and_the_rest_read(tmp_path):
     assert done.returncode == 0 and b"cut short" in done.stdout and b"C1" in done.stdout
 
 
+def test_a_hundred_inputs_are_a_summary(tmp_path):
+    for n in range(100):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "README.md").write_text("# a case\n")
+        (tmp_path / str(n) / "fn.log").write_text(f"START RequestId: {n:08x}-0000-4000-8000-000000000000 Version: 1\n")
+        (tmp_path / str(n) / f"notes-{n}.txt").write_text("nothing\n")
+    told = analyze("diagnose", tmp_path).stdout.decode()
+    assert "… 81 more inputs: " in told
+    assert "README.md (100×)" in told and "and 89 more names" in told
+    assert len(told.splitlines()) < 70
+    assert len(analyze("diagnose", tmp_path, "--all").stdout.decode().splitlines()) > 200
+
+
 def test_the_wrong_kind_says_which_command_reads_it():
     done = analyze("pcap", CASE / "lambda.json")
     assert done.returncode == 2 and b"lambda-log" in done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.model.problems import InputError
 from analyzer.model.times import seconds
-from analyzer.report.escape import clip, terminal
+from analyzer.report.escape import clip, count, terminal
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
 
@@ -152,6 +152,6 @@ def _totals(story: Story) -> str:
         again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
         resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
         parts.append(
-            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {resets:,} connection{'' if resets == 1 else 's'} reset"
+            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {count(resets, 'connection')} reset"
         )
     return terminal("; ".join(parts))

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 
-#: Control characters (C0, DEL, C1), bidirectional overrides and separators that could rewrite or reorder a terminal line.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+#: Control characters (C0, DEL, C1), bidirectional marks and overrides, invisible characters and separators that could rewrite or
+#: reorder a line, tags that spell what nobody sees.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def terminal(text: str) -> str:
-    """`text` with every control character shown as `\\xNN` or `\\uNNNN`."""
-    return _UNSAFE.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+    """`text` with every character that is none to see shown as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(m: re.Match[str]) -> str:
+    code = ord(m[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
 def clip(text: str, width: int) -> str:
@@ -21,3 +29,8 @@ def clip(text: str, width: int) -> str:
 def short_environment(name: str) -> str:
     """A log stream name without most of its hash."""
     return name[:-24] + "…" if len(name) > 40 and "]" in name else name
+
+
+def count(n: int, noun: str) -> str:
+    """`1 connection`, `2 connections`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

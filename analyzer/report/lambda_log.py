@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
 from analyzer.model.times import seconds
-from analyzer.report.escape import clip, terminal
+from analyzer.report.escape import clip, count, terminal
 from analyzer.report.style import Style
 from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.story import Story
@@ -85,7 +85,7 @@ def _totals(
     cold = sum(i.cold_start for i in everyone)
     statuses = Counter(i.status for i in everyone if i.status not in ("success", "unknown"))
     open_ = sum(i.end_ns is None for i in everyone)
-    parts = [_count(len(environments), "environment"), _count(len(everyone), "invocation"), _count(cold, "cold start")]
+    parts = [count(len(environments), "environment"), count(len(everyone), "invocation"), count(cold, "cold start")]
     parts += [f"{n:,} {status}" for status, n in sorted(statuses.items())]
     parts += [f"{open_:,} unfinished"] if open_ else []
     durations = sorted(i.duration_ns for i in everyone if i.duration_ns is not None)
@@ -93,7 +93,7 @@ def _totals(
         parts.append(f"duration median {seconds(durations[len(durations) // 2])}, longest {seconds(durations[-1])}")
     if story.freezes:
         lengths = [z.length_ns for z in story.freezes]
-        parts.append(f"{_count(len(lengths), 'freeze')}, longest {seconds(max(lengths))}")
+        parts.append(f"{count(len(lengths), 'freeze')}, longest {seconds(max(lengths))}")
     lines = textwrap.wrap(", ".join(parts), style.width - 2)
     return "\n".join([style.paint("Lambda", "bold"), *(f"  {line}" for line in lines)])
 
@@ -105,12 +105,12 @@ def _environment(
     name = terminal(environment.id) + (" (inferred)" if environment.inferred else "")
     facts = [terminal(told.runtime)] if told.runtime else []
     facts += [terminal(environment.log_group)] if environment.log_group else []
-    facts.append(_count(len(mine), "invocation"))
+    facts.append(count(len(mine), "invocation"))
     if environment.concurrent:
         facts.append("several at a time: never frozen between two")
     elif freezes:
         total, longest = sum(z.length_ns for z in freezes), max(z.length_ns for z in freezes)
-        facts.append(f"frozen {seconds(total)} in {_count(len(freezes), 'gap')}, longest {seconds(longest)}")
+        facts.append(f"frozen {seconds(total)} in {count(len(freezes), 'gap')}, longest {seconds(longest)}")
     if len(told.epochs) > 1 or any(e.kind in ("timeout", "crash") for e in told.epochs):
         facts.append(
             "epochs: " + ", ".join(_epoch(e, style) for e in told.epochs[:6]) + (" …" if len(told.epochs) > 6 else "")
@@ -132,12 +132,12 @@ def _init(e: Event, style: Style) -> str:
 def _invocations(mine: list[Invocation], told: _Told, style: Style, everything: bool) -> list[str]:
     """A table: all invocations, or those that failed, started cold, found an error or waited longest, in order of time."""
     before = dict(zip((id(i) for i in mine[1:]), mine, strict=False))
-    rows = {id(i): _row(i, before.get(id(i)), told, style) for i in mine}
     shown = mine if everything or len(mine) <= INVOCATIONS else _chosen(mine, before, told)
-    table = [(f"start ({style.zone})", *HEAD), *(rows[id(i)] for i in shown)]
+    table = [(f"start ({style.zone})", *HEAD), *(_row(i, before.get(id(i)), told, style) for i in shown)]
     if style.width < MEMORY_FROM:
         table = [row[:3] + row[4:] for row in table]
-    lines = [_line(row, table, style.width) for row in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [_line(row, widths, style.width) for row in table]
     painted = [style.paint(lines[0], "dim")]
     for line, invocation in zip(lines[1:], shown, strict=True):
         painted.append(line if invocation.status in ("success", "unknown") else style.paint(line, "error"))
@@ -147,12 +147,11 @@ def _invocations(mine: list[Invocation], told: _Told, style: Style, everything: 
     return painted if mine else []
 
 
-def _line(row: tuple[str, ...], table: list[tuple[str, ...]], width: int) -> str:
+def _line(row: tuple[str, ...], widths: list[int], width: int) -> str:
     """A row of the table: start and request to the left, numbers to the right, what happened behind."""
-    cells = []
-    for column, cell in enumerate(row[:-1]):
-        wide = max(len(other[column]) for other in table)
-        cells.append(f"{cell:<{wide}}" if column < 2 else f"{cell:>{wide}}")
+    cells = [
+        f"{cell:{'<' if n < 2 else '>'}{wide}}" for n, (cell, wide) in enumerate(zip(row[:-1], widths, strict=False))
+    ]
     return clip(f"  {'  '.join(cells)}  {row[-1]}".rstrip(), width)
 
 
@@ -202,7 +201,3 @@ def _gap(i: Invocation, before: Invocation | None) -> int | None:
     if before is None or before.end_ns is None or i.start_ns < before.end_ns:
         return None
     return i.start_ns - before.end_ns
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from analyzer.report import text
+from analyzer.report.causes import causes
 from analyzer.report.style import Style
 
 if TYPE_CHECKING:
@@ -22,16 +23,22 @@ WIDTH = 100
 _BACKTICKS = re.compile("`+")
 
 
-def markdown(trace: Trace, local: bool = False) -> Iterator[bytes]:
-    """The document in pieces, UTF-8; times in this machine's zone if `local`."""
+def markdown(trace: Trace, local: bool = False, everything: bool = False) -> Iterator[bytes]:
+    """The document in pieces, UTF-8, folded as the text is unless `everything`; times in this machine's zone if `local`."""
     story, style = trace.story, Style(width=WIDTH, local=local)
+    found = causes(trace.findings)
     yield _bytes("## What `analyze` found\n\n")
     yield _block([text.verdict(story, trace.findings, style)])
-    for finding in trace.findings:
-        yield _bytes(f"### {finding.id} {finding.severity.word} {finding.rule} {finding.name}\n\n")
-        yield _block([text.finding(story, finding, style)])
+    if len(trace.findings) > 1:
+        yield _block([text.overview(found, style)])
+    for cause in found:
+        shown, folded = text.told(cause, everything)
+        for finding in shown:
+            yield _bytes(f"### {finding.id} {finding.severity.word} {finding.rule} {finding.name}\n\n")
+            yield _block([text.finding(story, finding, style)])
+        yield from (_bytes(f"And {line} (`--all` shows them).\n\n") for line in folded)
     yield _bytes("<details><summary>What was read</summary>\n\n")
-    yield _block([text.sources(story, style), text.environments(story, style)])
+    yield _block([text.sources(story, style, everything), text.environments(story, style)])
     yield _bytes("</details>\n")
 
 

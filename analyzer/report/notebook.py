@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.model.markup import Html, element, frame, line, table
 from analyzer.model.times import seconds, stamp
-from analyzer.report.text import count
+from analyzer.report.escape import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

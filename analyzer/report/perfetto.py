@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analyzer.model.problems import InputError
@@ -215,12 +216,17 @@ class _Writer:
     def _lanes(self, name: str, parent: int, slices: list[_Slice]) -> Iterator[bytes]:
         """Slices that may overlap: a track for as many as run at once, as slices of one track must nest."""
         lanes: list[list[_Slice]] = []
-        for one in sorted(slices):
-            lane = next((lane for lane in lanes if lane[-1].end_ns <= one.start_ns), None)
-            if lane is None:
-                lanes.append([one])
-            else:
-                lane.append(one)
+        free: list[int] = []
+        busy: list[tuple[int, int]] = []
+        for one in sorted(slices, key=lambda s: s[:3]):
+            while busy and busy[0][0] <= one.start_ns:
+                heappush(free, heappop(busy)[1])
+            if not free:
+                heappush(free, len(lanes))
+                lanes.append([])
+            number = heappop(free)
+            lanes[number].append(one)
+            heappush(busy, (one.end_ns, number))
         for number, lane in enumerate(lanes):
             track = yield from self._track(f"{name} {number + 1}" if number else name, parent)
             yield from self._slices(track, lane)

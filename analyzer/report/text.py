@@ -13,7 +13,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
 from analyzer.report.coverage import unseen
-from analyzer.report.escape import clip, short_environment, terminal
+from analyzer.report.escape import clip, count, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.rules import rules
 from analyzer.timeline.story import Story
@@ -26,6 +26,8 @@ UNALIGNED = (
 )
 #: Environments and transports shown in a summary.
 SHOWN = 12
+#: Sources, problems of one, and names of files that were no input, in a summary.
+SOURCES, PROBLEMS, SKIPPED = 20, 5, 12
 #: Findings that a folded line names.
 NAMED = 8
 
@@ -69,11 +71,6 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
     parts.append(style.when(item.time_ns))
     wrapped = textwrap.wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
-
-
-def count(n: int, noun: str) -> str:
-    """`1 connection`, `2 connections`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
@@ -178,7 +175,7 @@ def report(
 ) -> str:
     """What a command prints: sources, causes with the worst first, then what else there is. View `grpc` tells all that a
     trace says, `lambda` every environment's invocations; `sort` and `limit` are for the connections (`connections.section`)."""
-    blocks = [sources(story, style)]
+    blocks = [sources(story, style, everything)]
     blocks += _findings(story, findings, style, everything)
     if view == "lambda":
         blocks.append(lambda_log.section(story, style, everything))
@@ -199,22 +196,27 @@ def _findings(story: Story, findings: list[Finding], style: Style, everything: b
     found = causes(findings)
     blocks = [overview(found, style)] if len(findings) > 1 else []
     for cause in found:
-        first, *rest = cause.examples
-        blocks += [finding(story, item, style) for item in (cause.findings if everything else [first])]
-        folded = [] if everything else [_folded(rest)]
-        for rule in dict.fromkeys(item.rule for item in cause.consequences):
-            same = [item for item in cause.consequences if item.rule == rule]
-            blocks += [finding(story, item, style) for item in (same if everything else same[:1])]
-            folded += [] if everything else [_folded(same[1:])]
-        if lines := [line for line in folded if line]:
-            blocks.append("\n".join(clip(f"… {line} (`--all` shows them)", style.width) for line in lines))
+        shown, folded = told(cause, everything)
+        blocks += [finding(story, item, style) for item in shown]
+        if folded:
+            blocks.append("\n".join(clip(f"… {line} (`--all` shows them)", style.width) for line in folded))
     return blocks
+
+
+def told(cause: Cause, everything: bool = False) -> tuple[list[Finding], list[str]]:
+    """The findings of a cause that are shown in full, the first of each rule, and what is said of the others."""
+    by_rule: dict[str, list[Finding]] = {}
+    for item in (*(cause.findings if everything else cause.examples), *cause.consequences):
+        by_rule.setdefault(item.rule, []).append(item)
+    if everything:
+        return [item for same in by_rule.values() for item in same], []
+    return [same[0] for same in by_rule.values()], [_folded(same[1:]) for same in by_rule.values() if len(same) > 1]
 
 
 def _folded(items: list[Finding]) -> str:
     """`22 more F202: F3, F4, F5 …`."""
     named = ", ".join(item.id for item in items[:NAMED])
-    return f"{len(items):,} more {items[0].rule}: {named}{' …' if len(items) > NAMED else ''}" if items else ""
+    return f"{len(items):,} more {items[0].rule}: {named}{' …' if len(items) > NAMED else ''}"
 
 
 def overview(found: list[Cause], style: Style) -> str:
@@ -250,31 +252,48 @@ def _cost(told: Impact) -> str:
     return ", ".join(parts)
 
 
-def sources(story: Story, style: Style) -> str:
+def sources(story: Story, style: Style, everything: bool = False) -> str:
     """What was read, how the clocks stand, what could not be read."""
     lines = []
-    for s in story.sources:
+    shown = story.sources if everything or len(story.sources) <= SOURCES else story.sources[: SOURCES - 1]
+    for s in shown:
         state = clock_state(s.clocks[0] if s.clocks else None)
-        count = f"{s.records:,} {'packets' if s.kind == 'pcap' else 'events'}" + (
-            f" in {len(s.parts)} files" if s.parts else ""
-        )
-        lines.append(clip(f"{terminal(s.label)}: {s.format}, {count}{', ' + state if state else ''}", style.width))
+        read = _read(s.kind, s.records) + (f" in {len(s.parts)} files" if s.parts else "")
+        lines.append(clip(f"{terminal(s.label)}: {s.format}, {read}{', ' + state if state else ''}", style.width))
+        problems = s.problems if everything else s.problems[:PROBLEMS]
         lines += [
-            clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width)
-            for p in s.problems[:5]
+            clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width) for p in problems
         ]
-        if len(s.problems) > 5:
-            lines.append(f"    … {len(s.problems) - 5} more problems")
+        if more := len(s.problems) - len(problems):
+            lines.append(f"    … {count(more, 'more problem')}")
+    if rest := story.sources[len(shown) :]:
+        lines.append(f"… {_of_sources(rest)} (`--all` shows them)")
     if story.interrupted:
         lines.append("interrupted: what follows is what had come until then")
     if story.skipped:
-        names = ", ".join(terminal(path.rsplit("/", 1)[-1]) for path, _ in story.skipped)
+        names = Counter(terminal(path.rsplit("/", 1)[-1]) for path, _ in story.skipped)
+        listed = [f"{name} ({n:,}×)" if n > 1 else name for name, n in names.items()]
+        more = len(listed) - SKIPPED
+        if more > 0 and not everything:
+            listed = [*listed[:SKIPPED], f"and {more:,} more names"]
         lines += textwrap.wrap(
-            f"skipped (no input): {names}", style.width, subsequent_indent="    ", break_long_words=False
+            f"skipped (no input): {', '.join(listed)}", style.width, subsequent_indent="    ", break_long_words=False
         )
     if story.connections.points and story.events and not story.aligned:
         lines += textwrap.wrap(UNALIGNED, style.width, subsequent_indent="    ")
     return "\n".join(style.paint(line, "dim") for line in lines)
+
+
+def _read(kind: str, records: int) -> str:
+    return f"{records:,} {'packets' if kind == 'pcap' else 'events'}"
+
+
+def _of_sources(rest: list[Source]) -> str:
+    """`188 more inputs: 1,204 packets, 31,070 events, 12 with problems`."""
+    records = {kind: sum(s.records for s in rest if (s.kind == "pcap") is (kind == "pcap")) for kind in ("pcap", "log")}
+    parts = [_read(kind, n) for kind, n in records.items() if n]
+    damaged = sum(bool(s.problems) for s in rest)
+    return f"{count(len(rest), 'more input')}: {', '.join(parts)}" + (f"; {damaged:,} with problems" if damaged else "")
 
 
 def clock_state(clock: Clock | None) -> str:
@@ -314,7 +333,7 @@ def environments(story: Story, style: Style) -> str:
     for _, text in rows[:SHOWN]:
         lines += textwrap.wrap(text, style.width, subsequent_indent="      ", break_long_words=False)
     if len(rows) > SHOWN:
-        lines.append(f"  … {len(rows) - SHOWN} more")
+        lines.append(f"  … {len(rows) - SHOWN:,} more (`--all` shows them)")
     return "\n".join(lines)
 
 
@@ -331,9 +350,9 @@ def transports(story: Story, style: Style, everything: bool) -> str:
         text = f"  ({t.number}) {t.remote or '?'}: {count(len(mine), 'ping')}, {acked} acked, {lost} timed out"
         text += f", closed by {t.closed_by}" if t.closed_by else ", open at the end"
         text += f", {t.connection}" if t.connection else ""
-        lines.append(clip(text, style.width))
+        lines.append(clip(terminal(text), style.width))
     if len(story.transports) > len(shown):
-        lines.append(f"  … {len(story.transports) - len(shown)} more (`--all` shows them)")
+        lines.append(f"  … {len(story.transports) - len(shown):,} more (`--all` shows them)")
     return "\n".join(lines)
 
 
@@ -343,13 +362,13 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
     if findings:
         counts = Counter(item.severity.word for item in findings)
         words = ", ".join(
-            f"{counts[w]} {w}{'s' if counts[w] > 1 and w != 'info' else ''}"
+            count(counts[w], w) if w != "info" else f"{counts[w]:,} info"
             for w in ("error", "warning", "info")
             if counts[w]
         )
         cost = _cost(total(causes(findings)))
         tail = f"; {cost}" if cost else ""
-        text = f"{len(findings)} finding{'s' if len(findings) != 1 else ''}: {words}{tail}{outside}"
+        text = f"{count(len(findings), 'finding')}: {words}{tail}{outside}"
         heads = textwrap.wrap(text, style.width, subsequent_indent="  ")
         return "\n".join([*(style.paint(line, "bold") for line in heads), *_indented(choice(story), style)])
     have = []

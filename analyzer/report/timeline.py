@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.model.times import SECOND, seconds
 from analyzer.report.details import detail_lines
-from analyzer.report.escape import clip, terminal
+from analyzer.report.escape import clip, count, terminal
 from analyzer.report.folding import Folded, Quiet, summary, whole
 from analyzer.report.style import Style
 from analyzer.timeline.steps import MAIN, TOLD, Step
@@ -84,12 +84,10 @@ def _environment_head(story: Story, told: Timeline) -> tuple[list[str], list[str
     name = told.subject.id
     inferred = any(e.inferred for e in story.environments if e.id == name)
     statuses = [i.status for i in story.invocations if i.environment == name]
-    facts = [_count(len(statuses), "invocation")]
+    facts = [count(len(statuses), "invocation")]
     facts += [f"{statuses.count(s)} {s}" for s in sorted({*statuses} - {"success", "unknown"})]
     if lengths := [z.length_ns for z in story.freezes_of(name)]:
-        facts.append(
-            f"frozen {seconds(sum(lengths))} in {_count(len(lengths), 'gap')}, longest {seconds(max(lengths))}"
-        )
+        facts.append(f"frozen {seconds(sum(lengths))} in {count(len(lengths), 'gap')}, longest {seconds(max(lengths))}")
     return [f"env {name}{' (inferred)' if inferred else ''}"], [", ".join(facts), *_about(story, told)]
 
 
@@ -129,10 +127,6 @@ def _about(story: Story, told: Timeline) -> list[str]:
 
 def _ends(story: Story, k: int) -> str:
     return f"{story.connections.id(k)} {story.connections.client(k)} → {story.connections.server(k)}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _wrapped(text: str, width: int, indent: str, hanging: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,20 @@ def test_a_heading_and_a_block_for_each_finding(name: str) -> None:
     headings = [content for kind, content in found if kind == "inline"]
     assert headings[1:] == [f"{f.id} {f.severity.word} {f.rule} {f.name}" for f in trace.findings]
     fences = [content for kind, content in found if kind == "fence"]
-    assert len(fences) == len(trace.findings) + 2
-    assert all(f.title in " ".join(fences[1:][n].split()) for n, f in enumerate(trace.findings))
+    several = len(trace.findings) > 1
+    assert len(fences) == len(trace.findings) + 2 + several
+    assert fences[1].startswith("causes\n") is several
+    assert all(f.title in " ".join(fences[1 + several :][n].split()) for n, f in enumerate(trace.findings))
     assert all(len(line) <= 100 for fence in fences for line in fence.splitlines())
+
+
+def test_many_findings_of_a_cause_are_folded_as_in_the_text() -> None:
+    trace = analyzer.read(ROOT / "captures" / "connect-burst")
+    folded, whole = (b"".join(markdown(trace, everything=everything)).decode() for everything in (False, True))
+    assert whole.count("\n### ") == len(trace.findings)
+    shown = folded.count("\n### ")
+    assert shown < len(trace.findings) / 2
+    assert len(trace.findings) == shown + sum(map(int, re.findall(r"^And (\d+) more ", folded, re.MULTILINE)))
 
 
 def test_text_of_a_log_cannot_leave_its_block(tmp_path: Path) -> None:

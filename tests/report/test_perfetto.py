@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import analyzer
 from analyzer.model.problems import InputError
@@ -106,6 +109,26 @@ def test_of_very_many_connections_the_rest_is_a_slice_each(monkeypatch: pytest.M
         p for p in events(found) if p.track_event.track_uuid in others and p.track_event.type == p.track_event.TYPE_SLICE_BEGIN
     ]  # fmt: skip
     assert len(slices) == everyone - 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10), st.sampled_from("ab")), max_size=60))
+def test_lanes_hold_every_slice_once_and_none_that_overlap(spans: list[tuple[int, int, str]]) -> None:
+    """Slices that agree in everything but their details too: calls of one method in one millisecond."""
+    schema = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    writer = module._Writer(case("healthy"), schema)
+    slices = [module._Slice(start, start + length, name, {"n": n}) for n, (start, length, name) in enumerate(spans)]
+    found = [packet for piece in writer._lanes("x", 0, slices) for packet in schema.Trace.FromString(piece).packet]
+    lanes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for packet in found:
+        event = packet.track_event
+        if event.type == event.TYPE_SLICE_BEGIN:
+            lanes[event.track_uuid].append((packet.timestamp, 0))
+        elif event.type == event.TYPE_SLICE_END:
+            lanes[event.track_uuid][-1] = (lanes[event.track_uuid][-1][0], packet.timestamp)
+    assert sorted(one for lane in lanes.values() for one in lane) == sorted((s.start_ns, s.end_ns) for s in slices)
+    assert all(a[1] <= b[0] for lane in lanes.values() for a, b in pairwise(lane))
+    most = max((sum(s.start_ns <= t < max(s.end_ns, s.start_ns + 1) for s in slices) for t in range(45)), default=0)
+    assert len(lanes) <= most
 
 
 def test_hostile_text_is_made_visible() -> None:

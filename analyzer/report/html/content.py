@@ -11,10 +11,10 @@ from analyzer.model.findings import Evidence, Finding, Silence
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report.causes import total
 from analyzer.report.coverage import unseen
-from analyzer.report.escape import short_environment
+from analyzer.report.escape import count, short_environment
 from analyzer.report.explain import documentation
 from analyzer.report.style import Style
-from analyzer.report.text import UNALIGNED, choice, clock_state, count, verdict
+from analyzer.report.text import UNALIGNED, choice, clock_state, verdict
 from analyzer.rules import rules
 
 if TYPE_CHECKING:

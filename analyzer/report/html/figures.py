@@ -17,7 +17,7 @@ from analyzer.model.times import SECOND, iso, seconds
 from analyzer.plot.packets import look_of
 from analyzer.plot.scale import Scale
 from analyzer.plot.scene import Life, Scene, scene
-from analyzer.report.text import count
+from analyzer.report.escape import count
 from analyzer.timeline.steps import failed
 from analyzer.timeline.whereabouts import is_lost
 
