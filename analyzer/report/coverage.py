@@ -1,8 +1,14 @@
-"""What could not be seen from these inputs: the worth of a report that finds nothing, and of one that finds something."""
+"""What could not be seen from these inputs, and what was seen and stays unexplained: the worth of a report, whatever it finds."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from analyzer.capture import columns as col
+from analyzer.model.events import Event
+from analyzer.model.findings import Finding
+from analyzer.model.times import MS
+from analyzer.report.escape import terminal
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
@@ -27,6 +33,66 @@ def unseen(story: Story) -> list[str]:
             "lines without time stamps cannot be placed: give the export that stamps them (CloudWatch, docker)"
         )
     return found
+
+
+#: START is stamped up to 91 ms before the guest runs (measured).
+_SLACK_NS = 100 * MS
+#: So many kinds of errors are named.
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class Unexplained:
+    """Errors of one kind, towards one server, that no finding is about: how many, and the first."""
+
+    code: str
+    server: str
+    first: Event
+    count: int = 0
+
+
+def unexplained(story: Story, findings: list[Finding]) -> list[Unexplained]:
+    """Connection errors in the logs that no finding cites, counts among its failed requests or has the server of; by kind and server, the first first."""
+    kinds: set[tuple[object, ...]] = set()
+    requests: set[tuple[str | None, str | None]] = set()
+    servers: set[str] = set()
+    for item in findings:
+        servers.update(
+            [item.server] if item.server else [story.connections.server(int(c[1:]) - 1) for c in item.connections]
+        )
+        requests |= {(item.environment, request) for request in item.request_ids}
+        cited = (story.event_at(line.source, line.ref) for line in item.evidence)
+        kinds |= {_kind(e) for e in cited if e is not None and e.kind == "error"}
+    found: dict[tuple[str, str], Unexplained] = {}
+    for e in story.events:
+        if e.kind == "error" and e.remote not in servers and _kind(e) not in kinds:
+            request = _request(story, e)
+            if not {(e.environment, request), (None, request)} & requests:
+                code, server = str(e.attrs["code"]), e.remote or ""
+                found.setdefault((code, server), Unexplained(code, server, e)).count += 1
+    return list(found.values())
+
+
+def _kind(e: Event) -> tuple[object, ...]:
+    return e.environment, e.attrs.get("code"), e.remote
+
+
+def _request(story: Story, e: Event) -> str | None:
+    invocation = story.invocation_at(e.environment, e.time_ns, _SLACK_NS)
+    return invocation.request_id if invocation is not None else e.request_id
+
+
+def said(story: Story, items: list[Unexplained]) -> list[str]:
+    """What a person reads of them: nothing, or one sentence."""
+    if not items:
+        return []
+    total = sum(x.count for x in items)
+    named = [
+        f"{x.code}{f' from {terminal(x.server)}' if x.server else ''} ({terminal(story.source(x.first.source).at(x.first.ref))}{f', {x.count:,} times' if x.count > 1 else ''})"
+        for x in items[:_NAMED]
+    ]
+    more = [f"{len(items) - _NAMED} kinds more"] if len(items) > _NAMED else []
+    return [f"{total:,} connection error{'s' if total > 1 else ''} that no finding explains: {', '.join(named + more)}"]
 
 
 def _marked(story: Story, marks: int) -> int:

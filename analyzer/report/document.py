@@ -12,7 +12,7 @@ from analyzer.model.findings import Finding
 from analyzer.model.records import Freeze, Invocation
 from analyzer.model.times import MS, SECOND, iso
 from analyzer.report.causes import Impact, causes, total
-from analyzer.report.coverage import unseen
+from analyzer.report.coverage import unexplained, unseen
 from analyzer.tcp.connections import PointConnection
 from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
@@ -272,6 +272,10 @@ def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
                 "findings": [f.id for f in c.findings], "consequences": [f.id for f in c.consequences], **_impact(c.impact),
             }
             for c in found
+        ],
+        "unexplained": [
+            {"code": x.code, "server": x.server or None, "errors": x.count, "source": x.first.source, "ref": x.first.ref}
+            for x in unexplained(story, findings)
         ],
         "unseen": unseen(story),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from analyzer.model.records import Ping, Source
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
-from analyzer.report.coverage import unseen
+from analyzer.report.coverage import said, unexplained, unseen
 from analyzer.report.escape import clip, count, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.rules import rules
@@ -370,7 +370,8 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         tail = f"; {cost}" if cost else ""
         text = f"{count(len(findings), 'finding')}: {words}{tail}{outside}"
         heads = textwrap.wrap(text, style.width, subsequent_indent="  ")
-        return "\n".join([*(style.paint(line, "bold") for line in heads), *_indented(choice(story), style)])
+        notes = [*said(story, unexplained(story, findings)), *choice(story)]
+        return "\n".join([*(style.paint(line, "bold") for line in heads), *_indented(notes, style)])
     have = []
     if connections := len(story.connections.in_view()):
         have.append(count(connections, "connection"))
@@ -379,9 +380,10 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
     if story.invocations:
         have.append(count(len(story.invocations), "invocation"))
     text = f"no findings in {', '.join(have) or ('this view' if story.outside else 'these inputs')}{outside}"
-    partial = story.outside or (story.examined is not None and story.examined.left_out)
+    errors = said(story, unexplained(story, findings))
+    partial = errors or story.outside or (story.examined is not None and story.examined.left_out)
     lines = [style.paint(text, "bold" if partial else "green")]
-    return "\n".join([*lines, *_indented([*unseen(story), *choice(story)], style)])
+    return "\n".join([*lines, *_indented([*errors, *unseen(story), *choice(story)], style)])
 
 
 def _indented(items: list[str], style: Style) -> list[str]:

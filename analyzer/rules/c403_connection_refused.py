@@ -207,9 +207,10 @@ def examine(story: Story, candidate: int | Refused, settings: Settings) -> Findi
 def _errors(story: Story, k: int, start_ns: int, end_ns: int) -> list[Event]:
     """What the application said of it."""
     env, server = common.witness(story, k), story.connections.server(k)
-    if env is None:
+    if env is None and not story.aligned:
         return []
-    said = story.events_between(start_ns, end_ns + ERROR_WITHIN_NS, env)
+    early = common.clock_margin(story) if env is None else 0  # any environment's: the address tells
+    said = story.events_between(start_ns - early, end_ns + ERROR_WITHIN_NS, env)
     return [e for e in said if (told := _refused_by(e)) is not None and told[1] == server]
 
 

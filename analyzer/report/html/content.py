@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from analyzer.model.findings import Evidence, Finding, Silence
 from analyzer.model.times import MS, SECOND, iso, seconds
 from analyzer.report.causes import total
-from analyzer.report.coverage import unseen
+from analyzer.report.coverage import said, unexplained, unseen
 from analyzer.report.escape import count, short_environment
 from analyzer.report.explain import documentation
 from analyzer.report.style import Style
@@ -71,7 +71,7 @@ def summary(trace: Trace, findings: list[Finding], roots: list[Cause]) -> Verdic
     headline = verdict(story, trace.findings, UNBROKEN).splitlines()[0]
     severity = findings[0].severity.word if findings else "good"
     title = roots[0].examples[0].title if len(roots) == 1 else headline
-    return Verdict(severity, title, headline, roots, _impact(story, findings, total(roots)), _coverage(story))
+    return Verdict(severity, title, headline, roots, _impact(story, findings, total(roots)), _coverage(story, findings))
 
 
 def _impact(story: Story, findings: list[Finding], cost: Impact) -> list[tuple[str, str]]:
@@ -93,13 +93,13 @@ def _impact(story: Story, findings: list[Finding], cost: Impact) -> list[tuple[s
     return rows
 
 
-def _coverage(story: Story) -> list[str]:
+def _coverage(story: Story, findings: list[Finding]) -> list[str]:
     lines = []
     if story.interrupted:
         lines.append("interrupted: this is what had come until then")
     if story.connections.points and story.events and not story.aligned:
         lines.append(UNALIGNED)
-    lines += [*unseen(story), *choice(story)]
+    lines += [*said(story, unexplained(story, findings)), *unseen(story), *choice(story)]
     if problems := sum(len(s.problems) for s in story.sources):
         lines.append(f"{count(problems, 'remark')} on what the inputs lost or could not tell, under Sources")
     return lines
