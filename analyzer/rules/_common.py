@@ -76,8 +76,15 @@ def last_words(segments: list[Segment], end_ns: int) -> Segment | None:
 
 
 def asks_nothing(s: Segment) -> bool:
-    """Whether a payload may be a close_notify or a frame that asks for nothing."""
-    return bool(s.marks & NO_REQUEST) or bool(s.marks & col.M_TLS and s.length <= TLS13_ALERT_BYTES)
+    """Whether a payload may be a close_notify, or frames that ask for nothing."""
+    return bool(s.marks & FAREWELL) or manages(s) or bool(s.marks & col.M_TLS and s.length <= TLS13_ALERT_BYTES)
+
+
+def manages(s: Segment) -> bool:
+    """Whether a payload is HTTP/2 frames that manage the connection and, by its length, nothing else: no request, no answer."""
+    if not s.marks & MANAGING or s.marks & (col.M_H2_HEADERS | col.M_H2_RST_STREAM):
+        return False
+    return s.length <= sum(size for mark, size in MANAGING_BYTES.items() if s.marks & mark)
 
 
 def goaway_before(segments: list[Segment], close: Segment) -> Segment | None:
@@ -330,6 +337,13 @@ def limit_near(gap_ns: int, ends: str, server: str = "") -> str:
 #: Beside the packet of `last_words`.
 OWN_REASON = "the server's own reason"
 #: HTTP/2 frames that a client sends by itself or as it leaves: no request.
-NO_REQUEST = col.M_TLS_ALERT | col.M_H2_GOAWAY | col.M_H2_PING | col.M_H2_PING_ACK
+FAREWELL = col.M_TLS_ALERT | col.M_H2_GOAWAY
+#: Frames that libraries send by themselves, as long as they come (RFC 9113 §3.4, §6): two WINDOW_UPDATEs, of the stream and of the
+#: connection; SETTINGS with each of the six parameters and two of extensions.
+MANAGING_BYTES = {
+    col.M_H2_PREFACE: 24, col.M_H2_SETTINGS: 9 + 8 * 6, col.M_H2_SETTINGS_ACK: 9, col.M_H2_PING: 17, col.M_H2_PING_ACK: 17,
+    col.M_H2_WINDOW_UPDATE: 2 * 13,
+}  # fmt: skip
+MANAGING = sum(MANAGING_BYTES)
 #: A TLS 1.3 alert passes as application data: header, two bytes, content type, tag (RFC 8446 §5.2, §6).
 TLS13_ALERT_BYTES = 5 + 2 + 1 + 16

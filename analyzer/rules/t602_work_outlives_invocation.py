@@ -144,6 +144,13 @@ QUIET = (
         packets=_OPEN + "\n6.5 < FIN\n6.54 > ACK\n20 > FIN\n20.001 < ACK",
     ),
     Case(
+        "a request shortly before the next START: no frozen process sends one, the clocks are further apart than they seem",
+        log="".join(f"00:0{k}:00.000 START {k + 1}\n00:0{k}:00.100 REPORT {k + 1}\n" for k in range(8)),
+        packets=_OPEN
+        + "\n59.7 > 40\n59.71 < 90"
+        + "".join(f"\n{60 * k}.02 > 40\n{60 * k}.03 < 90" for k in range(2, 8)),
+    ),
+    Case(
         "its deadline ran out in the freeze: that is T601",
         log=f"""
         00:00:00.000 START 1
@@ -274,7 +281,9 @@ def _sent(story: Story, work: Work) -> list[tuple[int, Segment, Invocation]]:
         closing = next((s.time_ns for s in own if s.fin or s.rst), None)
         for s in own:
             gap = work.gap(s.time_ns)
-            if gap is not None and not common.asks_nothing(s) and (closing is None or s.time_ns < closing):
+            if gap is None or common.asks_nothing(s) or (closing is not None and s.time_ns >= closing):
+                continue
+            if s.time_ns - gap.start_ns <= gap.end_ns - s.time_ns:  # later, the freeze holds it: the clocks are off
                 found.append((k, s, gap.before))
     return found
 

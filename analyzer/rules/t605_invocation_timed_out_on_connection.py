@@ -15,7 +15,8 @@ connection; check connections by wall clock before reuse. If the request was ack
 
 ## Known limits
 A function that computes without end times out as well. From the log alone, without a traced call, the finding needs a freeze
-before the invocation, earlier invocations that were much shorter, and silence of the function to the end; it stays likely.
+before the invocation, earlier invocations that were much shorter, and silence of the function to the end. A handler that sleeps or
+computes looks the same: likely where the rest was as long as a usual idle limit or each of several time-outs followed a freeze.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import median
 
-from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
-from analyzer.model.records import Call, Invocation
+from analyzer.model.records import Call, Freeze, Invocation
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import _remedies as remedies
+from analyzer.rules import _told as told
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble
 from analyzer.rules._thresholds import Settings, Values, duration, share
@@ -45,12 +46,10 @@ CODE = "T605"
 NAME = "invocation-timed-out-on-connection"
 SUMMARY = "Task timed out while a request on a connection had no answer"
 SEVERITIES = (Severity.ERROR,)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 #: Stamps of START and of the time-out line are the platform's, a few ms beside the guest's.
 SLACK_NS = 100 * MS
-#: Frames that ask for no answer, or that a library sends by itself.
-NO_REQUEST = col.M_H2_PING | col.M_H2_PING_ACK | col.M_H2_GOAWAY | col.M_TLS_ALERT
 
 
 class Thresholds(Values):
@@ -85,6 +84,16 @@ FIRES = (
         "360.012 > 60 lost\n360.220 > 60 again lost\n360.640 > 60 again lost\n361.480 > 60 again lost\n363.100 > 60 again lost",
     ),
     Case("from the log alone: silence to the end after a freeze", log=_WARM),
+    Case(
+        "from the log alone, after a freeze shorter than usual limits: it may have slept",
+        log=_WARM.replace("00:06:0", "00:00:2"),
+    ),
+    Case(
+        "a gRPC call without an answer: the server's PING, a bandwidth probe, is none",
+        log=_WARM,
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > HEADERS\n0.012 < HEADERS\n0.050 > ACK\n"
+        "360.012 > HEADERS\n360.013 < PING\n360.052 > PING-ACK\n360.092 < ACK",
+    ),
     Case(
         "the server takes its time; the kernel of the killed process closes when the time is over",
         log=_WARM,
@@ -125,6 +134,15 @@ QUIET = (
 
 
 @dataclass(slots=True)
+class TimedOut:
+    """An invocation that timed out, those of its environment, and whether such time-outs came more than once, each after a freeze."""
+
+    invocation: Invocation
+    siblings: list[Invocation]
+    recurs: bool
+
+
+@dataclass(slots=True)
 class Waiting:
     """A request without an answer when the time was over."""
 
@@ -133,7 +151,7 @@ class Waiting:
     acknowledged: bool
 
 
-def select(story: Story, settings: Settings) -> Iterable[tuple[Invocation, list[Invocation]]]:
+def select(story: Story, settings: Settings) -> Iterable[TimedOut]:
     """Invocations that timed out, each with those of its environment."""
     timed_out = [i for i in story.invocations if i.status == "timeout" and i.end_ns is not None]
     wanted = {i.environment for i in timed_out}
@@ -141,12 +159,13 @@ def select(story: Story, settings: Settings) -> Iterable[tuple[Invocation, list[
     for i in story.invocations:
         if i.environment in wanted:
             siblings[i.environment].append(i)
-    return [(i, siblings[i.environment]) for i in timed_out]
+    recurs = len(timed_out) > 1 and all(_freeze_before(story, i) is not None for i in timed_out)
+    return [TimedOut(i, siblings[i.environment], recurs) for i in timed_out]
 
 
-def examine(story: Story, candidate: tuple[Invocation, list[Invocation]], settings: Settings) -> Finding | None:
+def examine(story: Story, candidate: TimedOut, settings: Settings) -> Finding | None:
     """The proof: the platform's line, and the request that waited, or the call, or the silence."""
-    (invocation, siblings), t = candidate, settings[Thresholds]
+    invocation, t = candidate.invocation, settings[Thresholds]
     waiting = _waiting(story, invocation, t.least_wait_ns)
     if waiting:
         return _on_connection(story, invocation, max(waiting, key=lambda w: w.request.time_ns))
@@ -160,7 +179,7 @@ def examine(story: Story, candidate: tuple[Invocation, list[Invocation]], settin
     ]  # fmt: skip
     if calls:
         return _on_call(story, invocation, calls[-1])
-    return _in_silence(story, invocation, siblings, t)
+    return _in_silence(story, candidate, t)
 
 
 def _end(invocation: Invocation) -> int:
@@ -196,8 +215,11 @@ def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> 
         return None
     if left is not None:  # the platform kills the process when the time is over: its kernel closes
         segments = [s for s in segments if s.time_ns < left]
-    answered = max((s.time_ns for s in segments if not s.from_client and (s.payload or s.fin or s.rst)), default=0)
-    asked = [s for s in segments if s.from_client and s.payload and s.time_ns > answered and not s.marks & NO_REQUEST]
+    answers = (
+        s.time_ns for s in segments if not s.from_client and (s.payload or s.fin or s.rst) and not common.manages(s)
+    )
+    answered = max(answers, default=0)
+    asked = [s for s in segments if s.from_client and s.payload and s.time_ns > answered and not common.asks_nothing(s)]
     if not asked or not common.heard(story, k, "server"):
         return None
     first = asked[0]
@@ -234,7 +256,7 @@ def _on_connection(story: Story, invocation: Invocation, waiting: Waiting) -> Fi
     return _finding(
         story, invocation, evidence, Confidence.CERTAIN, f"invocation timed out waiting {seconds(waited)} for {server}", why, server,
         ["the function's own work (it had asked and got no answer)"] + (["a dead path (the request was acknowledged)"] if waiting.acknowledged else []), waited,
-        connection=story.connections.id(k),
+        connection=story.connections.id(k), acknowledged=waiting.acknowledged,
         silences=common.silence(story, k, idle, request.time_ns, freeze, "no packet of this connection"),
     )  # fmt: skip
 
@@ -250,14 +272,21 @@ def _on_call(story: Story, invocation: Invocation, call: Call) -> Finding | None
     )  # fmt: skip
 
 
-def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation], t: Thresholds) -> Finding | None:
+def _freeze_before(story: Story, invocation: Invocation) -> Freeze | None:
+    """The freeze that ended with an invocation."""
+    near = story.freezes_between(invocation.environment, invocation.start_ns - SECOND, invocation.start_ns + SECOND)
+    return next((z for z in near if z.after == invocation.request_id), None)
+
+
+def _in_silence(story: Story, candidate: TimedOut, t: Thresholds) -> Finding | None:
     """The log alone: warm, others were short, nothing was printed for most of the time."""
+    invocation = candidate.invocation
     took = _end(invocation) - invocation.start_ns
     before = [
-        i.end_ns - i.start_ns for i in siblings
+        i.end_ns - i.start_ns for i in candidate.siblings
         if i.end_ns is not None and i.end_ns <= invocation.start_ns and i.status == "success"
     ]  # fmt: skip
-    freeze = next((z for z in story.freezes_of(invocation.environment) if z.after == invocation.request_id), None)
+    freeze = _freeze_before(story, invocation)
     if not before or freeze is None or freeze.length_ns < t.least_wait_ns or median(before) > t.others_share * took:
         return None
     lines = [
@@ -267,19 +296,20 @@ def _in_silence(story: Story, invocation: Invocation, siblings: list[Invocation]
     silent = _end(invocation) - (last.time_ns if last else invocation.start_ns)
     if silent < max(t.least_wait_ns, t.silent_share * took):
         return None
+    sure = candidate.recurs or freeze.length_ns >= told.USUAL_LIMIT_NS
     evidence = common.freeze_evidence(story, freeze) + ([story.evidence(last, "its last line")] if last else [])
     return _finding(
-        story, invocation, evidence, Confidence.LIKELY,
+        story, invocation, evidence, Confidence.LIKELY if sure else Confidence.POSSIBLE,
         f"invocation timed out after {seconds(silent)} of silence, following a freeze of {seconds(freeze.length_ns)}",
         f"earlier invocations took {seconds(int(median(before)))}; this one, the first after {seconds(freeze.length_ns)} frozen, printed nothing for {seconds(silent)}: "
-        "it most likely waited for an answer on a connection that had died meanwhile",
+        f"it {'most likely' if sure else 'may have'} waited for an answer on a connection that had died meanwhile{'' if sure else ', or for a slow server, or slept or computed'}",
         "", ["slow work as usual: earlier invocations were short"], silent,
     )  # fmt: skip
 
 
 def _finding(
     story: Story, invocation: Invocation, evidence: list[Evidence], confidence: Confidence, title: str, why: str, server: str,
-    ruled_out: list[str], lost_ns: int, connection: str | None = None, silences: list[Silence] | None = None,
+    ruled_out: list[str], lost_ns: int, connection: str | None = None, silences: list[Silence] | None = None, acknowledged: bool = False,
 ) -> Finding | None:  # fmt: skip
     line = _timeout_line(story, invocation)
     if line is None:
@@ -293,13 +323,18 @@ def _finding(
         CODE, NAME, Severity.ERROR, confidence, title, _end(invocation), evidence, why,
         connection=connection, connections=[connection] if connection else [], server=server or None, environment=invocation.environment, lost_ns=lost_ns,
         request_ids=[invocation.request_id], silences=silences or [], ruled_out=ruled_out,
-        help=_help(story, invocation, server, connection),
+        help=_help(story, invocation, server, connection, acknowledged),
         upgrade="" if confidence is Confidence.CERTAIN else _upgrade(story, invocation, server),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
 
-def _help(story: Story, invocation: Invocation, server: str, connection: str | None) -> str:
+def _help(story: Story, invocation: Invocation, server: str, connection: str | None, acknowledged: bool) -> str:
+    if acknowledged:
+        return (
+            f"the connection was alive: find out what {server} did meanwhile (its slow log, its load, its locks), and give the request a limit below the function's "
+            "own that also destroys the socket"
+        )
     silent = (
         remedies.for_connection(story, int(connection[1:]) - 1, Trouble.SILENT)
         if connection

@@ -70,7 +70,9 @@ N_FIELDS = SIDE + 2 * SIDE_FIELDS  # 104
 B_FIN_RST, B_MULTI, B_SYN_ACK, B_SYN, B_FIN, B_RST, B_DATA, B_ACK = (1 << k for k in range(8))
 B_PROBED = 256  # its last byte sent was a zero-window probe, which NXT does not count
 B_KEEPALIVE = 512  # its latest segment was a keepalive probe
-B_CLOCK_BEHIND = 1024  # its TSval advanced by less than half of a pause of WAKE_AFTER or more, if it ticks every TICK_NS
+B_CLOCK_BEHIND = (
+    1024  # its TSval advanced by less than half of a pause of WAKE_AFTER or more, if it ticks every TICK_NS
+)
 
 # ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender)
 BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST, BY_NETWORK = range(5)

@@ -74,6 +74,7 @@ REDIS = [
      said("NOT_CONNECTED", LIBRARY, "ioredis", setting="maxRetriesPerRequest")),
     ("Redis Client Error ConnectionTimeoutError: Connection timeout\n    at Socket.onTimeout (/x/node_modules/@redis/client/dist/lib/client/socket.js:292:46)",
      said("TIMEOUT", LIBRARY, "node-redis", setting="socket.connectTimeout", default_ms=5000)),
+    ("orders failed after 1 ms: The client is closed", said("NOT_CONNECTED", LIBRARY, "node-redis")),
     ("SocketClosedUnexpectedlyError: Socket closed unexpectedly", said("CLOSED", LIBRARY, "node-redis")),
     ("Error: The client is closed\n    at Commander._RedisClient_sendCommand", said("NOT_CONNECTED", LIBRARY, "node-redis")),
     ("Invoke Error \t{\"errorType\":\"Error\",\"errorMessage\":\"The client is offline\",\"stack\":[]}", said("NOT_CONNECTED", LIBRARY, "node-redis")),
@@ -121,6 +122,7 @@ HTTP = [
      "      at onConnectTimeout (node:internal/deps/undici/undici:1:1) {\n    code: 'UND_ERR_CONNECT_TIMEOUT'\n  }\n}",
      said("TIMEOUT", LIBRARY, "undici", setting="connect.timeout", timeout_ms=10_000, default_ms=10_000, peer="10.0.0.77:443")),
     ("TypeError: fetch failed {\n  [cause]: HeadersTimeoutError: Headers Timeout Error {\n    code: 'UND_ERR_HEADERS_TIMEOUT'\n", said("TIMEOUT", LIBRARY, "undici", setting="headersTimeout", default_ms=300_000)),
+    ("orders failed after 3522 ms: Headers Timeout Error", said("TIMEOUT", LIBRARY, "undici", setting="headersTimeout", default_ms=300_000)),
     ("TypeError: terminated {\n  [cause]: BodyTimeoutError: Body Timeout Error {\n    code: 'UND_ERR_BODY_TIMEOUT'\n", said("TIMEOUT", LIBRARY, "undici", setting="bodyTimeout")),
     ("TypeError: fetch failed {\n  [cause]: SocketError: other side closed\n    code: 'UND_ERR_SOCKET',\n    socket: {\n      localAddress: '10.0.3.17',\n      localPort: 40312,\n      remoteAddress: '10.0.0.77',\n"
      "      remotePort: 443,\n      remoteFamily: 'IPv4'\n", said("CLOSED", LIBRARY, "undici", library_code="UND_ERR_SOCKET", peer="10.0.0.77:443", local="10.0.3.17:40312")),
@@ -215,6 +217,13 @@ PYTHON = [
      said("TIMEOUT", LIBRARY, "requests", setting="connect_timeout", timeout_ms=3500)),
     ("(Caused by NameResolutionError(\"<x>: Failed to resolve 'api.example.test' ([Errno -2] Name or service not known)\"))", said("ENOTFOUND", KERNEL, "urllib3", stage="resolve", peer="api.example.test")),
     ("httpx.ConnectTimeout: timed out", said("TIMEOUT", LIBRARY, "httpx", setting="timeout.connect", default_ms=5000)),
+    ("ReadTimeout: timed out\nTraceback (most recent call last):\n", said("TIMEOUT", LIBRARY, "httpx", setting="timeout.read", default_ms=5000)),
+    ("ReadTimeout: HTTPConnectionPool(host='10.0.2.20', port=8080): Read timed out. (read timeout=3.0)", said("TIMEOUT", LIBRARY, "urllib3", timeout_ms=3000, peer="10.0.2.20:8080")),
+    ("ConnectionError: Error UNKNOWN while writing to socket. Connection lost.", said("CLOSED", LIBRARY, "redis-py")),
+    ("TimeoutError: \nTraceback (most recent call last):\n  File \"/var/lang/lib/python3.13/asyncio/timeouts.py\", line 116, in __aexit__\n    raise TimeoutError from exc_val",
+     said("TIMEOUT", FUNCTION, "asyncio", setting="asyncio.wait_for")),
+    ("TimeoutError: \nTraceback (most recent call last):\n  File \"/var/task/aiohttp/helpers.py\", line 686, in __exit__\n    raise asyncio.TimeoutError from exc_val",
+     said("TIMEOUT", LIBRARY, "aiohttp", setting="timeout.total", default_ms=300_000)),
     ("httpx.ReadTimeout", said("TIMEOUT", LIBRARY, "httpx", setting="timeout.read")),
     ("httpx.RemoteProtocolError: Server disconnected without sending a response.", said("CLOSED", LIBRARY, "httpx")),
     ("aiohttp.client_exceptions.ServerDisconnectedError: Server disconnected", said("CLOSED", LIBRARY, "aiohttp")),
@@ -241,6 +250,10 @@ JAVA = [
     ("com.mysql.cj.jdbc.exceptions.CommunicationsException: Communications link failure\n\nThe last packet successfully received from the server was 400,123 milliseconds ago.\n"
      "Caused by: java.io.EOFException: Can not read response from server. Expected to read 4 bytes, read 0 bytes before connection was unexpectedly lost.", said("CLOSED", LIBRARY, "mysql-connector-j", idle_ms=400_123)),
     ("org.postgresql.util.PSQLException: An I/O error occurred while sending to the backend.\nCaused by: java.io.EOFException: null", said("CLOSED", LIBRARY, "pgjdbc")),
+    ("org.postgresql.util.PSQLException: An I/O error occurred while sending to the backend.\n\tat org.postgresql.core.v3.QueryExecutorImpl.execute(QueryExecutorImpl.java:382)\n"
+     "Caused by: java.net.SocketTimeoutException: Read timed out", said("TIMEOUT", LIBRARY, "pgjdbc", setting="soTimeout", stage="established")),
+    ("java.sql.SQLNonTransientConnectionException: (conn=6) Connection timed out\n\tat org.mariadb.jdbc.MariaDbStatement.execute(MariaDbStatement.java:362)\n"
+     "Caused by: java.net.SocketTimeoutException: Read timed out", said("TIMEOUT", LIBRARY, "mariadb-connector-j", setting="soTimeout")),
     ("software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Read timed out", said("TIMEOUT", LIBRARY, "aws-sdk-java-v2", default_ms=30_000)),
     ("com.amazonaws.SdkClientException: Unable to execute HTTP request: Connect to sqs.example.test:443 [sqs.example.test/10.0.0.77] failed: connect timed out", said("TIMEOUT", LIBRARY, "aws-sdk-java-v1", stage="connect")),
     ("software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: The target server failed to respond", said("CLOSED", LIBRARY, "aws-sdk-java-v2")),
@@ -276,6 +289,7 @@ GO = [
     ("Get \"https://api.example.test/v1\": net/http: TLS handshake timeout", said("TIMEOUT", LIBRARY, stage="tls", default_ms=10_000)),
     ("write tcp 10.0.3.17:40312->10.0.0.1:5432: use of closed network connection", said("NOT_CONNECTED", LIBRARY)),
     ("[mysql] 2026/11/20 12:00:00 packets.go:37: unexpected EOF", said("CLOSED", LIBRARY, "go-sql-driver")),
+    ("orders failed\ninvalid connection", said("CLOSED", LIBRARY, "go-sql-driver")),
     ("driver: bad connection", said("CLOSED", LIBRARY, "database/sql")),
     ("redis: connection pool timeout", said("TIMEOUT", LIBRARY, "go-redis", stage="pool")),
 ]  # fmt: skip

@@ -52,7 +52,7 @@ ROWS = (
     row("redis: connection pool timeout", "go-redis", "TIMEOUT", POOL, "PoolTimeout", 4_000),
     row("redis: client is closed", "go-redis", "NOT_CONNECTED"),
     row("bad connection", "database/sql", "CLOSED", ESTABLISHED, pattern=r"driver: bad connection"),
-    row("invalid connection", "go-sql-driver", "CLOSED", ESTABLISHED, pattern=r"(?:^|: |\")invalid connection(?:$|\"|\n)"),
+    row("invalid connection", "go-sql-driver", "CLOSED", ESTABLISHED, pattern=r"(?:^|\n|: |\")invalid connection(?:$|\"|\n)"),
     row("[mysql]", "go-sql-driver"),
     row("failed to connect to", "pgx", pattern=r"failed to connect to `"),
     row("context deadline exceeded", "", "TIMEOUT", "", "context deadline", by=FUNCTION),

@@ -24,8 +24,8 @@ from analyzer.logs.records import Recognised
 
 RANK = 53
 _KERNEL = re.compile(
-    rf"(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException|ConnectionException)[:(][^\n]{{0,160}}?"
-    rf"(?P<words>{WORDS}|Connection reset\b)"
+    rf"(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException)[:(][^\n]{{0,160}}?"
+    rf"(?P<words>{WORDS}|Connection reset\b)|ConnectionException: (?:\(conn=[0-9]{{1,12}}\) )?(?P<driver>Connection reset by peer|Broken pipe)\b"
 )
 _CONNECTING = ("ConnectException", "NoRouteToHostException", "PlainSocketImpl.socketConnect", "Net.connect(")
 _UNKNOWN = re.compile(r"UnknownHostException: (?P<peer>[\w.-]{1,253})")
@@ -62,7 +62,7 @@ ROWS = (
     row("Communications link failure", "mysql-connector-j"),
     row("last packet successfully received", "mysql-connector-j", pattern=r"successfully received from the server was (?P<idle_ms>[0-9,]{1,15}) milliseconds ago"),
     row("Can not read response from server", "mysql-connector-j", "CLOSED", ESTABLISHED),
-    row("I/O error occurred while sending to the backend", "pgjdbc", "CLOSED", ESTABLISHED, own="08006"),
+    row("I/O error occurred while sending to the backend", "pgjdbc", "CLOSED", ESTABLISHED, own="08006", unless="SocketTimeoutException"),
     row("PSQLException", "pgjdbc"),
     row("RedisCommandTimeoutException", "lettuce", "TIMEOUT", ESTABLISHED, "timeout", 60_000, r"timed out after (?:(?P<s>[0-9]{1,6}) second|(?P<ms>[0-9]{1,9}) (?:ms|milli))?"),
     row("Unable to connect to", "lettuce", "CONNECT_FAILED", CONNECT, pattern=r"RedisConnectionException: Unable to connect to (?:\[?(?P<peer>[\w.-]{1,253}:[0-9]{1,5})\]?)?"),
@@ -103,8 +103,8 @@ def kernel(body: str) -> Facts | None:
     told = list(_KERNEL.finditer(body))
     if not told:
         return None
-    m = told[-1]
-    words = "Connection reset by peer" if m["words"] == "Connection reset" else m["words"]
+    said = told[-1]["words"] or told[-1]["driver"]
+    words = "Connection reset by peer" if said == "Connection reset" else said
     facts = worded(words)
     if any(word in body for word in _CONNECTING):
         facts |= {"syscall": "connect", "stage": CONNECT}

@@ -89,6 +89,8 @@ ROWS = (
     row("Connect Timeout Error", "undici", "TIMEOUT", CONNECT, "connect.timeout", 10_000,
         rf"Connect Timeout Error(?: \(attempted address(?:es)?: (?P<peer>[\w.:\[\]-]{{3,255}}).{{0,80}}?timeout: {_MS})?"),
     row("UND_ERR_HEADERS_TIMEOUT", "undici", "TIMEOUT", ESTABLISHED, "headersTimeout", 300_000, own="UND_ERR_HEADERS_TIMEOUT"),
+    row("Headers Timeout Error", "undici", "TIMEOUT", ESTABLISHED, "headersTimeout", 300_000),
+    row("Body Timeout Error", "undici", "TIMEOUT", ESTABLISHED, "bodyTimeout", 300_000),
     row("UND_ERR_BODY_TIMEOUT", "undici", "TIMEOUT", ESTABLISHED, "bodyTimeout", 300_000, own="UND_ERR_BODY_TIMEOUT"),
     row("other side closed", "undici", "CLOSED", ESTABLISHED, own="UND_ERR_SOCKET"),
     row("UND_ERR_SOCKET", "undici", "CLOSED", ESTABLISHED, own="UND_ERR_SOCKET"),
@@ -115,7 +117,7 @@ ROWS = (
     row("onnection is closed", "ioredis", "NOT_CONNECTED", pattern=r"(?:^|\n|Error: )Connection is closed\."),
     row("closed unexpectedly", "node-redis", "CLOSED", ESTABLISHED, pattern=r"Socket closed unexpectedly"),
     row("onnection timeout", "node-redis", "TIMEOUT", CONNECT, "socket.connectTimeout", 5_000, r"(?:^|\n|Error: )Connection timeout(?:$|\n)"),
-    row("client is closed", "node-redis", "NOT_CONNECTED", pattern=r"ClientClosedError|Error: The client is closed"),
+    row("client is closed", "node-redis", "NOT_CONNECTED", pattern=r"ClientClosedError|(?:^|: |\n|\")The client is closed"),
     row("client is offline", "node-redis", "NOT_CONNECTED", pattern=r"ClientOfflineError|(?:^|: |\n|\")The client is offline"),
     row("SocketTimeoutError", "node-redis", "TIMEOUT", ESTABLISHED, "socket.socketTimeout", pattern=r"Expecting data, but didn't receive any in (?P<ms>[0-9]{1,9})ms"),
     # SQL.

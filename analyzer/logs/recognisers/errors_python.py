@@ -68,6 +68,8 @@ _LIBRARIES = {
     "aiobotocore": "botocore", "MySQLdb": "mysqlclient", "pg8000": "pg8000",
 }  # fmt: skip
 
+#: Lambda prints an exception's name without its module: httpx's own time-outs say nothing else, or httpcore's `timed out`.
+_BARE, _NOTHING = r"(?:^|\n)", r": ?(?:timed out)?(?:\n|$)"
 _S = r"(?P<s>[0-9]{1,6}(?:\.[0-9]{1,6})?)"
 
 ROWS = (
@@ -84,6 +86,7 @@ ROWS = (
     row("Connection closed by server", "redis-py", "CLOSED", ESTABLISHED),
     row("Error while reading from", "redis-py"),
     row("connecting to", "redis-py", pattern=r"\bError -?[0-9]{1,5} connecting to"),
+    row("while writing to socket", "redis-py", "CLOSED", ESTABLISHED, pattern=r"Error UNKNOWN while writing to socket\. Connection lost"),
     row("while writing to socket", "redis-py"),
     row("redis.exceptions.", "redis-py"),
     # PostgreSQL.
@@ -127,10 +130,10 @@ ROWS = (
     row("Failed to establish a new connection", "urllib3"),
     row("Failed to resolve", "urllib3", "ENOTFOUND", RESOLVE),
     row("Connection aborted.", "urllib3"),
-    row("ConnectTimeout", "httpx", "TIMEOUT", CONNECT, "timeout.connect", 5_000, r"(?:httpx|httpcore)\.ConnectTimeout\b"),
-    row("ReadTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.read", 5_000, r"(?:httpx|httpcore)\.ReadTimeout\b"),
-    row("WriteTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.write", 5_000, r"(?:httpx|httpcore)\.WriteTimeout\b"),
-    row("PoolTimeout", "httpx", "TIMEOUT", POOL, "timeout.pool", 5_000, r"(?:httpx|httpcore)\.PoolTimeout\b"),
+    row("ConnectTimeout", "httpx", "TIMEOUT", CONNECT, "timeout.connect", 5_000, rf"(?:httpx|httpcore)\.ConnectTimeout\b|{_BARE}ConnectTimeout{_NOTHING}"),
+    row("ReadTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.read", 5_000, rf"(?:httpx|httpcore)\.ReadTimeout\b|{_BARE}ReadTimeout{_NOTHING}"),
+    row("WriteTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.write", 5_000, rf"(?:httpx|httpcore)\.WriteTimeout\b|{_BARE}WriteTimeout{_NOTHING}"),
+    row("PoolTimeout", "httpx", "TIMEOUT", POOL, "timeout.pool", 5_000, rf"(?:httpx|httpcore)\.PoolTimeout\b|{_BARE}PoolTimeout{_NOTHING}"),
     row("PoolTimeout", "psycopg_pool", "TIMEOUT", POOL, "timeout", 30_000, r"psycopg_pool\.PoolTimeout\b"),
     row("Server disconnected without sending a response", "httpx", "CLOSED", ESTABLISHED, own="RemoteProtocolError"),
     row("All connection attempts failed", "httpx", "CONNECT_FAILED", CONNECT),
@@ -141,6 +144,8 @@ ROWS = (
     row("Connect call failed", "asyncio", "CONNECT_FAILED", CONNECT),
     row("IncompleteReadError", "asyncio", "CLOSED", ESTABLISHED, pattern=r"IncompleteReadError: "),
     # The standard library: `settimeout`, and deadlines of the function's own.
+    row("aiohttp/helpers.py", "aiohttp", "TIMEOUT", "", "timeout.total", 300_000, r"aiohttp/helpers\.py.{0,200}raise asyncio\.TimeoutError"),
+    row("asyncio/timeouts.py", "asyncio", "TIMEOUT", "", "asyncio.wait_for", pattern=r"TimeoutError", by=FUNCTION),
     row("asyncio.TimeoutError", "asyncio", "TIMEOUT", "", "asyncio.wait_for", by=FUNCTION),
     row("asyncio.exceptions.TimeoutError", "asyncio", "TIMEOUT", "", "asyncio.wait_for", by=FUNCTION),
     row("TimeoutError: timed out", "python", "TIMEOUT", "", "socket timeout"),
