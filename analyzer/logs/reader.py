@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
@@ -18,6 +15,7 @@ from analyzer.logs.records import ANSI, LogRecord
 from analyzer.logs.stamps import completed, is_coarser, yearless
 from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, MOST_LINES, LogStream, Options
 from analyzer.model.events import Event
+from analyzer.model.memory import uncollected
 from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import LATEST, SECOND, sane
 from analyzer.streams import READ_ERRORS
@@ -95,7 +93,7 @@ def read_log(stream: BinaryIO, source: str, choice: Choice | Envelope, options: 
         rivals = ", ".join(choice.rivals)
         data.problems.append(Problem("", f"read as {envelope.SHAPE}; {rivals} would fit too (--shape overrides)"))
     try:
-        with _no_garbage_collection():
+        with uncollected():
             _read_records(log, envelope, data)
     except UNREADABLE as error:
         if not data.events:
@@ -108,19 +106,6 @@ def read_log(stream: BinaryIO, source: str, choice: Choice | Envelope, options: 
     _in_order(data)
     _say_what_is_lost(data, envelope, log)
     return data
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Events hold no cycles: looking for some, now or whenever later, costs as much as reading them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.freeze()
-            gc.enable()
 
 
 def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:

@@ -22,6 +22,7 @@ rest measures its limit; one that closes for another reason after a rest of any 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -232,18 +233,36 @@ def _gaps(k: int, segments: list[Segment], least_copies: int) -> list[Gap]:
     Keepalives end a rest. What follows the server's close is no rest any more.
     """
     found: list[Gap] = []
+    answers = _next_answers(segments)
+    to_come = Counter(s.seq for s in segments if s.from_client and s.payload)
+    ended = False
     for at, s in enumerate(segments):
-        if at == 0 or s.time_ns - segments[at - 1].time_ns < f.WAKE_AFTER or s.retransmitted:
-            continue
-        gap = Gap(k, s.time_ns - segments[at - 1].time_ns, s, s.time_ns - segments[0].time_ns)
-        if any(x.fin or x.rst for x in segments[:at]):
-            break
-        if not s.from_client and s.fin and not s.payload:
-            found.append(replace(gap, ending=limits.FIN))
-        elif s.from_client and s.payload:
-            back = next((x for x in segments[at + 1 :] if not x.from_client), None)
-            copies = sum(x.seq == s.seq and x.from_client and x.payload for x in segments[at:])
-            if back is None and copies < least_copies:
-                continue  # nothing is known of it
-            found.append(replace(gap, ending=limits.SILENCE if back is None else limits.RST if back.rst else ""))
+        rest = s.time_ns - segments[at - 1].time_ns if at else 0
+        if rest >= f.WAKE_AFTER and not s.retransmitted:
+            if ended:
+                break
+            gap = Gap(k, rest, s, s.time_ns - segments[0].time_ns)
+            if not s.from_client and s.fin and not s.payload:
+                found.append(replace(gap, ending=limits.FIN))
+            elif s.from_client and s.payload and (answers[at] or to_come[s.seq] >= least_copies):
+                found.append(replace(gap, ending=_ending(answers[at])))
+        ended = ended or s.fin or s.rst
+        to_come[s.seq] -= s.from_client and s.payload > 0
     return found
+
+
+def _next_answers(segments: list[Segment]) -> list[Segment | None]:
+    """For each segment, the next one of the server."""
+    found: list[Segment | None] = []
+    following = None
+    for s in reversed(segments):
+        found.append(following)
+        following = following if s.from_client else s
+    return found[::-1]
+
+
+def _ending(answer: Segment | None) -> str:
+    """What the first write after a rest met: silence (nothing is known of fewer copies), a reset, an answer."""
+    if answer is None:
+        return limits.SILENCE
+    return limits.RST if answer.rst else ""

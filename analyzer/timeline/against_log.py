@@ -177,13 +177,16 @@ def _candidates(voters: list[Kind]) -> Ints:
         some = k.log[: max(MAX_PAIRS // max(len(k.packet), 1), 1)]
         found.append((k.packet[None, :] - some[:, None]).ravel() // MS * MS)
     every = np.concatenate([np.empty(0, np.int64), *found])
-    distinct = np.unique(every)
+    every.sort()
+    distinct = every[np.diff(every, prepend=every[:1] - 1) > 0]
     if len(distinct) and len(distinct) <= MAX_CANDIDATES:
         return np.unique(np.append(distinct, 0))
     if not len(distinct):
         return distinct
-    bins, counts = np.unique(every // BIN_NS, return_counts=True)
-    crowded = bins[np.argsort(-counts, kind="stable")[: MAX_CANDIDATES // 4]] * BIN_NS
+    binned = every // BIN_NS
+    first = np.flatnonzero(np.diff(binned, prepend=binned[:1] - 1))
+    counts = np.diff(first, append=len(binned))
+    crowded = binned[first[np.argsort(-counts, kind="stable")[: MAX_CANDIDATES // 4]]] * BIN_NS
     near = distinct[np.abs(distinct) <= SECOND]
     spread = (crowded[:, None] + np.arange(0, BIN_NS, BIN_NS // 4)[None, :]).ravel()
     return np.unique(np.concatenate([near, spread, np.zeros(1, np.int64)]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.model.events import Event
+from analyzer.model.memory import uncollected
 from analyzer.model.problems import Problem
 from analyzer.model.records import Source
 from analyzer.timeline import environments as env
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     """The story of these inputs. The order in which they are given changes nothing but the list of sources."""
+    with uncollected():
+        return _build(points, logs)
+
+
+def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     events, clocks = _read_logs(logs)
     members = match_points(points) if points else np.empty((0, 0), np.int64)
     frames = Frames(points, members, _log_frames(clocks, events))

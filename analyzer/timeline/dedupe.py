@@ -42,6 +42,8 @@ def deduplicate(inputs: list[list[Event]]) -> tuple[list[Event], dict[str, Twin]
         for events, kept in zip(ordered, single, strict=True)
         if len(kept) < len(events)
     }
+    if len(single) == 1:
+        return single[0], {}, again
     twin_of = twins(single)
     known = _Known()
     for events in single:

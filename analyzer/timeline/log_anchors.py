@@ -159,7 +159,9 @@ def anchors_of(log: Said, point: Point) -> Kinds:
     """The anchors between a log and one capture. Lines that name an address only meet connections to it."""
     rows, data, rtt = point.rows, point.data, _round_trip(point)
     off, late = log.error, log.window_error
-    wants_pings = any(kind == "ping-sent" for kind, _ in log.by_remote)
+    # Of a capture too large to keep, only what its connections' rows say is at hand: no pings, and bursts only where they
+    # open a connection, which most invocations do not.
+    wants_pings = data.complete and any(kind == "ping-sent" for kind, _ in log.by_remote)
     pings = _pings(data, rtt + ANSWER_NS) if wants_pings else np.empty(0, np.int64)
     names, number = _servers(rows) if log.by_remote else ([], np.empty(0, np.int64))
     cause, effect = [], []
@@ -167,6 +169,8 @@ def anchors_of(log: Said, point: Point) -> Kinds:
         mine = np.ones(len(rows), bool)
         if remote:
             mine = number == names.index(remote) if remote in names else ~mine
+        if kind == "ping-sent" and not wants_pings:
+            continue
         if kind == "ping-sent":
             packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
@@ -176,8 +180,9 @@ def anchors_of(log: Said, point: Point) -> Kinds:
             cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
     cause += _local_ports(log.ports, rows, rtt, off)
     bursts, lasts = client_bursts(point)
-    bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
-    effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
+    if data.complete:
+        bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
+        effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
     window = [_kind(log.ends, lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)]
     return Kinds(cause, effect, window, np.sort(np.array(log.lines, np.int64)), _replies(data), rtt, off)
 
