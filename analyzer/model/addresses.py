@@ -24,6 +24,11 @@ def halves(address: str) -> tuple[int, int]:
     return high - (high >> 63 << 64), low - (low >> 63 << 64)
 
 
+def network(hi: int, lo: int) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network of one address, from its halves."""
+    return ipaddress.ip_network(host(hi, lo))
+
+
 def endpoint(hi: int, lo: int, port: int) -> str:
     """`10.0.0.1:443` or `[2001:db8::1]:443`."""
     name = host(hi, lo)

@@ -301,7 +301,9 @@ def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bo
         if rows[p + ISN] >= 0 and rows[c + SYN_ACK_TS] == 0 and rows[s + DATA_FIRST_TS] == 0 and rows[s + FINS] == 0:
             return bool(rows[s + RSTS] > 0)  # a split handshake: the peer's SYN was acknowledged apart from this one
         return delta32(seq + 1, rows[s + START] & 0xFFFFFFFF) != 0
-    # Not when only the other side's SYN or SYN-ACK came before: simultaneous open, or the order of the capture.
+    # Not when only the other side's SYN came before (simultaneous open), or the SYN-ACK for this SYN (the order of the capture).
+    if rows[s + SEEN] == 1 and delta32(seq + 1, rows[s + START] & 0xFFFFFFFF) != 0:
+        return True
     return not (rows[p + ISN] >= 0 and rows[p + FINS] + rows[p + RSTS] + rows[s + PKTS] == 0)
 
 

@@ -16,8 +16,9 @@ from analyzer.timeline.calls import calls_of
 from analyzer.timeline.dedupe import deduplicate
 from analyzer.timeline.frames import Frames, LogFrame
 from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clocks, request_windows
+from analyzer.timeline.matching import match_points
 from analyzer.timeline.placing import place
-from analyzer.timeline.points import Connections, Point, in_time_order, match_points
+from analyzer.timeline.points import Connections, Point, in_time_order
 from analyzer.timeline.story import Story
 from analyzer.timeline.ties import tie_environments, tie_transports
 

@@ -330,61 +330,6 @@ def _by_uid(uids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     return {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
 
 
-def match_points(points: list[Point]) -> NDArray[np.int64]:
-    """Which rows of which points are one connection: equal initial sequence numbers, or equal addresses mid-stream.
-
-    Addresses count where a side's initial sequence number was not seen: without them, any mid-stream connection would do.
-    The k-th connection of a key at one point is the k-th at another. Returns connections × points, -1 for none.
-    """
-    if len(points) == 1:
-        return np.arange(len(points[0].rows), dtype=np.int64).reshape(-1, 1)
-    keys = np.concatenate([_keys(point.rows) for point in points] or [np.empty((0, 9), np.int64)])
-    owner = np.repeat(np.arange(len(points)), [len(point.rows) for point in points])
-    key = _groups(keys)
-    ordinal = _ordinals(key * len(points) + owner)
-    distinct, connection = np.unique(key * (ordinal.max(initial=0) + 1) + ordinal, return_inverse=True)
-    members = np.full((len(distinct), len(points)), -1, np.int64)
-    members[connection, owner] = np.concatenate([np.arange(len(point.rows)) for point in points] or [owner])
-    return members
-
-
-def _keys(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What tells a connection apart, n × 9: both initial sequence numbers, or what is known of them and the addresses."""
-    if not len(rows):
-        return np.empty((0, 9), np.int64)
-    keys = np.zeros((len(rows), 9), np.int64)
-    keys[:, 1:] = rows[:, [CLIENT + f.ISN, SERVER + f.ISN, f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT]]
-    syn = keys[:, 1] >= 0
-    both = syn & (keys[:, 2] >= 0)
-    keys[:, 0] = syn.astype(np.int64) + both
-    keys[both, 3:] = 0
-    keys[~both, 2] = 0
-    keys[~syn, 1] = 0
-    return keys
-
-
-def _groups(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same number for equal rows, another one for others."""
-    mixed = np.zeros(len(keys), np.int64)
-    for column in range(keys.shape[1]):
-        mixed = (mixed ^ keys[:, column]) * 0x1F123BB5165667B1
-        mixed ^= mixed >> 32
-    _, first, groups = np.unique(mixed, return_index=True, return_inverse=True)
-    if np.array_equal(keys[first[groups]], keys):
-        return np.asarray(groups, np.int64)
-    return np.asarray(np.unique(keys, axis=0, return_inverse=True)[1], np.int64).reshape(-1)  # two keys of one mixture
-
-
-def _ordinals(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each entry, how many equal ones come before it."""
-    order = np.argsort(groups, kind="stable")
-    ordered = groups[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    ordinals = np.empty(len(groups), np.int64)
-    ordinals[order] = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
-    return ordinals
-
-
 def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np.int64]:
     """Members sorted by aligned first packet, then by addresses: ids do not depend on the order of the inputs."""
     if not len(members):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import ipaddress
 import random
 import struct
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,17 @@ def ipv4(src: str, dst: str, segment: bytes, ttl: int = 64, ip_id: int = 0) -> b
     """An IPv4 packet that carries a TCP segment."""
     addresses = bytes(map(int, (*src.split("."), *dst.split("."))))
     return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(segment), ip_id, 0x4000, ttl, 6, 0) + addresses + segment
+
+
+def ipv6(src: str, dst: str, segment: bytes, hops: int = 64) -> bytes:
+    """An IPv6 packet that carries a TCP segment."""
+    addresses = ipaddress.IPv6Address(src).packed + ipaddress.IPv6Address(dst).packed
+    return struct.pack(">IHBB", 6 << 28, len(segment), 6, hops) + addresses + segment
+
+
+def ethernet6(packet: bytes) -> bytes:
+    """An Ethernet frame that carries an IPv6 packet."""
+    return b"\x02\0\0\0\0\1\x02\0\0\0\0\2\x86\xdd" + packet
 
 
 def ethernet(packet: bytes) -> bytes:
