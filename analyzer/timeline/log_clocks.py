@@ -7,6 +7,7 @@ lines that it shares with another, or by the requests that its lines name; else 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
 
 #: Stamps are cut to milliseconds.
 STAMP_NS = MS
-#: That many stamps must all be whole seconds for a clock to be taken to show no fractions.
-WHOLE_FROM = 5
+#: That many stamps must all be whole seconds for a clock to be taken to show no fractions: of two, one pair in a million is so.
+WHOLE_FROM = 2
 #: Delivery of a line takes longer now and then; a clock that really moves does so by more than lines differ.
 STEADY = (5, 50, 95)
 #: The times of a guest's lines are looked at for drift and steps from this many on.
 LEAST_MOVING = 8
 #: Lines by which two logs are compared, and how many of them must meet at one distance.
 SAMPLE, LEAST_TWINS, LEAST_TWIN_SHARE = 400, 3, 0.5
+#: A time inside a line.
+_TIME = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z")
 #: A content that is printed more often than this tells nothing of where it stands.
 MOST_COPIES = 8
 #: Twins may be this far from one distance: stamps cut to seconds, drift in between.
@@ -120,9 +123,10 @@ class Twin:
 
 
 def content(event: Event) -> tuple[object, ...]:
-    """What a line says, without its stamps."""
+    """What a line says, without its stamps, and without times that the same clock gave (a call's deadline)."""
     if event.layer == "grpc":
-        return (event.pid, event.tracer, event.number, message(event.text, event.dialect))
+        said = message(event.text, event.dialect)
+        return (event.pid, event.tracer, event.number, _TIME.sub("", said))
     return (event.request_id, event.text)
 
 
@@ -174,11 +178,15 @@ def _twin(mine: list[Event], sample: list[Event], other: list[Event]) -> Twin | 
 def _distances(
     own: dict[tuple[object, ...], list[int]], theirs: dict[tuple[object, ...], list[int]]
 ) -> tuple[Ints, Ints]:
-    """Own stamps and what the other's is later, of every pair of lines that say the same, where few do."""
+    """Own stamps and what the other's is later, of lines that say the same: in their order where both have as many of them, else
+    of every pair where there are few."""
     at, apart = [], []
     for key, stamps in own.items():
         others = theirs[key]
-        if len(stamps) <= MOST_COPIES and len(others) <= MOST_COPIES:
+        if len(stamps) == len(others):
+            at += stamps
+            apart += [b - a for a, b in zip(stamps, others, strict=True)]
+        elif len(stamps) <= MOST_COPIES and len(others) <= MOST_COPIES:
             at += [a for a in stamps for _ in others]
             apart += [b - a for a in stamps for b in others]
     return np.array(at, np.int64), np.array(apart, np.int64)

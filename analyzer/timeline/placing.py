@@ -50,11 +50,14 @@ def _place(lines: list[Event], stamped: set[int]) -> set[int]:
     _narrow(spans)
     _by_durations(spans)
     _narrow(spans)
-    found = set()
+    found, last = set(), _EARLIEST
     for span in spans:
-        if span.coarse and (time := _chosen(span)) is not None:
+        if not span.coarse:
+            last = span.low
+        elif (time := _chosen(span)) is not None:
+            time = last = _after(last, time, span)
             clock_error = span.event.error_ns if span.stamped else 0
-            span.event.time_ns, span.event.placed_ns = time, _error(span)
+            span.event.time_ns, span.event.placed_ns = time, _error(span, time)
             span.event.error_ns = clock_error + span.event.placed_ns
             if not span.stamped:
                 span.event.source_ns = time
@@ -121,5 +124,10 @@ def _chosen(span: _Span) -> int | None:
     return second if second not in (_EARLIEST, _LATEST) else None
 
 
-def _error(span: _Span) -> int:
-    return (span.high - span.low + 1) // 2 if span.stamped else NEIGHBOUR_ERROR_NS
+def _after(last: int, time: int, span: _Span) -> int:
+    """A moment later than the line before, where there is room: what is in order stays so."""
+    return max(time, min(last + 1, span.high)) if span.stamped else time
+
+
+def _error(span: _Span, time: int) -> int:
+    return max(span.high - time, time - span.low) if span.stamped else NEIGHBOUR_ERROR_NS

@@ -80,14 +80,12 @@ class Story:
         return mine[at - 1] if at else None
 
     def invocation_at(self, environment: str | None, time_ns: int, slack_ns: int = 0) -> Invocation | None:
-        """The invocation of an environment that runs at a time (or begins within `slack_ns` after)."""
-        for found in (
-            self.invocation_before(environment, time_ns),
-            self.invocation_before(environment, time_ns + slack_ns),
-        ):
-            if found is not None and (found.end_ns is None or time_ns <= found.end_ns):
-                return found
-        return None
+        """The invocation of an environment that runs at a time, else the first that begins within `slack_ns` after."""
+        mine = self.invocations_of(environment)
+        at = bisect_right(mine, time_ns, key=lambda i: i.start_ns)
+        if at and ((end := mine[at - 1].end_ns) is None or time_ns <= end):
+            return mine[at - 1]
+        return mine[at] if at < len(mine) and mine[at].start_ns <= time_ns + slack_ns else None
 
     def invocations_near(self, freeze: Freeze) -> list[Invocation]:
         """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""

@@ -119,3 +119,19 @@ def test_one_source_of_several_by_another_clock(shared, case, tmp_path):
     for name in files:
         for clock in (warp.off(-9.3), warp.off(3_600), warp.drifting(-200, first_ns(files))):
             assert said(read(moved(files, clock, lambda n, name=name: n == name), tmp_path)) == plain, name
+
+
+@pytest.mark.parametrize("cut", ["trace", "export"])
+def test_a_trace_beside_the_export_that_holds_it_by_stamps_cut_to_seconds(cut, tmp_path):
+    """One line in both is one event still, although one of them cut its stamp, and lines of a kind repeat each second."""
+    folder = FOLDERS[0]
+    files = inputs(folder)
+    printed = (e["message"].rpartition("ERROR\t")[2].strip() for e in json.loads(files["lambda.json"])["events"])
+    lines = [line for line in printed if line.startswith("D 20")]
+    files["grpc.log"] = "\n".join(lines).encode() + b"\n"
+    plain = read(files, tmp_path)
+    worse = "grpc.log" if cut == "trace" else "lambda.json"
+    files[worse] = warp.log(files[worse], warp.whole_seconds, warp.whole_seconds, digits=0)
+    trace = read(files, tmp_path)
+    assert len(lines) > 50 and len(trace.story.events) == len(plain.story.events)
+    assert said(trace) == said(plain)

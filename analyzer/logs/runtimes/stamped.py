@@ -10,7 +10,7 @@ from analyzer.logs.stamps import quick_iso
 RANK = 90
 FIRST: frozenset[str] | None = frozenset("0123456789")
 
-_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z) (?=[^|])", re.ASCII)
+_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3,9})?Z) (?=[^|])", re.ASCII)
 
 
 def parse(message: str) -> RuntimeLine | None:
