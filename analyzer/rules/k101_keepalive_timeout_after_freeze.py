@@ -24,9 +24,10 @@ capture is told by size and timing (`PING ack?`): likely, and it raises no confi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -36,7 +37,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._remedies import Trouble, for_transport
+from analyzer.rules._remedies import Trouble, advice, for_transport, known
 from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
@@ -51,6 +52,10 @@ FROM_LOGS = (Confidence.LIKELY, Confidence.CERTAIN)
 
 #: grpc.keepalive_timeout_ms when a trace does not show it (grpc-js README).
 DEFAULT_TIMEOUT_MS = 20_000
+#: A timer that ran out in a freeze fires this soon after it (grpc-go stamps whole seconds).
+AFTER_THAW_NS = 1_100 * MS
+#: What an error says whose library gave the connection up because a ping was not answered.
+PING_TIMEOUT = "PING_TIMEOUT"
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
 #: Errors this soon after the timeout are its consequence: the reconnect that it forced.
@@ -74,6 +79,13 @@ class Thresholds(Values):
     )
 
 
+STATUS = """
+        00:00:00.000 START 1
+        00:00:00.080 REPORT 1
+        00:06:20.000 START 2
+        00:06:20.030 app 2 rpc error: code = Unavailable desc = keepalive ping failed to receive ACK within timeout
+        00:06:20.080 REPORT 2
+"""
 FIRES = (
     Case(
         "ping sent, function frozen for 5 s, timeout first and answer after",
@@ -97,6 +109,7 @@ FIRES = (
         00:00:10.192 grpc - keepalive | (1) 10.0.0.9:443 Ping timeout passed without response
         """,
     ),
+    Case("the status of a call alone, right after the thaw", log=STATUS),
 )
 QUIET = (
     Case(
@@ -225,21 +238,88 @@ def was_silent(story: Story, ping: Ping, transport: Transport) -> bool:
     return longest + ping.resolution_ns >= late_by(ping)
 
 
-def consequences(story: Story, transport: Transport, when: int) -> list[Event]:
-    """Calls that failed right after, towards the same server where they name one."""
+def consequences(story: Story, environment: str | None, remote: str | None, timeout: Event) -> list[Event]:
+    """Calls that failed right after a timeout, towards the same server where they name one."""
+    start = timeout.time_ns
     errors = common.errors_after(
-        story, transport.environment, when, when + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+        story, environment, start, start + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
     )
-    return [e for e in errors if e.remote in (None, transport.remote)]
+    return [e for e in errors if e.remote in (None, remote) and e is not timeout]
 
 
-def select(story: Story, settings: Settings) -> Iterable[Ping]:
-    """Pings that timed out."""
-    return [p for p in story.pings if p.timed_out is not None]
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A keepalive timeout of which the log tells the end alone: a transport's line, or a call's status (then `failed`)."""
+
+    event: Event
+    environment: str | None
+    remote: str | None
+    transport: Transport | None
+    freeze: Freeze | None  # that had ended just before
+
+    @property
+    def ran_out_in_it(self) -> bool:
+        """Whether that freeze was long enough for the timer to have run out in it, whenever it began."""
+        return self.freeze is not None and self.freeze.length_ns >= DEFAULT_TIMEOUT_MS * MS // 2
+
+    @property
+    def failed(self) -> bool:
+        """Whether a call failed by it."""
+        return self.transport is None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The transport and its connection, as a finding names them."""
+        if self.transport is None:
+            return {}
+        connection = self.transport.connection
+        return {
+            "transport": self.transport.id,
+            "connection": connection,
+            "connections": [connection] if connection else [],
+        }
+
+    def help(self, story: Story, trouble: Trouble) -> str:
+        """What to change."""
+        if self.transport is not None:
+            return for_transport(trouble, self.transport)
+        return advice(
+            trouble, self.remote or "", known(story, self.environment, self.remote or "", events=[self.event])
+        )
 
 
-def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
+def told(story: Story) -> Iterator[Told]:
+    """Transports that a timeout ended, and statuses that tell of one, of environments whose log shows no ping that timed out."""
+    pinged = {p.transport for p in story.pings if p.timed_out is not None}
+    shown = {story.transport(transport).environment for transport in pinged}
+    for t in story.transports:
+        if t.closed_by == "keepalive-timeout" and t.cause is not None:
+            shown.add(t.environment)
+            if t.id not in pinged:
+                event = story.events[t.cause]
+                yield Told(event, t.environment, t.remote, t, _thawed(story, t.environment, event))
+    for e in story.events:
+        if e.kind == "error" and e.attrs.get("code") == PING_TIMEOUT and e.environment not in shown:
+            yield Told(e, e.environment, e.remote, None, _thawed(story, e.environment, e))
+
+
+def _thawed(story: Story, environment: str | None, event: Event) -> Freeze | None:
+    """The freeze that ended just before a timeout."""
+    near = story.freezes_between(environment, event.time_ns - AFTER_THAW_NS, event.time_ns)
+    return next((z for z in near if z.end_ns <= event.time_ns + z.error_ns), None)
+
+
+def select(story: Story, settings: Settings) -> Iterable[Ping | Told]:
+    """Pings that timed out; timeouts right after a freeze of pings that are not in the log."""
+    yield from (p for p in story.pings if p.timed_out is not None)
+    yield from (each for each in told(story) if each.ran_out_in_it)
+
+
+def examine(story: Story, candidate: Ping | Told, settings: Settings) -> Finding | None:
     """The proof: sent, frozen, answered meanwhile (a capture), thawed, timed out, answered after (the log)."""
+    if isinstance(candidate, Told):
+        return _from_its_end(story, candidate)
+    ping = candidate
     transport, t = story.transport(ping.transport), settings[Thresholds]
     if not is_after_freeze(story, ping, transport, t):
         return None
@@ -264,7 +344,7 @@ def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
                 "" if answer.delivered else f"sent {answer.copies} times, not acknowledged before the timeout",
             )
         )
-    errors = consequences(story, transport, timed_out.time_ns)
+    errors = consequences(story, transport.environment, transport.remote, timed_out)
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     certain = freeze is not None and freeze.source == "platform"
@@ -284,6 +364,31 @@ def examine(story: Story, ping: Ping, settings: Settings) -> Finding | None:
         help=for_transport(Trouble.FROZEN_PING, transport),
         upgrade="" if freeze else "what tells a freeze from a blocked event loop: the platform's lines "
         + collect.platform_lines(story, transport.environment, ping.sent_ns, timed_out.time_ns),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _from_its_end(story: Story, told: Told) -> Finding:
+    """The log shows no ping, only that one was not answered in time: sooner after a thaw than any sent since could be."""
+    errors = consequences(story, told.environment, told.remote, told.event)
+    evidence = [*common.freeze_evidence(story, told.freeze), story.evidence(told.event, primary=True)]
+    evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
+    evidence.sort(key=lambda e: e.time_ns)
+    start, end = (told.freeze.start_ns, told.freeze.end_ns) if told.freeze else (0, 0)
+    after = seconds(max(told.event.time_ns - end, 0))
+    usual = seconds(told.event.attrs.get("default_ms", DEFAULT_TIMEOUT_MS) * MS)
+    return Finding(
+        CODE, NAME, Severity.ERROR if errors or told.failed else Severity.WARNING, Confidence.LIKELY,
+        f"keepalive timeout {after} after a freeze of {seconds(end - start)}",
+        told.event.time_ns, evidence,
+        f"a ping sent after the thaw would have had longer than {after} ({usual} by default): this one's timer ran while the function was frozen, "
+        "so the timeout says nothing of the peer",
+        server=told.remote, environment=told.environment, **told.where,
+        request_ids=common.failed_requests(story, [told.event, *errors]),
+        silences=[Silence(start, end, f"{seconds(end - start)} frozen: no timer fires, no answer is read")],
+        ruled_out=["a real keepalive timeout (K102): its timer would have run out while the function ran"],
+        help=told.help(story, Trouble.FROZEN_PING),
+        upgrade="the ping's own line, with its timeout: " + collect.trace((told.transport.dialect if told.transport else told.event.dialect) or ""),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -40,8 +40,6 @@ SUMMARY = "a ping expired on time while the process ran: the peer was silent"
 SEVERITIES = (Severity.WARNING, Severity.ERROR)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
-#: A timer that ran out in a freeze fires this soon after it (grpc-go stamps whole seconds).
-AFTER_THAW_NS = 1_100 * MS
 #: A call that ended with the timeout was running until then (its status follows within a millisecond).
 LEAST_CALL_NS = 100 * MS
 
@@ -56,23 +54,24 @@ FIRES = (
         00:00:01.100 REPORT 1
         """,
     ),
+    Case(
+        "the status of a call alone, long after the freeze",
+        log=k101.STATUS.replace("00:06:20.030", "00:06:45.030").replace("00:06:20.080", "00:06:45.080"),
+    ),
 )
-QUIET = (k101.FIRES[0], k101.QUIET[4])
+QUIET = (k101.FIRES[0], k101.QUIET[4], k101.FIRES[2])
 
 
-def select(story: Story, settings: Settings) -> Iterable[Ping | Transport]:
-    """Pings that timed out, and not by a freeze; transports that a timeout ended whose pings are not in the log."""
+def select(story: Story, settings: Settings) -> Iterable[Ping | k101.Told]:
+    """Pings that timed out, and not by a freeze; timeouts of pings that are not in the log."""
     timed_out, limits = [p for p in story.pings if p.timed_out is not None], settings[k101.Thresholds]
-    seen = {p.transport for p in timed_out}
     yield from (p for p in timed_out if not k101.is_after_freeze(story, p, story.transport(p.transport), limits))
-    yield from (
-        t for t in story.transports if t.closed_by == "keepalive-timeout" and t.cause is not None and t.id not in seen
-    )
+    yield from (told for told in k101.told(story) if not told.ran_out_in_it)
 
 
-def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Finding | None:
+def examine(story: Story, candidate: Ping | k101.Told, settings: Settings) -> Finding | None:
     """The proof: sent, no answer while the process ran, timed out."""
-    if isinstance(candidate, Transport):
+    if isinstance(candidate, k101.Told):
         return _unseen(story, candidate)
     ping, transport = candidate, story.transport(candidate.transport)
     if unpolled(story, ping, transport):
@@ -81,7 +80,7 @@ def examine(story: Story, candidate: Ping | Transport, settings: Settings) -> Fi
     known = k101.freezes_known(story, ping, transport)
     told = known or ping.timeout_ms is not None
     blocked = k101.overshoots(ping, settings[k101.Thresholds])  # late, yet not frozen
-    errors = k101.consequences(story, transport, timed_out.time_ns)
+    errors = k101.consequences(story, transport.environment, transport.remote, timed_out)
     wire, verdict, answered = _on_the_wire(story, transport, ping)
     evidence = [story.evidence(sent), *wire, story.evidence(timed_out, primary=True)]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
@@ -164,27 +163,22 @@ def _nobody_read(story: Story, ping: Ping, transport: Transport) -> Finding:
     )  # fmt: skip
 
 
-def _unseen(story: Story, transport: Transport) -> Finding:
-    """A transport that the library gave up by keepalive, in a log that shows no pings."""
-    event = story.events[transport.cause or 0]
-    thaws = [
-        z for z in story.freezes_between(transport.environment, event.time_ns - AFTER_THAW_NS, event.time_ns)
-        if z.end_ns <= event.time_ns + z.error_ns
-    ]  # fmt: skip
-    errors = k101.consequences(story, transport, event.time_ns)
-    evidence = [*common.freeze_evidence(story, thaws[-1] if thaws else None), story.evidence(event, primary=True)]
+def _unseen(story: Story, told: k101.Told) -> Finding:
+    """A connection that the library gave up by keepalive, in a log that shows no pings."""
+    errors = k101.consequences(story, told.environment, told.remote, told.event)
+    evidence = [*common.freeze_evidence(story, told.freeze), story.evidence(told.event, primary=True)]
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR if errors else Severity.WARNING, Confidence.POSSIBLE,
-        "the library gave the connection up: a keepalive ping was not answered in time"
-        + (", right after a thaw" if thaws else ""),
-        event.time_ns, evidence,
-        f"the log shows no pings, only the end; {'the function had just thawed, so the timer most likely ran out while it was frozen (K101)' if thaws else 'whether the process ran while it waited cannot be told'}",
-        transport=transport.id, environment=transport.environment,
-        connection=transport.connection, connections=[transport.connection] if transport.connection else [],
-        request_ids=common.failed_requests(story, errors),
-        help=for_transport(Trouble.DEAD_PING, transport),
+        CODE, NAME, Severity.ERROR if errors or told.failed else Severity.WARNING, Confidence.POSSIBLE,
+        "the library gave the connection up: a keepalive ping was not answered in time" + (", right after a thaw" if told.freeze else ""),
+        told.event.time_ns, evidence,
+        "the log shows no pings, only the end; "
+        + ("the function had just thawed, so the timer may have run out while it was frozen (K101)" if told.freeze else "whether the process ran while it waited cannot be told"),
+        server=told.remote, environment=told.environment, **told.where,
+        request_ids=common.failed_requests(story, [told.event, *errors] if told.failed else errors),
+        ruled_out=[] if told.freeze else ["a timer that fired at a thaw (K101): no freeze ended just before"],
+        help=told.help(story, Trouble.DEAD_PING),
         upgrade="the frames (grpc-go: GODEBUG=http2debug=2; grpc-java: FINE for io.grpc.netty) or a capture would show the ping and its answer",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -4,7 +4,7 @@ An event of kind `error` says in `attrs`:
 
 | name | meaning |
 |---|---|
-| `code` | what happened, in one vocabulary for all languages: an errno's name (`ETIMEDOUT`, `ECONNRESET` …), or `TIMEOUT` (a timer above the kernel, where the library does not call it ETIMEDOUT), `CLOSED` (the peer ended the connection, no errno), `NOT_CONNECTED` (refused without trying: no usable connection), `POOL_EXHAUSTED`, `CONNECT_FAILED` (no cause given), `TOO_MANY_CONNECTIONS`, `TLS`, `DEADLINE_EXCEEDED`, `UNAVAILABLE` |
+| `code` | what happened, in one vocabulary for all languages: an errno's name (`ETIMEDOUT`, `ECONNRESET` …), or `TIMEOUT` (a timer above the kernel, where the library does not call it ETIMEDOUT), `CLOSED` (the peer ended the connection, no errno), `NOT_CONNECTED` (refused without trying: no usable connection), `POOL_EXHAUSTED`, `CONNECT_FAILED` (no cause given), `TOO_MANY_CONNECTIONS`, `TLS`, `PING_TIMEOUT` (a keepalive ping was not answered), `ENHANCE_YOUR_CALM` (too many pings), `RST_STREAM` (the stream, not the connection), `DEADLINE_EXCEEDED`, `UNAVAILABLE` |
 | `raised_by` | `kernel`: a system call failed; `library`: a client library's own timer or check; `function`: a deadline that the function's own code set; `server`: the peer said so. Absent where the text does not tell |
 | `told_by` | what tells who raised it: `errno -110`, `syscall read`, `errorno without errno`, `no address`, `timer in the stack` … |
 | `errno`, `syscall` | as printed (libuv prints errno negative) |
@@ -12,6 +12,7 @@ An event of kind `error` says in `attrs`:
 | `library` | the outermost library that names itself, else the first one in the stack |
 | `setting`, `timeout_ms`, `default_ms` | the knob that made a time-out; its value where printed; its default, in milliseconds |
 | `stage` | `resolve`, `connect`, `tls`, `established`, `pool` |
+| `status` | the gRPC status that passed it on |
 | `library_code` | the library's own code: `PROTOCOL_CONNECTION_LOST`, `57P01`, `UND_ERR_SOCKET` |
 | `idle_ms`, `elapsed_ms` | how long the connection was idle, how long the operation ran, where the text says so |
 | `kernel` | `raised_by == "kernel"`, for time-outs and errnos |

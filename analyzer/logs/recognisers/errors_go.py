@@ -48,7 +48,7 @@ ROWS = (
     row("TLS handshake timeout", "net/http", "TIMEOUT", TLS, "TLSHandshakeTimeout", 10_000),
     row("timeout awaiting response headers", "net/http", "TIMEOUT", ESTABLISHED, "ResponseHeaderTimeout"),
     row("server closed idle connection", "net/http", "CLOSED", ESTABLISHED),
-    row("client connection lost", "net/http", "CLOSED", ESTABLISHED, pattern=r"http2: client connection lost"),
+    row("client connection lost", "net/http", "PING_TIMEOUT", ESTABLISHED, "PingTimeout", 15_000, pattern=r"http2: client connection lost"),
     row("redis: connection pool timeout", "go-redis", "TIMEOUT", POOL, "PoolTimeout", 4_000),
     row("redis: client is closed", "go-redis", "NOT_CONNECTED"),
     row("bad connection", "database/sql", "CLOSED", ESTABLISHED, pattern=r"driver: bad connection"),

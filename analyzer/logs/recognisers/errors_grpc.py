@@ -67,6 +67,10 @@ _ENDED = re.compile(
 #: Debug data of the GOAWAY that gRPC servers send a client that pings too often; ENHANCE_YOUR_CALM alone may be about memory.
 _TOO_MANY_PINGS = "too_many_pings"
 _UNRESOLVED = re.compile(r"(?:[Nn]ame|DNS) resolution failed for (?:target )?(?:dns:/{0,3})?(?P<name>[\w.-]{1,253})")
+#: What they say when a keepalive ping was not answered (Go, Java, C-core up to 1.5x and since, grpc-js).
+_PING_TIMEOUT = re.compile(
+    r"keepalive ping failed to receive ACK|[Kk]eepalive failed|keepalive watchdog timeout|[Kk]eepalive timeout|ping timeout"
+)
 _RST_STREAM = re.compile(r"RST_STREAM with (?:error )?code:? ?(?P<h2>[0-9]{1,2})")
 _LIBRARIES = (
     ("StatusRuntimeException", "grpc-java"), ("rpc error: code = ", "grpc-go"), ("StatusCode.", "grpcio"), ("grpc_status:", "grpcio"),
@@ -108,6 +112,8 @@ def _details(body: str) -> Facts | None:
         return {"code": m["code"], "raised_by": KERNEL, "told_by": "details of the status"} | _stage(m["syscall"])
     if _TOO_MANY_PINGS in body:
         return {"code": "ENHANCE_YOUR_CALM", "raised_by": SERVER}
+    if _PING_TIMEOUT.search(body) is not None:
+        return {"code": "PING_TIMEOUT", "raised_by": LIBRARY, "stage": ESTABLISHED}
     if (m := _WORDS.search(body)) is not None:
         return worded(m["words"]) | _stage(m["syscall"])
     if _ENDED.search(body) is not None:
