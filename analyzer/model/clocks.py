@@ -90,6 +90,13 @@ class Clock:
             aligned[mine] = stamps + piece.shift_ns + drift
         return aligned
 
+    def stamp(self, aligned_ns: int) -> int:
+        """What this clock shows at an aligned time, to within its step where it was set just then."""
+        stamp = aligned_ns
+        for _ in range(3):
+            stamp = aligned_ns - (self.aligned(stamp) - stamp)
+        return stamp
+
     def error_at(self, stamp_ns: int) -> int:
         """How far the aligned time of a stamp may be off, ns."""
         piece = self.piece_at(stamp_ns)
@@ -117,7 +124,7 @@ def chained(inner: list[Piece], outer: list[Piece]) -> list[Piece]:
     if not inner or not outer:
         return [Piece(p.since_ns, p.at_ns, p.shift_ns, p.ppm, p.error_ns, p.error_ppm) for p in inner or outer]
     first, second = Clock("", pieces=inner), Clock("", pieces=outer)
-    starts = {p.since_ns for p in inner} | {_stamp_of(first, p.since_ns) for p in outer}
+    starts = {p.since_ns for p in inner} | {first.stamp(p.since_ns) for p in outer}
     found = []
     for since in sorted(starts):
         a = first.piece_at(since) or inner[0]
@@ -143,11 +150,3 @@ def inverted(pieces: list[Piece]) -> list[Piece]:
         )
         for p in pieces
     ]  # fmt: skip
-
-
-def _stamp_of(clock: Clock, aligned_ns: int) -> int:
-    """The stamp that a clock shows at an aligned time, to within its step where it was set just then."""
-    stamp = aligned_ns
-    for _ in range(3):
-        stamp = aligned_ns - (clock.aligned(stamp) - stamp)
-    return stamp

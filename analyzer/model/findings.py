@@ -41,7 +41,10 @@ class Confidence(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One line of proof. `time_ns` is aligned, `source_ns` the raw stamp; `primary` marks the line that is the finding."""
+    """One line of proof. `time_ns` is aligned, `source_ns` the raw stamp; `primary` marks the line that is the finding.
+
+    `unproven`: the clocks do not prove that it came after the line above, which is of another source.
+    """
 
     source: str
     ref: str
@@ -52,6 +55,7 @@ class Evidence:
     note: str = ""
     primary: bool = False
     also: tuple[tuple[str, str], ...] = ()
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Finding:
         zero = self.evidence[0].time_ns if self.evidence else self.time_ns
         rows = [
             (
-                "▸" if e.primary else "", f"{(e.time_ns - zero) / SECOND:.6f}", e.layer, element("code", f"{e.source}{e.ref}"),
+                "▸" if e.primary else "", f"{'~' * e.unproven}{(e.time_ns - zero) / SECOND:.6f}", e.layer, element("code", f"{e.source}{e.ref}"),
                 e.text, element("i", e.note),
             )
             for e in self.evidence

@@ -219,7 +219,8 @@ def finding(story: Story, f: Finding) -> dict[str, Any]:
         "evidence": [
             {
                 "source": e.source, "ref": e.ref, "time": _iso(e.time_ns), "source_time": _iso(e.source_ns), "text": e.text,
-                "note": e.note, "primary": e.primary, "also": [{"source": s, "ref": r} for s, r in e.also],
+                "note": e.note, "primary": e.primary, "order_proven": not e.unproven,
+                "also": [{"source": s, "ref": r} for s, r in e.also],
             }
             for e in f.evidence
         ],

@@ -90,7 +90,8 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
             continue
         label = _place(story.source(e.source), e.ref)
         mark = style.paint(MARK, "error") if e.primary else GUTTER
-        place = f"{mark} {(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
+        sign = "~" if e.unproven else " "
+        place = f"{mark}{sign}{(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
         lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 12), style)
         out.append(f"{place}  {lines[0]}".rstrip())
         out += [f"{GUTTER}{' ' * (margin - 5)}{line}" for line in lines[1:]]

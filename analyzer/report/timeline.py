@@ -23,6 +23,7 @@ from analyzer.report.details import detail_lines
 from analyzer.report.escape import clip, count, terminal
 from analyzer.report.folding import Folded, Quiet, summary, whole
 from analyzer.report.style import Style
+from analyzer.timeline.order import error_between
 from analyzer.timeline.steps import MAIN, TOLD, Step
 from analyzer.timeline.subjects import CONNECTION, ENVIRONMENT, REQUEST, environment_of
 from analyzer.timeline.timelines import WHOLE, Cut, Timeline, proofs
@@ -266,8 +267,8 @@ class _Body:
         """`~` where a line of another source may as well have come before the one above."""
         if before is None or before.source == s.source or not self.story.sources:
             return " "
-        error = self.story.clock_error(before.source, s.source)
-        if error is None or s.time_ns - before.time_ns > (error := error + before.placed_ns + s.placed_ns):
+        error = error_between(self.story, before, s)
+        if error is None or s.time_ns - before.time_ns > error:
             return " "
         self._error_ns = max(self._error_ns, error)
         return "~"

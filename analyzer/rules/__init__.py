@@ -17,6 +17,7 @@ from analyzer.model.timing import timed
 from analyzer.rules._causes import chain
 from analyzer.rules._ruleset import RuleSet, rule_set
 from analyzer.rules._thresholds import DEFAULTS, Settings, Threshold, Values
+from analyzer.timeline.order import marked
 from analyzer.timeline.story import Story
 
 __all__ = ["NEGATIVE", "Rule", "RuleSet", "rule_set", "rules", "run", "thresholds"]
@@ -59,6 +60,8 @@ NEGATIVE = "N901"
 #: Rules that speak of a failure only where no other finding explains it, by its request or within this time.
 YIELDING = (NEGATIVE, "T602")
 NEAR_NS = 60 * SECOND
+#: Beside the clocks of a finding with such evidence.
+UNPROVEN = "~ not proven to come after the line above"
 
 
 def rules() -> list[Rule]:
@@ -80,6 +83,8 @@ def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
     _name_servers(story, found)
+    for finding in found:
+        _tell_order(story, finding)
     chain(found)
     return found
 
@@ -135,6 +140,13 @@ def _explains(other: Finding, yielding: Finding) -> bool:
         return False
     near = abs(other.time_ns - yielding.time_ns) <= NEAR_NS and other.environment in (None, yielding.environment)
     return near or not set(other.request_ids).isdisjoint(yielding.request_ids)
+
+
+def _tell_order(story: Story, finding: Finding) -> None:
+    """Note where the clocks leave the order of its evidence open."""
+    finding.evidence = marked(story, finding.evidence)
+    if any(e.unproven for e in finding.evidence):
+        finding.clock = f"{finding.clock}; {UNPROVEN}" if finding.clock else UNPROVEN
 
 
 def _name_servers(story: Story, found: list[Finding]) -> None:

@@ -15,6 +15,7 @@ from analyzer.rules._thresholds import duration
 from analyzer.tcp import detail
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.order import fills
 from analyzer.timeline.story import Story
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ def witness(story: Story, k: int) -> str | None:
 
 
 def frozen(story: Story, k: int, start_ns: int, end_ns: int) -> Freeze | None:
-    """The freeze of the connection's environment that fills most of a stretch."""
-    return story.freeze_covering(witness(story, k), start_ns, end_ns)
+    """The freeze of the connection's environment that fills most of a stretch, as far as the clocks prove it."""
+    found = story.freeze_covering(witness(story, k), start_ns, end_ns)
+    return found if found is not None and fills(story, found, k, start_ns, end_ns) else None
 
 
 def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:

@@ -43,6 +43,7 @@ from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.order import before, error_between
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
@@ -53,6 +54,8 @@ SEVERITIES = (Severity.INFO, Severity.ERROR)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
+#: An error is printed this long before or after the packet of the same moment.
+BESIDE_NS = 20 * MS
 #: Errors of a write that never left: the socket knew of the peer's close.
 REFUSED = ("EPIPE", "CLOSED")
 
@@ -256,18 +259,22 @@ def _woken(story: Story, k: int, errors: list[Event], settings: Settings) -> Ite
     woke = next((s for s in segments if s.from_client and s.time_ns > late), None)
     if woke is None or any(s.from_client and s.payload and s.time_ns > close.time_ns for s in segments):
         return
-    server, slack = story.connections.server(k), 20 * MS + 2 * min(_clock_error(story), SECOND)
+    server = story.connections.server(k)
     mine = [
         e for e in errors
-        if -slack <= e.time_ns - woke.time_ns <= slack + ERROR_WITHIN_NS and e.remote in (None, "", server)
-        and not _only_tells(story, e)
+        if e.remote in (None, "", server) and not _only_tells(story, e) and _stands_beside(story, e, close, woke)
     ]  # fmt: skip
     if mine:
         yield Refused(k, close, woke, mine)
 
 
-def _clock_error(story: Story) -> int:
-    return max((c.error_ns or 0 for s in story.sources for c in s.clocks), default=0)
+def _stands_beside(story: Story, error: Event, close: Segment, woke: Segment) -> bool:
+    """Whether an error came with what a client first sent, and for certain after the server's close."""
+    line, packet = story.evidence(error), story.packet(woke)
+    off = error_between(story, packet, line)
+    slack = BESIDE_NS + off if off is not None else 0
+    near = -slack <= error.time_ns - woke.time_ns <= slack + ERROR_WITHIN_NS
+    return near and before(story, story.packet(close), line) is True
 
 
 def _is_end(e: Event) -> bool:

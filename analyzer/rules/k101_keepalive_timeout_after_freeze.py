@@ -42,6 +42,7 @@ from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
 from analyzer.timeline.environments import FREEZE_ERROR_NS
+from analyzer.timeline.order import before
 from analyzer.timeline.story import Story
 
 CODE = "K101"
@@ -58,6 +59,8 @@ AFTER_THAW_NS = 1_100 * MS
 PING_TIMEOUT = "PING_TIMEOUT"
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
+#: What is missing where the clocks do not prove that the timer ran out in the freeze.
+UNSURE = "the trace's and the platform's lines in one log (the trace on standard error, as the function prints it): their clocks do not prove that the timer ran out in the freeze"
 #: Errors this soon after the timeout are its consequence: the reconnect that it forced.
 CONSEQUENCE_NS = 5 * SECOND
 
@@ -201,6 +204,13 @@ def expired_in(story: Story, ping: Ping, transport: Transport, t: Thresholds) ->
         if z.start_ns <= deadline <= z.end_ns + z.error_ns and not answerable:
             return z
     return None
+
+
+def _surely_in(story: Story, ping: Ping, freeze: Freeze) -> bool:
+    """Whether the timer ran out in a freeze however far the clocks of the trace's and the platform's lines may be off."""
+    off = story.events[ping.sent].error_ns
+    ends = (ping.sent_ns + timeout_ns(ping) + by for by in (-off, off))
+    return all(freeze.start_ns <= end <= freeze.end_ns + freeze.error_ns for end in ends)
 
 
 def timeout_ns(ping: Ping) -> int:
@@ -347,7 +357,7 @@ def examine(story: Story, candidate: Ping | Told, settings: Settings) -> Finding
     errors = consequences(story, transport.environment, transport.remote, timed_out)
     evidence += [story.evidence(e, "(consequence)") for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
-    certain = freeze is not None and freeze.source == "platform"
+    certain = freeze is not None and freeze.source == "platform" and _surely_in(story, ping, freeze)
     return Finding(
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
@@ -362,7 +372,7 @@ def examine(story: Story, candidate: Ping | Told, settings: Settings) -> Finding
         silences=_silences(ping, freeze),
         ruled_out=_ruled_out(story, ping, answer, transport),
         help=for_transport(Trouble.FROZEN_PING, transport),
-        upgrade="" if freeze else "what tells a freeze from a blocked event loop: the platform's lines "
+        upgrade="" if certain else UNSURE if freeze else "what tells a freeze from a blocked event loop: the platform's lines "
         + collect.platform_lines(story, transport.environment, ping.sent_ns, timed_out.time_ns),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -395,9 +405,11 @@ def _from_its_end(story: Story, told: Told) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The server's PING ack in a capture; `delivered` when the client's side is known to have got it before the timeout."""
+    """The server's PING ack in a capture, how long after the ping there; `delivered` when the client's side is known to have got
+    it before the timeout."""
 
     frame: Segment
+    after_ns: int
     copies: int
     delivered: bool
 
@@ -425,28 +437,26 @@ def _is_stale(story: Story, request_id: str | None, env: str | None, time_ns: in
 
 
 def _answer(story: Story, transport: Transport, ping: Ping) -> _Answer | None:
-    """The answer on the wire, and whether it reached the client: acknowledged, or seen by the capture nearest the client."""
+    """The answer on the wire, where the clocks prove that it came before the timeout, and whether it reached the client:
+    acknowledged, or seen by the capture nearest the client."""
     k = int(transport.connection[1:]) - 1 if transport.connection is not None else None
     if k is None or not story.shares_clock(k, transport.environment):
         return None
-    segments, end = story.connections.segments(k), ping.timed_out_ns or 0
-    acks = [
-        s
-        for s in segments
-        if not s.from_client and s.marks & col.M_PING_ACK and ping.sent_ns - SLACK_NS <= s.time_ns <= end
-    ]
-    pinged = max(
-        (s.time_ns for s in segments if s.from_client and s.marks & col.M_PING and s.time_ns <= end), default=None
-    )
+    timed_out = story.evidence(story.events[ping.timed_out or 0])
+    early = [s for s in story.connections.segments(k) if before(story, story.packet(s), timed_out)]
+    pinged = max((s.time_ns for s in early if s.from_client and s.marks & col.M_PING), default=None)
+    acks = [s for s in early if not s.from_client and s.marks & col.M_PING_ACK and s.time_ns >= ping.sent_ns - SLACK_NS]
     acks = [s for s in acks if pinged is not None and s.time_ns >= pinged]
-    if not acks:
+    if not acks or pinged is None:
         return None
     points = story.connections.seen_at(k)
-    near = len(points) > 1 and any((place := s.at(points[0])) is not None and place.time_ns <= end for s in acks)
-    acknowledged = any(
-        s.from_client and acks[0].time_ns < s.time_ns <= end and delta32(s.ack, acks[0].end_seq) >= 0 for s in segments
+    near = len(points) > 1 and any(
+        s.at(points[0]) is not None and before(story, story.packet(s, point=points[0]), timed_out) for s in acks
     )
-    return _Answer(acks[0], len(acks), near or acknowledged)
+    acknowledged = any(
+        s.from_client and s.time_ns > acks[0].time_ns and delta32(s.ack, acks[0].end_seq) >= 0 for s in early
+    )
+    return _Answer(acks[0], acks[0].time_ns - pinged, len(acks), near or acknowledged)
 
 
 def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
@@ -465,7 +475,7 @@ def _silences(ping: Ping, freeze: Freeze | None) -> list[Silence]:
 def _ruled_out(story: Story, ping: Ping, answer: _Answer | None, transport: Transport) -> list[str]:
     found = []
     if answer is not None:
-        after = seconds(max(answer.frame.time_ns - ping.sent_ns, 0))
+        after = seconds(answer.after_ns)
         suspects = "packet loss or a dead server" if answer.delivered else "a dead or slow server"
         ack = (
             f"what is most likely its ack, a {answer.frame.length}-byte TLS record,"

@@ -32,6 +32,8 @@ from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
+from analyzer.tcp.segments import Segment
+from analyzer.timeline.order import before
 from analyzer.timeline.story import Story
 
 CODE = "K102"
@@ -98,9 +100,7 @@ def examine(story: Story, candidate: Ping | k101.Told, settings: Settings) -> Fi
         why = "how long the timeout was configured, and whether the process ran all the time, no line tells"
         why += f"; {verdict or 'no answer to the ping reached it'}"
     else:
-        title = f"keepalive timeout after {timer}: " + (
-            "the server's answer did not arrive" if answered else "the peer did not answer"
-        )
+        title = f"keepalive timeout after {timer}: {answered or 'the peer did not answer'}"
         why = f"the timer of {timer} ran out while the process ran"
         why += f" (frozen for {seconds(frozen)} of it, running again before it ran out)" if frozen else ""
         why += f"; {verdict or 'no answer to the ping reached it'}"
@@ -184,11 +184,11 @@ def _unseen(story: Story, told: k101.Told) -> Finding:
     )  # fmt: skip
 
 
-def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[Evidence], str, bool]:
-    """The PING frame in a capture and what came back for it."""
+def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[Evidence], str, str]:
+    """The PING frame in a capture and what came back for it, at length and, where that is an answer, for the headline."""
     k = int(transport.connection[1:]) - 1 if transport.connection is not None else None
     if k is None or not story.shares_clock(k, transport.environment):
-        return [], "", False
+        return [], "", ""
     segments = story.connections.segments(k)
     seen_by = {story.connections.points[p].source.id for p in story.connections.seen_at(k)}
     error = (story.clock_error(story.events[ping.sent].source, *seen_by) or 0) + 50 * MS
@@ -197,20 +197,34 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
         key=lambda s: abs(s.time_ns - ping.sent_ns), default=None,
     )  # fmt: skip
     if frame is None:
-        return [], "", False
+        return [], "", ""
     end = ping.timed_out_ns or 0
     back = [s for s in segments if not s.from_client and frame.time_ns < s.time_ns <= end + error]
+    found = [story.packet(frame)]
     answer = next((s for s in back if s.marks & col.M_PING_ACK), None)
     if answer is not None:
-        when = seconds(answer.time_ns - frame.time_ns)
-        whose = "what is most likely the server's answer" if answer.likely_ping else "the server's answer"
-        verdict = f"{whose} passed the capture {when} after the ping and did not reach the process in time: lost on the way back, or late"
-        return [story.packet(frame), story.packet(answer, "(the answer)")], verdict, True
+        found.append(story.packet(answer, "(the answer)"))
+        in_time = before(story, found[-1], story.evidence(story.events[ping.timed_out or 0]))
+        return found, *_answered(answer, answer.time_ns - frame.time_ns, in_time)
     acked = next((s for s in back if not s.payload and not s.rst), None)
-    found = [story.packet(frame)]
     if acked is not None:
         found.append(story.packet(acked, "(TCP only)"))
-        return found, "the server's kernel acknowledged the ping, its application never answered it", False
+        return found, "the server's kernel acknowledged the ping, its application never answered it", ""
     if not common.heard(story, k, "server"):
-        return found, "the capture lacks the server's direction: whether anything came back is not known", False
-    return found, "nothing at all came back for the ping", False
+        return found, "the capture lacks the server's direction: whether anything came back is not known", ""
+    return found, "nothing at all came back for the ping", ""
+
+
+def _answered(answer: Segment, after_ns: int, in_time: bool | None) -> tuple[str, str]:
+    """What an answer in a capture says, at length and for the headline: `in_time` where it was there before the timer ran out,
+    None where the clocks do not tell."""
+    whose = "what is most likely the server's answer" if answer.likely_ping else "the server's answer"
+    seen = f"{whose} passed the capture {seconds(after_ns)} after the ping"
+    did = "most likely answered" if answer.likely_ping else "answered"
+    if in_time is False:
+        return f"{seen}, when the timer had run out", f"the server {did} too late"
+    how = "lost on the way back" if in_time else "lost on the way back, or late"
+    return (
+        f"{seen} and did not reach the process in time: {how}",
+        f"the server {did}, and the answer did not arrive in time",
+    )

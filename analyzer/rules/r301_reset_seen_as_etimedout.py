@@ -32,6 +32,7 @@ from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.order import before
 from analyzer.timeline.story import Story
 
 CODE = "R301"
@@ -91,15 +92,17 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     if error is None or forgotten is None:
         return None
     freeze = common.frozen(story, k, outage.last_before_ns, outage.first.time_ns)
+    written, line = story.packet(outage.first), story.evidence(error, primary=True)
+    certain = forgotten[1] != "silence" and before(story, written, line) and before(story, forgotten[0], line)
     evidence: list[Evidence] = [forgotten[0], *common.freeze_evidence(story, freeze)]
     evidence += [
-        story.packet(outage.first),
+        written,
         story.packet(outage.last, common.copies_note(segments, outage.first, f"{outage.copies} copies, none answered")),
-        story.evidence(error, primary=True),
+        line,
     ]
     evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.LIKELY if forgotten[1] == "silence" else Confidence.CERTAIN,
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN if certain else Confidence.LIKELY,
         f"{'ETIMEDOUT' if error.attrs['code'] == 'ETIMEDOUT' else 'time-out'} {seconds(error.time_ns - outage.first.time_ns)} after writing on a connection that the server had forgotten",
         error.time_ns, evidence,
         "a reset that arrives never becomes a kernel ETIMEDOUT: the server "

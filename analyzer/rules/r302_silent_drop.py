@@ -46,6 +46,7 @@ from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
+from analyzer.timeline.order import error_between
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -389,7 +390,7 @@ def gave_up(story: Story, found: Outage, errors: list[Event]) -> str:
     e = errors[0]
     waited = f"{seconds(max(e.time_ns - found.first.time_ns, 0))} after the first copy"
     if e.attrs.get("kernel") and e.attrs.get("code") == "ETIMEDOUT":
-        clocks = story.clock_error(e.source, found.first.places[0].source) or 0
+        clocks = error_between(story, story.packet(found.first), story.evidence(e)) or 0
         said = timers.data_given_up(found.times_ns, e.time_ns, clocks)
         return f"; {said}" if said else f"; the kernel gave up {waited}"
     if e.attrs.get("setting"):

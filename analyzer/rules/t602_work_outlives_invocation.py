@@ -41,6 +41,7 @@ from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
+from analyzer.timeline import order
 from analyzer.timeline.environments import ENDED, EPOCH_ENDS
 from analyzer.timeline.points import CLIENT
 from analyzer.timeline.story import Story
@@ -283,7 +284,9 @@ def _sent(story: Story, work: Work) -> list[tuple[int, Segment, Invocation]]:
             gap = work.gap(s.time_ns)
             if gap is None or common.asks_nothing(s) or (closing is not None and s.time_ns >= closing):
                 continue
-            if s.time_ns - gap.start_ns <= gap.end_ns - s.time_ns:  # later, the freeze holds it: the clocks are off
+            end = story.event_at(*gap.before.end_ref) if gap.before.end_ref else None
+            proven = end is None or order.before(story, story.evidence(end), story.packet(s))
+            if proven and s.time_ns - gap.start_ns <= gap.end_ns - s.time_ns:  # later, the freeze holds it: the clocks are off
                 found.append((k, s, gap.before))
     return found
 

@@ -39,6 +39,7 @@ from analyzer.rules._remedies import Trouble
 from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.order import before
 from analyzer.timeline.points import CLIENT
 from analyzer.timeline.story import Story
 
@@ -253,8 +254,10 @@ def _on_connection(story: Story, invocation: Invocation, waiting: Waiting) -> Fi
         f"the request to {server} had been waiting for {seconds(waited)}: "
         + ("the server's kernel had acknowledged it, its application did not answer" if waiting.acknowledged else "not even an acknowledgement came back")
     )  # fmt: skip
+    over = story.event_at(*invocation.end_ref) if invocation.end_ref else None
+    proven = over is not None and before(story, story.packet(request), story.evidence(over))
     return _finding(
-        story, invocation, evidence, Confidence.CERTAIN, f"invocation timed out waiting {seconds(waited)} for {server}", why, server,
+        story, invocation, evidence, Confidence.CERTAIN if proven else Confidence.LIKELY, f"invocation timed out waiting {seconds(waited)} for {server}", why, server,
         ["the function's own work (it had asked and got no answer)"] + (["a dead path (the request was acknowledged)"] if waiting.acknowledged else []), waited,
         connection=story.connections.id(k), acknowledged=waiting.acknowledged,
         silences=common.silence(story, k, idle, request.time_ns, freeze, "no packet of this connection"),
