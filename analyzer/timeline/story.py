@@ -180,7 +180,9 @@ class Story:
         way, back = self._way(a), self._way(b)
         common = next((step for step in way if step in back), None)
         inside = sum(max((c.own_error_ns for c in s.clocks), default=0) for s in (one, other)) if own else 0
-        return inside + (way[common] + back[common] if common is not None else 0)
+        if common is not None:
+            return inside + way[common] + back[common]
+        return inside + max(way.values()) + max(back.values())  # both lead to the reference, through one log of several or another
 
     def _way(self, source_id: str) -> dict[str, int]:
         """The sources through which a clock was aligned, with the error up to there."""
