@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: A millionth.
 PPM = 1e-6
+#: A stamp that was found by going back and forth may lie this much before the one it stands for.
+ROUNDING_NS = 2
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ def chained(inner: list[Piece], outer: list[Piece]) -> list[Piece]:
     for since in sorted(starts):
         a = first.piece_at(since) or inner[0]
         middle = since + a.shift(since)
-        b = second.piece_at(middle) or outer[0]
+        b = second.piece_at(middle + ROUNDING_NS) or outer[0]
         at = a.at_ns
         shown = at + a.shift(at)
         found.append(
