@@ -115,6 +115,14 @@ def ends_exchange(segments: list[Segment], close: Segment) -> bool:
     return False
 
 
+def unasked(story: Story, k: int, sent: Segment, reset: Segment) -> bool:
+    """Whether the capture nearest the server, of several, saw the reset and not what it seems to answer: the server ended it by itself."""
+    points = story.connections.seen_at(k)
+    if len(points) < 2 or reset.at(points[-1]) is None or sent.at(points[-1]) is not None:
+        return False
+    return heard_at(story, k, points[-1], "client")
+
+
 def server_closed(segments: list[Segment], close: Segment) -> str:
     """What led to the server's close, as the beginning of a sentence."""
     if (goaway := goaway_before(segments, close)) is not None:

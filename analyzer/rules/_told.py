@@ -25,6 +25,7 @@ from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.tcp.segments import Segment
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -44,7 +45,8 @@ class Death:
     """Errors of one kind, of one environment, towards one peer, in one invocation: one dead connection as far as the log tells.
 
     `freeze` is the one that ended with this invocation; `connection` the only one of the environment that a capture holds and
-    that can be it, `absent` that capture, which ran on and saw nothing of it.
+    that can be it, `absent` that capture, which ran on and saw nothing of it; or the one whose `reset` by the server, in the rest
+    before, a capture saw.
     """
 
     environment: str
@@ -54,6 +56,7 @@ class Death:
     began_ns: int | None = None
     connection: int | None = None
     absent: int | None = None
+    reset: Segment | None = None
     recurs: bool = False  # such errors came at least twice, and never without a rest before
 
     @property
@@ -73,8 +76,13 @@ def rested(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     return [
         death
         for death in deaths(story, wanted, settings)
-        if death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns
+        if death.reset is None and death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns
     ]
+
+
+def reset_meanwhile(story: Story, wanted: Callable[[Event], bool], settings: Settings) -> list[Death]:
+    """Deaths of connections that the server had reset in the rest before, as a capture saw."""
+    return [death for death in deaths(story, wanted, settings) if death.reset is not None]
 
 
 def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) -> list[Death]:
@@ -118,6 +126,7 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
         servers = {story.connections.server(k) for sign in DEADLY for k in story.connections.showing(sign)}
         return [death for death in found if not servers or (death.peer and death.peer not in servers)]
     margin = SLACK_NS + common.clock_margin(story)
+    _find_resets(story, found, margin)
     windows = [((d.began_ns or d.first.time_ns) - margin, d.first.time_ns + margin) for d in found]
     quiet, doubtful = _candidates(story, found, windows)
     seen = _unowned(story, found, windows)
@@ -138,7 +147,39 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
             and common.heard_at(story, ks[0], point, "client")
         ):
             found[number].connection, found[number].absent = ks[0], point
-    return [death for number, death in enumerate(found) if number not in seen]
+    return [death for number, death in enumerate(found) if number not in seen or death.reset is not None]
+
+
+def _find_resets(story: Story, found: list[Death], margin_ns: int) -> None:
+    """Give each death after a freeze the connection that the server reset meanwhile, if a capture holds one."""
+    frozen: dict[str, list[Death]] = defaultdict(list)
+    for death in found:
+        if death.freeze is not None:
+            frozen[death.environment].append(death)
+    ks = [k for k in story.connections.showing(signs.SERVER_RESET) if common.witness(story, k) in frozen]
+    for k in story.connections.loaded(ks):
+        reset = _idle_reset(story.connections.segments(k))
+        for death in frozen[common.witness(story, k) or ""] if reset is not None else ():
+            start, end = death.freeze.start_ns if death.freeze else 0, death.first.time_ns
+            if (
+                reset
+                and start - margin_ns <= reset.time_ns <= end + margin_ns
+                and death.peer in ("", story.connections.server(k))
+            ):
+                death.connection, death.absent, death.reset = k, None, reset
+
+
+def _idle_reset(segments: list[Segment]) -> Segment | None:
+    """The server's reset that ended a rest by itself: both sides had been silent, all was answered, the client sent nothing more."""
+    at = next((n for n, s in enumerate(segments) if s.rst or s.fin), None)
+    if at is None or segments[at].from_client or not segments[at].rst:
+        return None
+    reset, before = segments[at], segments[:at]
+    data = [s for s in before if s.payload]
+    if not data or data[-1].from_client or any(s.from_client for s in segments[at:]):
+        return None
+    prompted = any(s.from_client and reset.time_ns - s.time_ns < common.rto_ns(segments) for s in before)
+    return None if prompted or reset.time_ns - data[-1].time_ns < common.LEAST_STALL_NS else reset
 
 
 def _candidates(

@@ -36,6 +36,7 @@ from analyzer.rules import _remedies as remedies
 from analyzer.rules import _told as told
 from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules import r302_silent_drop as r302
+from analyzer.rules import r303_reset_after_idle as r303
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
 from analyzer.rules._thresholds import Settings, Values, factor
@@ -78,6 +79,8 @@ _LOG = """
         {1}.110 app {0}
         {1}.300 REPORT 2
 """
+#: The function connects anew.
+_AGAIN = "\n16.140 > SYN port=48824\n16.141 < SYN-ACK port=48824\n16.142 > ACK port=48824\n16.150 > 40 port=48824\n16.152 < 90 port=48824"
 _BROKEN = "2 Error: write EPIPE { errno: -32, code: 'EPIPE', syscall: 'write' }"
 FIRES = (
     Case(
@@ -103,7 +106,7 @@ FIRES = (
         """,
         packets=_OPEN
         + "\n6.500 < FIN lost\n6.710 < FIN again lost\n7.130 < FIN again lost\n7.970 < FIN again\n16.105 > ACK\n16.106 < RST"
-        + "\n16.140 > SYN port=48824\n16.141 < SYN-ACK port=48824\n16.142 > ACK port=48824\n16.150 > 40 port=48824\n16.152 < 90 port=48824",
+        + _AGAIN,
     ),
     Case("from the log alone: EPIPE", log=_LOG.format(_BROKEN, "00:06:16")),
     Case(
@@ -117,6 +120,14 @@ FIRES = (
     Case(
         "a close noticed at the thaw, under the previous request's id",
         log=_LOG.format("1 redis event close", "00:06:16"),
+    ),
+    Case(
+        "the server ended the rest by a reset, which the client's kernel heard: nothing leaves it any more, the log has the error",
+        log=_LOG.format(
+            "2 OperationalError: (2006, \"MySQL server has gone away (ConnectionResetError(104, 'Connection reset by peer'))\")",
+            "00:00:16",
+        ),
+        packets=_OPEN + "\n6.500 < RST-ACK" + _AGAIN,
     ),
     Case(
         "the server ended the rest by a reset (MariaDB's wait_timeout), which a frozen machine never saw",
@@ -200,6 +211,9 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noti
         if (noticed.freeze.environment, noticed.freeze.end_ns) not in failed:
             yield noticed
     yield from _refused(story, settings)
+    for death in told.reset_meanwhile(story, lambda e: _is_end(e) or r303.is_reset(e), settings):
+        if death.connection is not None and death.reset is not None:
+            yield Refused(death.connection, death.reset, None, death.events)
     cs = story.connections
     finished = cs.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
     yield from sorted({*finished, *cs.by_point(signs.WOKE | signs.SERVER_RESET, _aborted)})
@@ -217,8 +231,13 @@ class Refused:
 
     connection: int
     close: Segment
-    woke: Segment
+    woke: Segment | None  # none after a reset
     errors: list[Event]
+
+    @property
+    def stirred_ns(self) -> int:
+        """When the client's side first did something since."""
+        return (self.woke or self.errors[0]).time_ns
 
 
 def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
@@ -235,7 +254,7 @@ def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
     for k in story.connections.loaded(ks):
         for found in _woken(story, k, errors[story.connections.environment[k]], settings):
             first = found.errors[0]
-            rank = (abs(first.time_ns - found.woke.time_ns), k, found)
+            rank = (abs(first.time_ns - found.stirred_ns), k, found)
             nearest[first.order] = min(nearest.get(first.order, rank), rank, key=lambda x: x[:2])
     by_connection: dict[int, Refused] = {}
     for _, k, found in sorted(nearest.values(), key=lambda x: x[:2]):
@@ -399,12 +418,12 @@ def _refused_request(story: Story, refused: Refused) -> Finding:
     """The proof: the close in the capture, the error of the log, and no request between them."""
     k, close, woke, errors = refused.connection, refused.close, refused.woke, refused.errors
     env = common.environment(story, k)
-    freeze = common.frozen(story, k, close.time_ns, woke.time_ns)
+    freeze = common.frozen(story, k, close.time_ns, refused.stirred_ns)
     gap = max(errors[0].time_ns - close.time_ns, 0)
     evidence = [
         story.packet(close, "the server closed" if close.fin else "the server closed by a reset"),
         *common.freeze_evidence(story, freeze),
-        story.packet(woke, "the client's first segment since"),
+        *([story.packet(woke, "the client's first segment since")] if woke is not None else []),
         story.evidence(errors[0], primary=True),
         *(story.evidence(e, "(consequence)") for e in errors[1:2]),
     ]
@@ -418,7 +437,7 @@ def _refused_request(story: Story, refused: Refused) -> Finding:
         + "; the function's own side had heard of it when the request was made, and refused to send: one retry is safe",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
-        silences=common.silence(story, k, close.time_ns, woke.time_ns, freeze, "the client knew nothing"),
+        silences=common.silence(story, k, close.time_ns, refused.stirred_ns, freeze, "the client knew nothing"),
         ruled_out=["a middlebox that forgot the flow (R303): the server's own close was seen", "a silent drop (R302): the close was heard"],
         help=for_connection(story, k, Trouble.STALE, errors),
         upgrade="the local port beside the error would tie it to this connection" if not errors[0].remote else "",

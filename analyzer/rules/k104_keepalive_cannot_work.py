@@ -61,6 +61,11 @@ FIRES = (
     ),
 )
 QUIET = (
+    Case(
+        "the server reset the frozen machine's connection by itself: its capture saw none of the probes that the reset seems to answer",
+        packets=_OPEN + "\n14.3 > PROBE lost\n15.3 > PROBE lost\n16.1 < RST-ACK",
+        server_packets=_OPEN + "\n15.35 < RST-ACK",
+    ),
     Case("probes are answered", packets=_OPEN + "\n300 > PROBE\n300.001 < ACK\n600 > PROBE\n600.001 < ACK"),
     Case("an answered probe, then the server resets", packets=_OPEN + "\n300 > PROBE\n300.001 < ACK\n400 < RST"),
     Case("a reset after a rest, and nothing known of keepalive", packets=_OPEN + "\n60.05 > 40\n60.051 < RST"),
@@ -88,7 +93,11 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     if sent is None or any(s.fin for s in before):
         return None
     last = max((s for s in before if s.time_ns < sent.time_ns), key=lambda s: s.time_ns, default=None)
-    if last is None or sent.time_ns - last.time_ns < settings[Thresholds].stall_ns:
+    if (
+        last is None
+        or sent.time_ns - last.time_ns < settings[Thresholds].stall_ns
+        or common.unasked(story, k, sent, reset)
+    ):
         return None
     if sent.keepalive:
         return _too_late(story, k, last, sent, reset)

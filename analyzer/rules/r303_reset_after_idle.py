@@ -86,6 +86,11 @@ QUIET = (
     ),
     Case("the client was closing", packets=_OPEN + "\n14.3 > 31\n14.3001 > FIN\n14.301 < RST"),
     Case("the server spoke, and reset at once", packets=_OPEN + "\n14.3 < 20\n14.301 > ACK\n14.302 < RST"),
+    Case(
+        "the server reset the frozen machine's connection by itself: its capture saw none of the probes that the reset seems to answer",
+        packets=_OPEN + "\n14.3 > PROBE lost\n15.3 > PROBE lost\n16.1 < RST-ACK",
+        server_packets=_OPEN + "\n15.35 < RST-ACK",
+    ),
     Case("the server reset an idle connection unasked", packets=_OPEN + "\n14.3 < RST"),
     Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
     Case("the log alone: no rest before it (N901)", log=_LOG.format("00:00:02")),
@@ -103,11 +108,11 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
         return found & (wrote > 0) & (rows[:, SERVER + f.RST_TS] - wrote >= f.WAKE_AFTER)
 
     cs = story.connections
-    yield from told.rested(story, _is_reset, settings)
+    yield from told.rested(story, is_reset, settings)
     yield from sorted({*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.SERVER_RESET, acknowledged)})
 
 
-def _is_reset(e: Event) -> bool:
+def is_reset(e: Event) -> bool:
     """Whether an error is the kernel's word of a reset on a connection in use."""
     return (
         e.attrs.get("code") == "ECONNRESET"
@@ -129,7 +134,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         return None  # the reset did not arrive: R302, R301
     stall = settings[Thresholds].stall_ns
     burst = _late_acknowledgement(segments, reset, stall) or _write(segments, reset)
-    if burst is None or burst.marks & col.M_TLS_ALERT:
+    if burst is None or burst.marks & col.M_TLS_ALERT or common.unasked(story, k, burst, reset):
         return None
     if any(not s.from_client and s.time_ns >= burst.time_ns and not s.rst for s in segments):
         return None

@@ -17,7 +17,7 @@ from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
 from analyzer.tcp.pings import ANSWER_NS
-from analyzer.timeline.points import SERVER, Point
+from analyzer.timeline.points import CLIENT, SERVER, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,7 +174,7 @@ def anchors_of(log: Said, point: Point) -> Kinds:
         if kind == "ping-sent":
             packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
-        else:
+        elif kind == "tcp-connected" or not _ended_rests(rows[mine]):
             packets = rows[mine, f.SYN_ACK_TS if kind == "tcp-connected" else SERVER + f.RST_TS]
             busy = 20 * MS if kind == "tcp-connected" else 50 * MS
             cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
@@ -185,6 +185,12 @@ def anchors_of(log: Said, point: Point) -> Kinds:
         effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
     window = [_kind(log.ends, lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)]
     return Kinds(cause, effect, window, np.sort(np.array(log.lines, np.int64)), _replies(data), rtt, off)
+
+
+def _ended_rests(rows: Ints) -> bool:
+    """Whether some reset came when all was answered: it ended a rest, and the client hears of it at its next use, whenever that is."""
+    answered = rows[:, SERVER + f.DATA_LAST_TS] >= rows[:, CLIENT + f.DATA_LAST_TS]
+    return bool((answered & (rows[:, SERVER + f.RST_TS] > 0)).any())
 
 
 def _servers(rows: Ints) -> tuple[list[str], Ints]:
