@@ -27,7 +27,7 @@ from analyzer.model.addresses import host
 from analyzer.model.problems import InputError
 from analyzer.model.times import MS
 from analyzer.redact import Redactor
-from analyzer.redact.lines import message
+from analyzer.redact.lines import frame, message
 from analyzer.redact.packets import PacketEditor
 from analyzer.streams import open_stream, whole_file
 from analyzer.tcp import fields as f
@@ -290,11 +290,11 @@ def _redacted(block: str, record: LogRecord, redactor: Redactor) -> str:
     if not found:
         return message(block, redactor)
     if record.stream:
-        parts = [redactor.text(part) for part in head.split(record.stream)]
+        parts = [frame(part, redactor) for part in head.split(record.stream)]
         head = redactor.stream(record.stream).join(parts)
     else:
-        head = redactor.text(head)
-    return head + message(record.message, redactor) + redactor.text(tail)
+        head = frame(head, redactor)
+    return head + message(record.message, redactor) + frame(tail, redactor)
 
 
 def _entry(record: LogRecord, source: Source, redactor: Redactor | None) -> dict[str, Any]:

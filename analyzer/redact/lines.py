@@ -16,8 +16,8 @@ from typing import Any
 from analyzer.logs import recognisers, runtimes
 from analyzer.logs.records import Recognised
 from analyzer.redact.redactor import Redactor
+from analyzer.redact.words import CUT, named
 
-CUT = "…"
 #: Words of a body that are looked at; the rest is cut. Recognisers read heads: no form of theirs is longer.
 MAX_WORDS = 200
 MAX_BODY = 16_384
@@ -27,12 +27,16 @@ PHRASES = (
     "remaining connection slots are reserved", "too many clients already",
 )  # fmt: skip
 _PORT = r"\bport[ :=]{1,2}[0-9]{4,5}\b"
-#: Keys of structured lines whose values stay (scrubbed): the platform's and the runtimes' own.
+#: Keys of structured lines whose values stay, names in them as pseudonyms: the runtimes' own, and the platform's.
 KEYS = frozenset((
-    "timestamp", "time", "level", "type", "record", "requestId", "AWSRequestId", "request_id", "xRayTraceId", "status", "metrics",
-    "durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs", "version", "phase",
-    "initializationType", "runtimeVersion", "logger", "errorType", "stream",
+    "timestamp", "time", "level", "type", "requestId", "AWSRequestId", "request_id", "xRayTraceId", "status", "logger",
+    "errorType", "stream",
 ))  # fmt: skip
+PLATFORM = KEYS | frozenset((
+    "record", "metrics", "durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs", "version", "phase",
+    "initializationType", "runtimeVersion",
+))  # fmt: skip
+_SPACES = re.compile(r"(\s+)")
 #: Structured lines are followed this deep.
 MAX_DEPTH = 8
 
@@ -49,16 +53,30 @@ def message(text: str, redactor: Redactor) -> str:
         return structured
     line = runtimes.parse(text)
     if line.kind != "app":
-        return redactor.text(text)
+        return frame(text, redactor)
     head, _, tail = text.rpartition(line.body) if line.body else (text, "", "")
-    return redactor.text(head) + body(line.body, redactor) + redactor.text(tail)
+    return frame(head, redactor) + body(line.body, redactor) + frame(tail, redactor)
+
+
+def frame(text: str, redactor: Redactor) -> str:
+    """What the platform, a runtime or an export wrote: its words stay, names in it become pseudonyms."""
+    return named(redactor.text(text), redactor)
 
 
 def body(text: str, redactor: Redactor) -> str:
-    """An application's or a library's own words, cut to what is recognised in them."""
+    """An application's or a library's own words, cut to what is recognised in them; names in it become pseudonyms."""
     found = recognisers.recognise(text)
-    kept = cut(text) if found is None else _shrunk(text, _meaning(found))
-    return redactor.text(kept)
+    if found is None:
+        return redactor.text(cut(text))
+    kept = redactor.text(_shrunk(text, _meaning(found)))
+    wanted, words = _form(recognisers.recognise(kept)), _SPACES.split(kept)
+    if _form(recognisers.recognise(whole := named(kept, redactor))) == wanted:
+        return whole
+    for n, word in enumerate(words):  # a word that is itself the form (a class of errors) stays
+        other = [*words[:n], named(word, redactor), *words[n + 1 :]]
+        if other[n] != word and _form(recognisers.recognise("".join(other))) == wanted:
+            words = other
+    return "".join(words)
 
 
 def _structured(text: str, redactor: Redactor) -> str | None:
@@ -69,21 +87,24 @@ def _structured(text: str, redactor: Redactor) -> str | None:
         return None
     if not isinstance(document, dict):
         return None
-    return json.dumps(_walked(document, redactor, 0), ensure_ascii=False) + ("\n" if text.endswith("\n") else "")
+    platform = str(document.get("type")).startswith("platform.")
+    return json.dumps(_walked(document, redactor, 0, platform), ensure_ascii=False) + (
+        "\n" if text.endswith("\n") else ""
+    )
 
 
-def _walked(value: Any, redactor: Redactor, depth: int, known: bool = False) -> Any:
+def _walked(value: Any, redactor: Redactor, depth: int, platform: bool, known: bool = False) -> Any:
     if depth > MAX_DEPTH:
         return CUT
     if isinstance(value, dict):
         return {
-            redactor.text(key) if key not in KEYS else key: _walked(v, redactor, depth + 1, known=key in KEYS)
+            frame(key, redactor): _walked(v, redactor, depth + 1, platform, key in (PLATFORM if platform else KEYS))
             for key, v in value.items()
         }
     if isinstance(value, list):
-        return [_walked(v, redactor, depth + 1, known) for v in value[:MAX_WORDS]]
+        return [_walked(v, redactor, depth + 1, platform, known) for v in value[:MAX_WORDS]]
     if isinstance(value, str):
-        return redactor.text(value) if known else message(value, redactor)
+        return frame(value, redactor) if known else message(value, redactor)
     return value if known or isinstance(value, bool) or value is None else 0
 
 
@@ -94,6 +115,15 @@ def _meaning(found: Recognised) -> tuple[Any, ...]:
     }
     stamps = tuple(getattr(found, name) for name in ("inner_ns", "pid", "version", "tracer", "number", "remote"))
     return found.layer, found.kind, stamps, sorted(attrs.items(), key=str)
+
+
+def _form(found: Recognised | None) -> tuple[Any, ...] | None:
+    """What was read but for the names in it: two readings of one form are told alike."""
+    if found is None:
+        return None
+    attrs = {k: isinstance(v, str) or v for k, v in found.attrs.items() if v != ""}
+    stamps = tuple(getattr(found, name) for name in ("inner_ns", "pid", "version", "tracer", "number"))
+    return found.layer, found.kind, stamps, found.remote is None, sorted(attrs.items(), key=str)
 
 
 def _shrunk(text: str, meaning: tuple[Any, ...]) -> str:

@@ -11,9 +11,9 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from analyzer.redact.lines import CUT
 from analyzer.redact.redactor import Redactor
 
+CUT = "…"
 #: Rooms whose sources are the vocabulary: whoever writes a sentence that is shown.
 ROOMS = (
     "rules",
@@ -25,6 +25,7 @@ ROOMS = (
     "capture",
     "logs/recognisers",
     "logs/envelopes",
+    "logs/runtimes",
     "logs",
     "",
 )
@@ -38,8 +39,12 @@ _NUMBER = re.compile(
 _PSEUDONYM = re.compile(
     r"h[0-9a-f]{8}\.(?:example|amazonaws\.com)(?::[0-9]{1,5})?|<[0-9a-z]{1,16}>|arn:[0-9a-f]{8}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|"
     r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]{1,5})?|\[?(?=[0-9a-f]{0,4}:[0-9a-f]{0,4}:)[0-9a-f:]{2,39}\]?(?::[0-9]{1,5})?|[0-9]{4}/[0-9]{2}/[0-9]{2}/\[(?:\$LATEST|[0-9]{1,9})\][0-9a-f]{32}|"
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z?|s[0-9]{1,4}\.[a-z]{2,6}(?:[#:\[][0-9]{1,12}\]?)?"
+    r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}(?:T[0-9:.]+(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?|(?:nodejs|python|java|dotnet|ruby|go|provided)(?:[:.][a-z]{0,2}[0-9.]{1,12}){1,3}|"
+    r"h[0-9a-f]{8}(?:Error|Exception)|s[0-9]{1,4}\.[a-z]{2,6}(?:[#:\[][0-9]{1,12}\]?)?"
 )  # fmt: skip
+#: What of a word could be a name: between the signs that sentences, addresses and commands are made of.
+_TOKEN = re.compile(r"[^\s`'\"()\[\]{}<>,;!?…=|&:@/\\]+")
+_CLASS = re.compile(r"(?:Error|Exception)$")
 _GROUP = re.compile(r"/aws/lambda/[^\s'\"`]+")
 LONGEST = 20_000
 
@@ -81,9 +86,26 @@ def _may_stay(piece: str) -> bool:
     return word in vocabulary()
 
 
+def named(text: str, redactor: Redactor) -> str:
+    """Redacted text with every word that is none of ours under a pseudonym, so that what is read of a form can still be."""
+
+    def pseudonym(m: re.Match[str]) -> str:
+        if _may_stay(m[0]):
+            return m[0]
+        ending = _CLASS.search(m[0])
+        return f"h{redactor.tag('host', m[0])}{ending[0] if ending else '.example'}"
+
+    pieces = _SPLIT.split(_without_group(text))
+    return "".join(p if not p or p.isspace() or _may_stay(p) else _TOKEN.sub(pseudonym, p) for p in pieces)
+
+
+def _without_group(text: str) -> str:
+    return _GROUP.sub("/aws/lambda/FUNCTION", text)
+
+
 def clean(text: str, redactor: Redactor) -> str:
     """A sentence or a line as it may be shown: pseudonyms first, then only our own words."""
-    return plain(redactor.text(_GROUP.sub("/aws/lambda/FUNCTION", text)))
+    return plain(redactor.text(_without_group(text)))
 
 
 def masked(payload: bytes) -> bytes:
