@@ -216,6 +216,7 @@ def plot(
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.")],
     look: Look,
     limits: Limits,
+    choice: Choice,
     narrow: Narrow,
     packets: Packets,
     stamps: Stamps,
@@ -250,7 +251,7 @@ def plot(
         how |= {} if look.width is None else {"width": look.width}
         how |= {"local": loud.local} if picture.has_clock else {}
         named = picture is Picture.SEQUENCE
-        trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets, redaction=redaction)
+        trace = _read(arguments[named:], ("pcap", "log"), loud, stamps, narrow, packets, choice, redaction)
         names = arguments[:named]
         if redaction.wanted:
             trace, names = trace.redacted_with(redaction.redact_key, names)

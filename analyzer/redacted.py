@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SUFFIX = re.compile(r"\.(?:pcapng|pcap|cap|json|jsonl|csv|log|txt|gz|zst)")
+_PORT = re.compile(r"[0-9]{1,5}")
 _NUMBERED = re.compile(r"(?:/[0-9]{1,20}){0,4}")
 _MEMBER = re.compile(r"^[^#:\[\]]+(?=[#:\[])")
 
@@ -140,7 +141,8 @@ class _Redaction:
 
     def _id(self, name: str) -> str:
         """`environment/pid/tracer/number`, for transports and calls."""
-        env = next((e for e in self._environments if name.startswith(f"{e}/")), None)
+        slashes = (at for at, c in enumerate(name) if c == "/")
+        env = next((name[:at] for at in slashes if name[:at] in self._environments), None)
         rest = name[len(env) :] if env is not None else name
         return (self.env(env) or "") + (rest if _NUMBERED.fullmatch(rest) else f"/{self._redactor.tag('id', rest)}")
 
@@ -150,11 +152,11 @@ class _Redaction:
             return address
         told = self._redactor.text(address)
         name, _, port = address.rpartition(":")
-        return (
-            told
-            if told != address or _is_address(name)
-            else f"h{self._redactor.tag('host', name or address)}.example" + (f":{port}" if port.isdecimal() else "")
-        )
+        if told != address or _is_address(name):
+            return told
+        if not name or not _PORT.fullmatch(port):
+            return f"h{self._redactor.tag('host', address)}.example"
+        return f"h{self._redactor.tag('host', name)}.example:{port}"
 
     # ---- sources and events
 

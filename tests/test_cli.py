@@ -161,6 +161,14 @@ def test_plots_and_their_errors(tmp_path):
     assert not list(tmp_path.glob("x.*"))
 
 
+def test_pictures_take_the_choice_of_rules(tmp_path):
+    held = CAPTURES / "frozen-keepalive"
+    for how, named in ((), True), (("--ignore", "K101"), False):
+        assert analyze("plot", "pings", held, *how, "-o", tmp_path / "x.svg").returncode == 0
+        assert ("K101" in (tmp_path / "x.svg").read_text()) is named
+    assert analyze("plot", "pings", held, "--select", "Z9", "-o", tmp_path / "x.svg").returncode == 2
+
+
 def test_every_picture_is_a_function():
     from analyzer import plot
     from analyzer.options import Picture

@@ -33,6 +33,8 @@ RULES = ("K101", "K102", "K103")
 ABOVE = 1.3
 #: Freezes of more environments than this are not drawn: they would cover the page.
 MOST_FROZEN = 3
+#: A logarithmic axis has no zero: what took no time by its stamps stands here.
+LEAST_NS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,20 +232,20 @@ class _Picture:
 
     def _log(self, axes: Axes, values: list[int]) -> None:
         """A logarithmic upright axis of durations, in ms, with room on both sides."""
-        low, high = min(v for v in values) / 2.5, max(values) * 4
+        low, high = min(values) / 2.5, max(values) * 4
         axes.set_yscale("log")
         axes.set_ylim(low / MS, high / MS)
         duration_ticks(axes.yaxis, low, high, MS, most=6)
 
     def _answers(self, axes: Axes) -> None:
         answered = [(p.sent_ns, p.rtt_ns) for p in self.found.sent if p.rtt_ns is not None]
-        dead = [(p.timed_out_ns - p.sent_ns, p) for p in self.found.sent if p.timed_out_ns is not None]
+        dead = [(max(p.timed_out_ns - p.sent_ns, LEAST_NS), p) for p in self.found.sent if p.timed_out_ns is not None]
         limits = sorted({p.timeout_ns for p in self.found.sent if p.timeout_ns})
-        values = [max(rtt, 1000) for _, rtt in answered] + [wall for wall, _ in dead] + limits
+        values = [max(rtt, LEAST_NS) for _, rtt in answered] + [wall for wall, _ in dead] + limits
         self._log(axes, values or [SECOND])
-        self._dots(axes, [(t, max(v, 1000)) for t, v in answered], self.theme.good, "o", 3.6, "ping-acked")
+        self._dots(axes, [(t, max(v, LEAST_NS)) for t, v in answered], self.theme.good, "o", 3.6, "ping-acked")
         self._dots(axes, [(p.sent_ns, wall) for wall, p in dead], self.theme.error, "X", 6.5, "ping-timeout")
-        late = [(p.sent_ns, p.late_ns - p.sent_ns) for _, p in dead if p.late_ns is not None]
+        late = [(p.sent_ns, max(p.late_ns - p.sent_ns, LEAST_NS)) for _, p in dead if p.late_ns is not None]
         self._dots(
             axes,
             late,

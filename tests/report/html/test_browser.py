@@ -164,6 +164,13 @@ def test_it_follows_the_system(opened, scheme):
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         drawn = page.evaluate(f"[...{VIEW}.export().canvas.getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3)")
         assert ground == f"rgb({', '.join(map(str, drawn))})"
+        page.locator(".timeline .plot").first.scroll_into_view_if_needed()
+        page.mouse.move(*page.evaluate(MARK, [0, 4]))
+        until(page, "document.querySelector('.bk-Tooltip') !== null")
+        tip = page.evaluate(
+            "(({ backgroundColor: a, color: b }) => [a, b])(getComputedStyle(document.querySelector('.bk-Tooltip')))"
+        )
+        assert tip == [ground, page.evaluate("getComputedStyle(document.body).color")]
 
 
 @pytest.mark.parametrize("name", ["frozen-keepalive", "resets", "many"])
