@@ -3,7 +3,7 @@
 ## What it does
 Flags a server that accepts connections and throws them out at once because it has too many: by its own words on the wire
 (Redis: `-ERR max number of clients reached`; MySQL and MariaDB: errors 1040, 1203, 1226; PostgreSQL: SQLSTATE 53300; PgBouncer:
-`max_client_conn`) or in the application's log.
+`max_client_conn`) or in the application's log; and functions that have no file descriptor left for one more (EMFILE).
 
 ## Why it matters
 Every warm environment holds its connections while frozen, so a function needs environments × pool size connections, not as
@@ -11,7 +11,8 @@ many as it has requests at a time. At the limit new environments fail, and froze
 
 ## What to do
 Bound the function's reserved concurrency to limit ÷ connections per environment, use a proxy that multiplexes (RDS Proxy,
-PgBouncer) or an HTTP interface, evict idle connections on the server (and expect F203 then).
+PgBouncer) or an HTTP interface, evict idle connections on the server (and expect F203 then). With EMFILE make clients once,
+outside of the handler: an environment may open 1,024 files and sockets (AWS, Lambda quotas).
 
 ## Known limits
 From the log alone the error text is taken at its word. Servers that throw out without a word are not told from a crash.
@@ -39,7 +40,7 @@ CODE = "L501"
 NAME = "connection-limit"
 SUMMARY = "the server threw connections out because it has too many"
 SEVERITIES = (Severity.ERROR,)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.LIKELY, Confidence.CERTAIN)
 
 #: What servers say, as applications log it: Redis, MySQL (1040; 1203 and 1226 name the variable), PostgreSQL (53300), PgBouncer.
 TEXT = re.compile(
@@ -87,6 +88,15 @@ FIRES = (
         00:00:00.100 REPORT 1
         """,
     ),
+    Case(
+        "the function itself has no descriptor left",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.030 app 1 Error: connect EMFILE 10.0.0.9:443 - Local (undefined:undefined) { errno: -24, code: 'EMFILE', syscall: 'connect' }
+        00:00:00.040 app 1 Error: connect EMFILE 10.0.0.9:443 - Local (undefined:undefined) { errno: -24, code: 'EMFILE', syscall: 'connect' }
+        00:00:00.100 REPORT 1
+        """,
+    ),
 )
 QUIET = (
     Case(
@@ -120,7 +130,24 @@ class Limit:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story, settings: Settings) -> Iterable[Limit]:
+@dataclass(slots=True)
+class Exhausted:
+    """One environment that could not open a socket: it has as many files and sockets as it may."""
+
+    environment: str | None
+    events: list[Event] = field(default_factory=list)
+
+
+def select(story: Story, settings: Settings) -> Iterable[Limit | Exhausted]:
+    """Servers at their limit, by their own words; environments at theirs."""
+    exhausted: dict[str | None, Exhausted] = {}
+    for e in story.events:
+        if e.kind == "error" and e.attrs.get("code") == "EMFILE":
+            exhausted.setdefault(e.environment, Exhausted(e.environment)).events.append(e)
+    return [*limits(story), *exhausted.values()]
+
+
+def limits(story: Story) -> list[Limit]:
     """Servers whose words name a limit, from captures and logs."""
     found: dict[str, Limit] = {}
     for k in story.connections.loaded(story.connections.showing(signs.DATABASE_ERROR)):
@@ -138,8 +165,10 @@ def select(story: Story, settings: Settings) -> Iterable[Limit]:
     return list(found.values())
 
 
-def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
-    """The proof: what the server said, how many it threw out, how many it held."""
+def examine(story: Story, limit: Limit | Exhausted, settings: Settings) -> Finding | None:
+    """The proof: what the server said, how many it threw out, how many it held; or the kernel's word in the log."""
+    if isinstance(limit, Exhausted):
+        return _exhausted(story, limit)
     within_ns = settings[Thresholds].closes_within_ns
     thrown = [(k, s) for k, s in limit.thrown if _closed_after(story, k, s, within_ns)]
     if not thrown and not limit.events:
@@ -165,6 +194,22 @@ def examine(story: Story, limit: Limit, settings: Settings) -> Finding | None:
         help=advice(Trouble.LIMIT, limit.server, []),
         upgrade="" if thrown else f"on the server, how many connections it holds, and whose: {collect.sockets(limit.server)}",
         clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _exhausted(story: Story, limit: Exhausted) -> Finding:
+    first, last = limit.events[0], limit.events[-1]
+    times = f", {len(limit.events):,} times" if len(limit.events) > 1 else ""
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"no file descriptor left for a connection{times}: the function is at its own limit",
+        first.time_ns, [story.evidence(first, primary=True), *([story.evidence(last)] if last is not first else [])],
+        "the kernel refused one more socket (EMFILE): the environment holds as many files and sockets as it may, 1,024 on Lambda; "
+        "clients that are made anew in each invocation and never closed add up while the environment lives",
+        environment=limit.environment, request_ids=common.failed_requests(story, limit.events),
+        ruled_out=["the server or the path (no packet left the function)"],
+        help="make clients once, outside of the handler, and close those that are replaced; bound every pool",
+        upgrade="what holds the descriptors, printed by the function: `ls -l /proc/self/fd`",
     )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
         story.evidence(later, "another environment"),
     ]
     evidence.sort(key=lambda e: e.time_ns)
-    thrown = any(limit.server == held.server for limit in l501.select(story, settings))
+    thrown = any(limit.server == held.server for limit in l501.limits(story))
     environments = {common.environment(story, c) for c in held.since_ns}
     ids = [cs.id(c) for c in sorted(held.since_ns)]
     many = f"{len(ids)} connections" if len(ids) > 1 else "a connection"
