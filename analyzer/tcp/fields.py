@@ -86,6 +86,7 @@ ODD_SPLIT_HANDSHAKE = 16  # the server acknowledged the SYN and sent its own apa
 ODD_FAST_OPEN = 32  # a SYN with data or with a cookie (RFC 7413)
 ODD_MPTCP = 64  # one path of a Multipath TCP connection (RFC 8684)
 ODD_DSACK = 128  # a receiver said that something came twice (RFC 2883)
+ODD_DOUBLED = 256  # segments without IP identification were captured twice at the same place
 
 #: How often TSval ticks on Linux from 4.13 on, and on most others.
 TICK_NS = 1_000_000

@@ -199,24 +199,40 @@ def _plain(s: Segment) -> str:
     return f"{words}, SACK" if s.options & col.O_SACK else words
 
 
+#: What is the same in all sightings of a segment; a NAT may change the last.
+IDENTITY = (col.SEQ, col.ACK, col.LEN, col.FLAGS, col.TSVAL, col.IPID)
+
+#: Fewer shared segments may be repetitions, of which each point saw another.
+RENUMBERED_FROM = 3
+
+
+def _renumbered(tables: list[NDArray[np.int64]]) -> bool:
+    """Whether the points share segments, but not one of them with its IP identification: then something on the way wrote it."""
+    if len(tables) < 2:
+        return False
+    first = {tuple(rest): number for *rest, number in tables[0][:, IDENTITY].tolist()}
+    later = [(tuple(rest), number) for table in tables[1:] for *rest, number in table[:, IDENTITY].tolist()]
+    shared = {key: number for key, number in later if key in first}
+    return len(shared) >= RENUMBERED_FROM and not any(first.get(key) == number for key, number in later)
+
+
 def merge(
     parts: list[tuple[int, str, NDArray[np.int64], NDArray[np.int64], Clock, dict[int, bytes]]],
 ) -> list[Segment]:
     """One list out of several points' rows: (point, source, segments, kinds, clock, payload texts).
 
-    Sightings of one segment are joined by direction, sequence, acknowledgement, length, flags, timestamp option and IP
-    identification; the k-th copy at one point is the k-th at another.
+    Sightings of one segment are joined by direction, sequence, acknowledgement, length, flags, timestamp option and, where
+    no NAT writes its own, IP identification; the k-th copy at one point is the k-th at another.
     """
     joined: dict[tuple[int, ...], Segment] = {}
+    fields = IDENTITY[:-1] if _renumbered([rows for _, _, rows, *_ in parts]) else IDENTITY
     for point, source, rows, kinds, clock, texts in parts:
         seen: dict[tuple[int, ...], int] = {}
         times = clock.aligned_all(rows[:, col.TS])
         for row, kind, time in zip(rows.tolist(), kinds.tolist(), times.tolist(), strict=True):
             if kind & f.K_DUPLICATE:
                 continue
-            key = (
-                kind & f.K_SERVER, row[col.SEQ], row[col.ACK], row[col.LEN], row[col.FLAGS], row[col.TSVAL], row[col.IPID],
-            )  # fmt: skip
+            key = (kind & f.K_SERVER, *[row[k] for k in fields])
             count = seen[key] = seen.get(key, 0) + 1
             place = Place(point, source, row[col.NO], row[col.TS], time)
             segment = joined.get((*key, count))

@@ -124,6 +124,7 @@ from analyzer.tcp.fields import (
     ODD,
     ODD_ACKED_UNSEEN,
     ODD_BACKWARDS,
+    ODD_DOUBLED,
     ODD_DSACK,
     ODD_FAST_OPEN,
     ODD_MIDSTREAM,
@@ -411,7 +412,23 @@ def vantage(packets: Any, q: int) -> int:
     return place
 
 
+def doubled(rows: Any, packets: Any, q: int, recent: Any, d: int) -> bool:
+    """Whether a packet without IP identification is a copy that came by the same way, as IPv6 at a mirrored port.
+
+    Within so short a time only duplicate acknowledgements make a sender repeat itself: not where its peer was silent since. Its
+    time stamp then is the same; acknowledgements may well be alike, and are copies where other segments have been.
+    """
+    c = (recent[d + D_OWNER] >> 1) * N_FIELDS
+    p = c + (SIDE if recent[d + D_OWNER] & 1 else SIDE + SIDE_FIELDS)
+    if packets[q + LEN] > 0 or packets[q + FLAGS] & (SYN | FIN):
+        if packets[q + TSVAL] < 0 or rows[p + SIDE_LAST_TS] > recent[d + D_TS]:
+            return False
+        rows[c + ODD] |= ODD_DOUBLED
+    return bool(rows[c + ODD] & ODD_DOUBLED)
+
+
 @kernel(
+    doubled,
     identity,
     shape,
     vantage,
@@ -459,7 +476,7 @@ def track(
         dst_hi, dst_lo, dport = packets[q + DST_HI], packets[q + DST_LO], packets[q + DPORT]
         source, destination = mix(src_hi, src_lo, sport), mix(dst_hi, dst_lo, dport)
         # ---- a copy of a packet counts nowhere: the same bytes elsewhere, or with the same IP identification. A sender's
-        # repetition has an identification of its own or, where that is 0 or absent, comes by the same way.
+        # repetition has an identification of its own or, where that is 0 or absent, comes by the same way (but see `doubled`).
         key = identity(packets, q, source ^ (destination >> 1))
         form = shape(packets, q)
         where = vantage(packets, q)
@@ -468,7 +485,7 @@ def track(
             recent[d + D_KEY] == key
             and recent[d + D_SHAPE] == form
             and abs(ts - recent[d + D_TS]) <= COPY_WITHIN_NS
-            and (packets[q + IPID] > 0 or recent[d + D_WHERE] != where)
+            and (packets[q + IPID] > 0 or recent[d + D_WHERE] != where or doubled(rows, packets, q, recent, d))
         ):
             uids[k] = recent[d + D_OWNER] >> 1
             kinds[k] = K_DUPLICATE | (recent[d + D_OWNER] & 1)

@@ -18,6 +18,7 @@ from analyzer.tcp import fields as f
 from analyzer.timeline.bounds import Bounds, fit
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from analyzer.timeline.points import Point
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 #: By how much two captures' stamps of one packet may contradict each other: both are taken in software, in batches.
 NOISE_NS = 50_000
-#: Fields that no two packets of a connection share, and no box on the way changes (a NAT changes addresses).
+#: Fields that no two packets of a connection share, and no box on the way changes (a NAT changes addresses, some the last too).
 KEYS = ["conn", "server", "seq", "ack", "len", "flags", "tsval", "ipid"]
 #: What the first packets of a connection are called in its row, and who sends them.
 OPENING = ((f.SYN_TS, False), (f.SYN_ACK_TS, True), (f.ESTABLISHED_TS, False))
@@ -135,8 +136,16 @@ def _segments(a: Point, b: Point, both: Ints) -> tuple[Ints, Ints, NDArray[np.bo
                 "ts": s[:, col.TS],
             }
         )  # fmt: skip
-        frames.append(frame.drop_duplicates(KEYS, keep=False))
-    joined = frames[0].merge(frames[1], on=KEYS)
+        frames.append(frame)
+    joined = _same(frames, KEYS)
+    if not len(joined):
+        joined = _same(frames, KEYS[:-1])
     return (
         joined["ts_x"].to_numpy(np.int64), joined["ts_y"].to_numpy(np.int64), joined["server"].to_numpy(np.int64) != 0
     )  # fmt: skip
+
+
+def _same(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+    """Packets that are the only ones of their kind at both points."""
+    one, other = (frame.drop_duplicates(keys, keep=False) for frame in frames)
+    return one.merge(other, on=keys)

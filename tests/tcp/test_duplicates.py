@@ -115,15 +115,15 @@ def without_numbers(data: CaptureData) -> np.ndarray:
     return rows
 
 
-def identified(content: bytes) -> bytes:
-    """A pcap whose IPv4 packets all have an identification of their own, as a mirrored port's copies need one."""
+def identified(content: bytes, least: int = 1) -> bytes:
+    """A pcap whose IPv4 packets all have an identification of their own; 0 for all with `least` 0."""
     out, i, number = bytearray(content), 24, 0
     link = struct.unpack_from("<I", content, 20)[0]
     header = {1: 14, 113: 16, 276: 20, 101: 0}[link]
     while i < len(out):
         caplen = struct.unpack_from("<I", out, i + 8)[0]
         number += 1
-        struct.pack_into(">H", out, i + 16 + header + 4, number % 65_535 + 1)
+        struct.pack_into(">H", out, i + 16 + header + 4, (number % 65_535 + 1) * least)
         i += 16 + caplen
     return bytes(out)
 
@@ -140,6 +140,41 @@ def test_a_capture_with_every_packet_doubled_gives_the_same_connections(path: Pa
     assert np.array_equal(np.sort(twice.kinds[~copies]), np.sort(plain.kinds))
     parts = [[(0, "p", d.segments[d.uids == 0], d.kinds[d.uids == 0], Clock("packet"), {})] for d in (plain, twice)]
     assert [s.describe() for s in merge(parts[0])] == [s.describe() for s in merge(parts[1])]
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.parent.name)
+def test_without_identification_too_where_nothing_came_between(path: Path) -> None:
+    """As IPv6 has none. What stays doubled is a reset or an acknowledgement before the first segment that says so."""
+    with open_stream(str(path)) as stream:
+        content = identified(stream.read(), 0)
+    plain, twice = read(content), read(doubled(content, 1))
+    counted = [[c.sides[k] for c in connections_of(d.rows) for k in (0, 1)] for d in (plain, twice)]
+    columns = ("payload", "retransmits", "out_of_order", "fins", "state", "hole", "keepalives")
+    assert [[getattr(s, c) for c in columns] for s in counted[0]] == [
+        [getattr(s, c) for c in columns] for s in counted[1]
+    ]
+    assert sum(s.packets for s in counted[1]) - sum(s.packets for s in counted[0]) <= 2
+
+
+STAMP = b"\1\1\x08\x0a" + bytes(3) + b"\7" + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("between", "stamp", "copy"), [([], STAMP, True), ([], b"", False), ([b""], STAMP, False)], ids=["silence", "no stamp", "answered"]
+)  # fmt: skip
+def test_ipv6_at_one_interface(between: list[bytes], stamp: bytes, copy: bool) -> None:
+    """A repetition needs something that it answers, and so soon its stamp is the same."""
+
+    def v6(up: bool, seq: int, ack: int, flags: int, data: bytes = b"", options: bytes = b"") -> bytes:
+        ends, ports = (("2001:db8::1", "2001:db8::2"), (50_000, 443))
+        (src, dst), (sport, dport) = (ends, ports) if up else (ends[::-1], ports[::-1])
+        return packets.ethernet6(packets.ipv6(src, dst, tcp(sport, dport, seq, ack, flags, data, options=options)))
+
+    hello = v6(True, 101, 1, ACK, b"hello", stamp)
+    frames = [v6(True, 100, 0, SYN), v6(False, 0, 101, SYN | ACK), hello]
+    frames += [v6(False, 1, 101, ACK) for _ in between] + [hello]
+    (one,) = connections_of(read(packets.pcap((START + k * 30 * US, data) for k, data in enumerate(frames))).rows)
+    assert (one.a.packets, one.a.retransmits) == ((2, 0) if copy else (3, 1))
 
 
 def test_random_conversations_doubled_give_the_same_rows() -> None:

@@ -19,6 +19,7 @@ from analyzer.tcp.connections import CLIENT, SERVER
 from analyzer.timeline import matching
 from analyzer.timeline.matching import match_points
 from analyzer.timeline.points import Point
+from analyzer.timeline.whereabouts import fates
 from tests.capture import packets
 
 SECOND = 10**9
@@ -263,3 +264,23 @@ def test_a_server_s_capture_from_mid_stream_tells_of_its_close(v6: bool, tmp_pat
     trace = analyzer.read(tmp_path)
     assert len(trace.connections) == 2
     assert [x.rule for x in trace.findings if x.rule[0] in "FR"] == ["F202", "F203"]
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_packets_of_both_sides_of_a_nat_are_the_same_packets(rewritten: bool, tmp_path: Path) -> None:
+    """Also where it writes identifications of its own; what one side alone saw is told."""
+    sents = talk(random.Random(3), ZERO, stamps=True, rounds=6)
+    lost = sents[7]
+    near = [(s.at, frame(s, PLAIN)) for s in sents]
+    far = [(s.at + 5_000_000 * (1 if s.up else -1), frame(s, NATTED)) for s in sents if s is not lost]
+    if rewritten:
+        far = [(at, data[:18] + (n + 1).to_bytes(2) + data[20:]) for n, (at, data) in enumerate(far)]
+    (tmp_path / "near.pcap").write_bytes(packets.pcap(near))
+    (tmp_path / "far.pcap").write_bytes(packets.pcap(far))
+    trace = analyzer.read(tmp_path)
+    cs = trace.story.connections
+    assert len(cs) == 1
+    (clock,) = [p.clock for p in cs.points if p.clock.anchors]
+    assert clock.anchors > 10 and abs(clock.offset_ns) < 1_000_000
+    assert [len(s.places) for s in cs.segments(0)] == [1 if k == 7 else 2 for k in range(len(sents))]
+    assert lost.up and [fate for fate in fates(cs, 0) if fate] == ["lost before far.pcap"]
