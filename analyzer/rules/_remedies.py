@@ -85,6 +85,7 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         "redis-py": _r("health_check_interval, a PING when a connection that rested is taken out, judged by wall clock, with retry_on_error=[ConnectionError]", cost="a round trip after each rest"),
         "mysql2": _r("ping() when a connection is taken out, and one retry on PROTOCOL_CONNECTION_LOST, EPIPE or ECONNRESET (the pool's idleTimeout is a timer, and needs maxIdle below connectionLimit)",
                      cost=f"a round trip each time; {_TWICE}"),
+        "pymysql": _r("ping(reconnect=True) when a connection that rested is taken out (pool_pre_ping=True under SQLAlchemy)", cost="a round trip each time"),
         "mysql": _r("ping() when a connection is taken out, and one retry on PROTOCOL_CONNECTION_LOST, EPIPE or ECONNRESET", cost=f"a round trip each time; {_TWICE}"),
         "pg": _r("release(err) a client whose query failed, and retry once on another (idleTimeoutMillis and maxLifetimeSeconds are timers; maxUses bounds the use without one)", cost=_TWICE),
         "knex": _r("pool.min 0, and one retry on a connection error (tarn's reaper is a timer)", cost=_HANDSHAKE),
@@ -108,6 +109,7 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         "node-redis": _r("socket.socketTimeout", cost="commands under way fail and are yours to repeat"),
         "redis-py": _r("socket_timeout, with health_check_interval", cost="a round trip after each rest"),
         "mysql2": _r("a timeout for each query, and destroy() of the connection when it runs out", cost=_TWICE),
+        "pymysql": _r("read_timeout below the function's time limit, and close() of the connection when it runs out", cost="slow queries are cut too"),
         "mysql": _r("a timeout for each query, and destroy() of the connection when it runs out", cost=_TWICE),
         "pg": _r("query_timeout, and release(err) of the client when it runs out", cost=_TWICE),
         "mongodb": _r("socketTimeoutMS below the function's time limit, with maxIdleTimeMS 60000", cost="slow queries are cut too"),
@@ -196,14 +198,14 @@ _PORTS = {
 }  # fmt: skip
 _SPEAK = {
     "Redis": ("ioredis", "redis-py", "node-redis"),
-    "MySQL": ("mysql2", "mysql", "prisma", "knex", "sqlalchemy"),
+    "MySQL": ("mysql2", "mysql", "pymysql", "prisma", "knex", "sqlalchemy"),
     "PostgreSQL": ("pg", "psycopg", "sqlalchemy", "prisma", "knex"),
     "MongoDB": ("mongodb", "pymongo"),
     "gRPC": (JS, GO, JAVA, CORE),
 }
 #: The same library under another name of its logs.
 _ALSO = {
-    "grpcio": CORE, "grpc-dotnet": "", "psycopg2": "psycopg", "psycopg_pool": "psycopg", "mysqlclient": "mysql", "stripe": "node", "node-fetch": "node",
+    "grpcio": CORE, "grpc-dotnet": "", "psycopg2": "psycopg", "psycopg_pool": "psycopg", "mysqlclient": "pymysql", "pymysql or mysqlclient": "pymysql", "mysql-connector": "pymysql", "aiomysql": "pymysql", "stripe": "node", "node-fetch": "node",
     "got": "node", "request": "node", "superagent": "node", "aws-sdk": "aws-sdk-js-v3",
 }  # fmt: skip
 #: The server's own knob, and why turning it is rarely enough.

@@ -464,7 +464,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         CODE, NAME, Severity.ERROR, confidence,
         f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that {'had been' if either else 'the server had'} ended",
         e.time_ns, evidence,
-        f"{e.attrs['code']} {told.when(death)}: {proof}; the function noticed only when it used the connection"
+        f"{'EPIPE' if broken else 'found closed'} {told.when(death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "FIN", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

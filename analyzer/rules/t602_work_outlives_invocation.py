@@ -286,7 +286,9 @@ def _sent(story: Story, work: Work) -> list[tuple[int, Segment, Invocation]]:
                 continue
             end = story.event_at(*gap.before.end_ref) if gap.before.end_ref else None
             proven = end is None or order.before(story, story.evidence(end), story.packet(s))
-            if proven and s.time_ns - gap.start_ns <= gap.end_ns - s.time_ns:  # later, the freeze holds it: the clocks are off
+            if (
+                proven and s.time_ns - gap.start_ns <= gap.end_ns - s.time_ns
+            ):  # later, the freeze holds it: the clocks are off
                 found.append((k, s, gap.before))
     return found
 

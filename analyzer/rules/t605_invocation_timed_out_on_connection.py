@@ -317,7 +317,7 @@ def _finding(
     line = _timeout_line(story, invocation)
     if line is None:
         return None
-    last = story.evidence(line, primary=True)
+    last = story.evidence(line, "status: timeout" if line.kind == "report" else "", primary=True)
     if "timeout_s" in line.attrs:
         last = replace(last, text=f"Task timed out after {line.attrs['timeout_s']:.2f} seconds")
     evidence = [*(e for e in evidence if (e.source, e.ref) != (line.source, line.ref)), last]

@@ -182,7 +182,9 @@ class Story:
         inside = sum(max((c.own_error_ns for c in s.clocks), default=0) for s in (one, other)) if own else 0
         if common is not None:
             return inside + way[common] + back[common]
-        return inside + max(way.values()) + max(back.values())  # both lead to the reference, through one log of several or another
+        return (
+            inside + max(way.values()) + max(back.values())
+        )  # both lead to the reference, through one log of several or another
 
     def _way(self, source_id: str) -> dict[str, int]:
         """The sources through which a clock was aligned, with the error up to there."""
@@ -244,9 +246,17 @@ def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:
     return groups
 
 
+#: The second line of an error, where it is none of a stack, of an object's fields, or of a sentence that goes on.
+_OWN = re.compile(r"(?!at |Traceback|Caused by|File )[\w(]")
+
+
 def event_text(event: Event) -> str:
-    """One line for a person: a trace line without its prefix, a platform line shortened, the first line of the rest."""
-    line = event.text.split("\n", 1)[0].strip()
+    """One line for a person: a trace line without its prefix, a platform line shortened, the first line of the rest, and an
+    error's own beside the message that reports it."""
+    line, _, rest = event.text.partition("\n")
+    line = line.strip()
+    if event.kind == "error" and _OWN.match(rest):
+        line = f"{line.rstrip(':')}: {rest.partition(chr(10))[0]}"
     if event.layer == "lambda" and event.kind in ("start", "end", "report") and event.request_id:
         duration = event.attrs.get("duration_ns")
         return f"{event.kind.upper()} {event.request_id[:8]}…" + (f" after {seconds(duration)}" if duration else "")

@@ -6,9 +6,9 @@ usage: python captures/make/make.py frozen-keepalive
 Needs Linux, root (for network namespaces), Python 3.11, Node.js 20 or later and, on Debian 12:
 
     apt install iproute2 ethtool nftables tcpdump tshark redis-server nginx-light postgresql mariadb-server dnsmasq-base \\
-        nodejs npm python3-venv
+        nodejs npm python3-venv golang-go golang-google-grpc-dev
 
-The first run fetches npm and PyPI packages; everything after that stays on this machine.
+The first run fetches npm and PyPI packages, and builds the Go programs; everything after that stays on this machine.
 Writes captures, logs, expected.json and truth.json; README.md is written by people.
 """
 
@@ -28,7 +28,8 @@ from service import Diary
 from stage import HERE, PYTHON, Stage
 from story import Case, Claims, Expected
 
-TOOLS = "ip ethtool nft tcpdump tshark node npm redis-server nginx mariadbd dnsmasq"
+TOOLS = "ip ethtool nft tcpdump tshark node npm go redis-server nginx mariadbd dnsmasq"
+GO_PATH = "/usr/share/gocode"  # where Debian's packages put their sources
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def check_machine() -> None:
 
 
 def install_packages() -> None:
-    """Fetch the client libraries, once."""
+    """Fetch the client libraries and build the programs, once."""
     if not (HERE / "node_modules").exists():
         command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
         subprocess.run(command, cwd=HERE, check=True)
@@ -62,6 +63,10 @@ def install_packages() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(PYTHON.parent.parent)], check=True)
         command = [str(PYTHON), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
         subprocess.run(command, check=True)
+    for source in (HERE / "functions").glob("*.go"):
+        if not (program := source.with_suffix("")).exists():
+            command = ["go", "build", "-o", str(program), str(source)]
+            subprocess.run(command, check=True, env={**os.environ, "GO111MODULE": "off", "GOPATH": GO_PATH})
 
 
 def make(case: Case, folder: Path, anyway: bool) -> bool:

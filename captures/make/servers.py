@@ -31,6 +31,11 @@ def start_python(stage: Stage, folder: Path, script: str, **environment: str) ->
     return stage.serve(command, folder / f"{script}.log", "ready", **environment)
 
 
+def start_go(stage: Stage, folder: Path, program: str) -> Server:
+    """A program of `functions/` as a server; it prints `ready`."""
+    return stage.serve([str(FUNCTIONS / program), "serve"], folder / f"{program}.log", "ready")
+
+
 def start_nginx(stage: Stage, folder: Path, server: str) -> Server:
     """One process of nginx, with the directives of a `server` block."""
     file = folder / "nginx.conf"

@@ -72,6 +72,9 @@ _LIBRARIES = {
 _BARE, _NOTHING = r"(?:^|\n)", r": ?(?:timed out)?(?:\n|$)"
 _S = r"(?P<s>[0-9]{1,6}(?:\.[0-9]{1,6})?)"
 
+#: Clients that print MySQL's own numbers and words alike; a stack tells which it is.
+_MYSQL = "pymysql|mysqlclient"
+
 ROWS = (
     # AWS SDK: the outermost wherever it stands. Both time-outs are 60 s (botocore/endpoint.py).
     row("Connect timeout on endpoint URL", "botocore", "TIMEOUT", CONNECT, "connect_timeout", 60_000),
@@ -107,13 +110,13 @@ ROWS = (
     row("couldn't get a connection after", "psycopg_pool", "TIMEOUT", POOL, "timeout", 30_000, rf"get a connection after {_S} sec"),
     row("QueuePool limit", "sqlalchemy", "TIMEOUT", POOL, "pool_timeout", 30_000, rf"connection timed out, timeout {_S}"),
     # MySQL: client errors CR_CONN_HOST_ERROR, CR_SERVER_GONE_ERROR, CR_SERVER_LOST.
-    row("t connect to MySQL server", "mysql", "TIMEOUT", CONNECT, "connect_timeout", 10_000, r"\(?(?P<library_code>200[23]|2003)?.{0,80}t connect to MySQL server on .{1,260}?\((?:timed out|115)\)"),
-    row("onnection to MySQL server", "mysql", "TIMEOUT", ESTABLISHED, "read_timeout", pattern=r"Lost connection to MySQL server.{0,80}?\((?:The read operation )?timed out\)", own="2013"),
-    row("onnection to MySQL server", "mysql", "CLOSED", ESTABLISHED, pattern=r"Lost connection to MySQL server", own="2013"),
-    row("MySQL server has gone away", "mysql", "CLOSED", ESTABLISHED, own="2006"),
+    row("t connect to MySQL server", _MYSQL, "TIMEOUT", CONNECT, "connect_timeout", 10_000, r"\(?(?P<library_code>200[23]|2003)?.{0,80}t connect to MySQL server on .{1,260}?\((?:timed out|115)\)"),
+    row("onnection to MySQL server", _MYSQL, "TIMEOUT", ESTABLISHED, "read_timeout", pattern=r"Lost connection to MySQL server.{0,80}?\((?:The read operation )?timed out\)", own="2013"),
+    row("onnection to MySQL server", _MYSQL, "CLOSED", ESTABLISHED, pattern=r"Lost connection to MySQL server", own="2013"),
+    row("MySQL server has gone away", _MYSQL, "CLOSED", ESTABLISHED, own="2006"),
     row("MySQL Connection not available", "mysql-connector", "NOT_CONNECTED"),
     row("InterfaceError: (0, '')", "pymysql", "NOT_CONNECTED"),
-    row("t connect to MySQL server", "mysql"),
+    row("t connect to MySQL server", _MYSQL),
     # MongoDB.
     row("ServerSelectionTimeoutError", "pymongo", "TIMEOUT", CONNECT, "serverSelectionTimeoutMS", 30_000, adds=rf"\bTimeout: {_S}s"),
     row("WaitQueueTimeoutError", "pymongo", "TIMEOUT", POOL, "waitQueueTimeoutMS"),
