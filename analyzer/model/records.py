@@ -159,6 +159,7 @@ class Call:
     remote: str | None = None
     transport: str | None = None
     deadline_ns: int | None = None
+    answered: bool = False  # the status is the server's own
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ class Rule(Protocol):
 REPLACES = {
     "R301": ("R302", "R303", "F203"),
     "F203": ("R303",),
-    "L501": ("F204",),
+    "L501": ("F201", "F204"),
 }
 #: The same between findings of one request that no connection is known of: what a server at its limit says explains its resets.
 UNTOLD = {"L501": ("R303", "F203")}

@@ -34,6 +34,7 @@ from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.tcp.sequence import delta32
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -96,6 +97,14 @@ QUIET = (
         + "\n6.000 > FIN\n6.001 < ACK",
     ),
     Case(
+        "half-close: the client goes on after a pause, and the server reads it",
+        packets=_OPEN + "\n1 < FIN\n1.001 > ACK\n6 > 300\n6.001 < ACK\n11 > 300\n11.001 < ACK\n16 > FIN\n16.001 < ACK",
+    ),
+    Case(
+        "a client beyond the server's limit, which it throws out (L501)",
+        packets="0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 40\n0.012 < RAW E\\x00\\x00\\x00\\x3aSFATAL\\0VFATAL\\0C53300\\0Msorry,_too_many_clients_already\\0\\0\n0.013 < FIN\n0.05 > ACK",
+    ),
+    Case(
         "a FIN that nobody acknowledges is F202",
         packets=_OPEN + "\n6.5 < FIN lost\n6.7 < FIN again lost\n7.1 < FIN again lost\n8.0 < FIN again lost",
     ),
@@ -151,10 +160,20 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     if stall < max(settings[Thresholds].stall_ns, 3 * common.rto_ns(segments)):
         return None
     wrote = next_own is not None and next_own.payload
+    if next_own is not None and wrote and _is_heard(segments, next_own):
+        return None  # a half-close that the server reads on
     leaked = stall >= settings[Thresholds].fin_timeout_ns and common.frozen(story, k, ack.time_ns, end) is None
     if common.ends_exchange(segments, fin) and not wrote and not leaked:
         return None  # both were to close; a freeze delayed the client's part
     return _finding(story, k, segments, fin, ack, next_own, end, stall, how, settings[Thresholds].fin_timeout_ns)
+
+
+def _is_heard(segments: list[Segment], sent: Segment) -> bool:
+    """Whether the server acknowledged what the client sent after its FIN: a socket that was closed, and not half, would reset."""
+    return any(
+        not s.from_client and not s.rst and s.time_ns > sent.time_ns and delta32(s.ack, sent.end_seq) >= 0
+        for s in segments
+    )
 
 
 def _watched_until(story: Story, k: int) -> int:

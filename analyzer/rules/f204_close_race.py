@@ -35,6 +35,7 @@ from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.tcp.sequence import delta32
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
@@ -60,6 +61,14 @@ FIRES = (
     Case(
         "seen from the server's side: the FIN left first",
         packets=_OPEN + "\n6.500 < FIN\n6.501 > 60 crossing\n6.5012 < RST",
+    ),
+    Case(
+        "inside TLS: the close_notify crossed too",
+        packets=_OPEN + "\n6.500 > 60\n6.5004 < TLS 24 crossing\n6.5005 < FIN crossing\n6.501 < RST",
+    ),
+    Case(
+        "the server says 408 as it closes",
+        packets=_OPEN + "\n6.4999 < TEXT HTTP/1.1_408_Request_Timeout\n6.500 < FIN\n6.501 > 60 crossing\n6.502 < RST",
     ),
     Case(
         "keepalive probes are no requests: the connection rested all the same",
@@ -105,16 +114,28 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     reset = next(
         (s for s in segments if s.rst and not s.from_client and s.time_ns >= max(request.time_ns, fin.time_ns)), None
     )
-    answered = any(s.payload and not s.from_client and s.time_ns >= request.time_ns for s in segments)
+    answered = any(
+        s.payload and not s.from_client and s.time_ns >= request.time_ns and delta32(s.ack, request.end_seq) >= 0
+        for s in segments
+    )
     if reset is None or answered or _client_closing(segments, fin, reset):
         return None
     rest = request.time_ns - max(
-        (s.time_ns for s in segments if s.payload and s.time_ns < min(request.time_ns, fin.time_ns)),
+        (
+            s.time_ns
+            for s in segments
+            if s.payload and s.time_ns < min(request.time_ns, fin.time_ns) and not _is_farewell(s, fin)
+        ),
         default=segments[0].time_ns,
     )
     if rest < common.LEAST_STALL_NS:
         return None
     return _finding(story, k, segments, request, fin, reset, rest)
+
+
+def _is_farewell(s: Segment, fin: Segment) -> bool:
+    """What the server sends as it closes: a close_notify, an HTTP 408."""
+    return not s.from_client and 0 <= fin.time_ns - s.time_ns <= common.FAREWELL_NS
 
 
 def _request(segments: list[Segment], fin: Segment, race_rtos: float) -> Segment | None:
@@ -123,8 +144,8 @@ def _request(segments: list[Segment], fin: Segment, race_rtos: float) -> Segment
     for s in segments:
         if not s.from_client or not s.payload or s.retransmitted or abs(s.time_ns - fin.time_ns) > window:
             continue
-        unknown_to_client = (s.ack - fin.end_seq) & 0xFFFFFFFF >= 1 << 31
-        unknown_to_server = (fin.ack - s.end_seq) & 0xFFFFFFFF >= 1 << 31
+        unknown_to_client = delta32(s.ack, fin.end_seq) < 0
+        unknown_to_server = delta32(fin.ack, s.end_seq) < 0
         if unknown_to_client and unknown_to_server and not common.asks_nothing(s):
             return s
     return None
@@ -133,9 +154,7 @@ def _request(segments: list[Segment], fin: Segment, race_rtos: float) -> Segment
 def _client_closing(segments: list[Segment], fin: Segment, reset: Segment) -> bool:
     """Whether the client's own FIN or reset left before it knew of the server's FIN."""
     return any(
-        s.from_client
-        and (s.rst or (s.fin and (s.ack - fin.end_seq) & 0xFFFFFFFF >= 1 << 31))
-        and s.time_ns <= reset.time_ns
+        s.from_client and (s.rst or (s.fin and delta32(s.ack, fin.end_seq) < 0)) and s.time_ns <= reset.time_ns
         for s in segments
     )
 

@@ -108,6 +108,25 @@ QUIET = (
         + "0.010 > HEADERS\n0.012 < HEADERS\n5.000 > HEADERS\n6.000 > GOAWAY 0\n6.0001 > FIN\n6.0400 < ACK\n9.000 < GOAWAY 0\n9.001 < FIN\n9.002 > ACK",
     ),
     Case(
+        "the client had cancelled its call long before",
+        packets=_OPEN
+        + "0.010 > HEADERS\n0.012 < HEADERS\n5.000 > HEADERS\n6.000 > RAW \\x00\\x00\\x04\\x03\\x00\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x08\n6.001 < ACK\n30.000 < GOAWAY 0 max_idle\n30.001 < FIN\n30.002 > FIN\n30.003 < ACK",
+    ),
+    Case(
+        "the server answered the call itself, and its status is UNAVAILABLE",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.010 grpc 1 channel | (1) dns:svc:443 createResolvingCall [0] method="/a.B/C", deadline=Infinity
+        00:00:00.015 grpc 1 load_balancing_call | [0] Pick result: COMPLETE subchannel: (1) 10.0.0.9:443 status: undefined undefined
+        00:00:00.020 grpc 1 transport | (1) 10.0.0.9:443 local settings acknowledged by remote: {}
+        00:00:01.990 grpc 1 subchannel_call | [0] Received server trailers:
+        00:00:01.991 grpc 1 resolving_call | [0] ended with status: code=14 details="the database is down"
+        00:00:02.000 grpc 1 transport | (1) 10.0.0.9:443 connection closed by GOAWAY with code 0 and data max_age
+        00:00:02.004 grpc 1 transport | (1) 10.0.0.9:443 session closed
+        00:00:02.100 REPORT 1
+        """,
+    ),
+    Case(
         "GOAWAY on an idle connection",
         packets=_OPEN
         + "0.010 > HEADERS\n0.012 < HEADERS\n9.0 < GOAWAY 0 max_idle\n9.001 < FIN\n9.002 > FIN\n9.003 < ACK",
@@ -191,7 +210,7 @@ def _cut_calls(story: Story, transport: Transport, goaway: Event) -> list[Call]:
     )  # fmt: skip
     return [
         c for c in story.calls
-        if c.transport == transport.id and c.status in CUT and c.end_ns is not None
+        if c.transport == transport.id and c.status in CUT and c.end_ns is not None and not c.answered
         and goaway.time_ns - JITTER_NS <= c.end_ns
         and (c.end_ns <= goaway.time_ns + WITH_NS or abs(c.end_ns - closed) <= WITH_NS)
     ]  # fmt: skip
@@ -216,7 +235,8 @@ def _on_the_wire(segments: list[Segment]) -> Wire | None:
         return None  # the server's GOAWAY is an answer
     answered = max((s.time_ns for s in segments if _answers(s)), default=0)
     asked = [s for s in segments if s.from_client and s.marks & col.M_H2_HEADERS and not s.retransmitted]
-    requests = [s for s in asked if s.time_ns > answered]
+    left = max((s.time_ns for s in segments if s.from_client and s.marks & col.M_H2_RST_STREAM), default=0)
+    requests = [s for s in asked if s.time_ns > max(answered, left)]  # a client that gives up a call resets its stream
     if not requests or requests[-1] is not asked[-1]:
         return None
     ends = [s for s in segments if (s.fin or s.rst) and s.time_ns >= goaway.time_ns]

@@ -33,6 +33,7 @@ from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
 from analyzer.tcp.segments import Segment
+from analyzer.tcp.sequence import delta32
 from analyzer.timeline.order import before
 from analyzer.timeline.story import Story
 
@@ -198,15 +199,15 @@ def _on_the_wire(story: Story, transport: Transport, ping: Ping) -> tuple[list[E
     )  # fmt: skip
     if frame is None:
         return [], "", ""
-    end = ping.timed_out_ns or 0
-    back = [s for s in segments if not s.from_client and frame.time_ns < s.time_ns <= end + error]
+    back = [s for s in segments if not s.from_client and s.time_ns > frame.time_ns]
     found = [story.packet(frame)]
     answer = next((s for s in back if s.marks & col.M_PING_ACK), None)
     if answer is not None:
         found.append(story.packet(answer, "(the answer)"))
         in_time = before(story, found[-1], story.evidence(story.events[ping.timed_out or 0]))
         return found, *_answered(answer, answer.time_ns - frame.time_ns, in_time)
-    acked = next((s for s in back if not s.payload and not s.rst), None)
+    end = (ping.timed_out_ns or 0) + error
+    acked = next((s for s in back if not s.rst and s.time_ns <= end and delta32(s.ack, frame.end_seq) >= 0), None)
     if acked is not None:
         found.append(story.packet(acked, "(TCP only)"))
         return found, "the server's kernel acknowledged the ping, its application never answered it", ""

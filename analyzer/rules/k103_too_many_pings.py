@@ -14,7 +14,8 @@ In functions, turn keepalive off: after a thaw a due ping and a new one can bunc
 
 ## Known limits
 The server's minimum is not on the wire. gRPC's default is 5 minutes between pings without data, with two strikes allowed
-(grpc/grpc doc/keepalive.md); it is named as a default, not as this server's setting. Proxies send the same code.
+(grpc/grpc doc/keepalive.md); it is named as a default, not as this server's setting. Servers and proxies send the same code for other reasons: without `too_many_pings` in
+the GOAWAY it is likely where three pings or more were seen, else possible.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ CODE = "K103"
 NAME = "too-many-pings"
 SUMMARY = "the server closed the connection because the client pinged too often"
 SEVERITIES = (Severity.WARNING, Severity.ERROR)
-FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.CERTAIN)
 
 #: RFC 9113 §7.
 ENHANCE_YOUR_CALM = 11
 CALM = "ENHANCE_YOUR_CALM"
 #: What tells of the GOAWAY where no line of a trace does: a call's status, C-core's own error line.
 TOLD = ("error", "too-many-pings")
+#: Debug data of gRPC servers; others send the code for other reasons (nghttp2: memory, Envoy: streams reset).
+NAMED = "too_many_pings"
+#: By default the third ping too soon is one too many (two strikes).
+LEAST_PINGS = 3
 CONSEQUENCE_NS = 5 * SECOND
 
 FIRES = (
@@ -88,6 +93,10 @@ FIRES = (
     ),
 )
 QUIET = (
+    Case(
+        "the same code for another reason, which the server names",
+        packets="0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n5 > HEADERS\n5.001 < GOAWAY 11 too_many_internal_resets\n5.002 < FIN\n5.003 > FIN",
+    ),
     Case(
         "a GOAWAY without an error is a graceful end",
         packets="""
@@ -157,22 +166,28 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         else []
     )
     configured = transport.keepalive_ms if transport else None
+    sure = _confidence(story, goaway, when, len(pings))
+    if sure is None:
+        return None
     every = (
         f"every {seconds(configured * MS)}" if configured else (f"every {seconds(period)}" if period else "too often")
     )
     return Finding(
         CODE, NAME,
-        Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
-        f"the server closed the connection: pings {every} were too many" if configured or period else "the server closed the connection for too many pings",
+        Severity.ERROR if errors else Severity.WARNING, sure,
+        _title(every if configured or period else "", sure),
         when, evidence,
-        f"the server answered with GOAWAY ENHANCE_YOUR_CALM; the client pinged {every}{' (configured)' if configured else ''}, "
-        "gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",
+        "the server answered with GOAWAY ENHANCE_YOUR_CALM"
+        + ("" if sure is Confidence.CERTAIN else ", which names no pings: servers and proxies say so of too many streams reset and of too much memory, too")
+        + (f"; the client pinged {every}{' (configured)' if configured else ''}" if configured or period or sure is Confidence.CERTAIN else "; too few pings were seen to blame them")
+        + ", gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",
         connection=story.connections.id(goaway.connection) if goaway.connection is not None else None,
         connections=[story.connections.id(goaway.connection)] if goaway.connection is not None else [],
         transport=goaway.transport, environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["an idle or age limit of the server (those close with NO_ERROR)"],
         help=for_transport(Trouble.MANY_PINGS, transport),
+        upgrade="" if sure is Confidence.CERTAIN else "the server's or the proxy's own log says what it closed the connection for",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -183,6 +198,33 @@ def _environment(story: Story, goaway: Goaway) -> str | None:
     if goaway.connection is not None:
         return common.environment(story, goaway.connection)
     return story.events[goaway.events[0]].environment if goaway.events else None
+
+
+def _confidence(story: Story, goaway: Goaway, when: int, pings: int) -> Confidence | None:
+    """Certain where the server, or the library that read it, names pings; else by how many pings there were; None where few were
+    and the server names something else."""
+    said = [(s.goaway or (0, ""))[1] for s in goaway.segments]
+    said += [str(story.events[n].attrs.get("data") or "").replace("undefined", "") for n in goaway.events]
+    told = any(
+        e.kind == "too-many-pings" and (goaway.transport is None or e.transport == goaway.transport)
+        for e in story.events_between(when - SECOND, when + SECOND)
+    )
+    if told or any(NAMED in data for data in said):
+        return Confidence.CERTAIN
+    if pings >= LEAST_PINGS:
+        return Confidence.LIKELY
+    return None if any(said) else Confidence.POSSIBLE
+
+
+def _title(every: str, sure: Confidence) -> str:
+    if sure is Confidence.POSSIBLE:
+        return "the server closed the connection with ENHANCE_YOUR_CALM: too many pings?"
+    how = "" if sure is Confidence.CERTAIN else "most likely "
+    return (
+        f"the server closed the connection: pings {every} were {how}too many"
+        if every
+        else "the server closed the connection for too many pings"
+    )
 
 
 def _when(story: Story, goaway: Goaway) -> int:
@@ -201,7 +243,7 @@ def _frames(story: Story, goaway: Goaway) -> list[Segment]:
 
 
 def _ping_times(story: Story, goaway: Goaway) -> list[int]:
-    logged = [p.sent_ns for p in story.pings if p.transport == goaway.transport]
+    logged = [p.sent_ns for p in story.pings if p.transport == goaway.transport and not p.bandwidth]
     return logged or [s.time_ns for s in _frames(story, goaway)]
 
 

@@ -63,6 +63,10 @@ QUIET = (
         "the other direction was not captured",
         packets="0 > SYN\n0.002 > ACK\n5 > PROBE\n6 > PROBE\n7 > PROBE\n8 > PROBE\n9 > RST-ACK",
     ),
+    Case(
+        "probes that stop, and a reset an hour later",
+        packets=_OPEN + "\n5 > PROBE\n6 > PROBE\n7 > PROBE\n8 > PROBE\n3600 > RST-ACK",
+    ),
     Case("the peer comes back", packets=_OPEN + "\n5 > PROBE\n6 > PROBE\n7 > PROBE\n7.5 < 20\n7.51 > ACK"),
 )
 
@@ -95,6 +99,10 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     ):
         return None
     interval = int(median(b.time_ns - a.time_ns for a, b in pairwise(probes)))
+    waited = reset.time_ns - probes[-1].time_ns
+    if waited > 2 * interval + SECOND:
+        return None  # who stops probing waits for something else
+    due = timers.fits(waited, interval)
     env = common.environment(story, k)
     freeze = common.frozen(story, k, heard, reset.time_ns) if not reset.from_client else None
     errors = common.errors_beside(story, k, probes[0].time_ns, reset.time_ns + SECOND, ("ETIMEDOUT",))
@@ -108,11 +116,13 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     who, other = ("client", "server") if reset.from_client else ("server", "client")
     state = f"it was frozen for {seconds(freeze.length_ns)}" if freeze else "it was gone, frozen, or cut off"
     return Finding(
-        CODE, NAME, Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN,
+        CODE, NAME, Severity.ERROR if errors else Severity.WARNING, Confidence.CERTAIN if due else Confidence.POSSIBLE,
         f"keepalive gave up: {len(probes)} probes of the {who} unanswered, then its reset",
         reset.time_ns, evidence,
-        f"the {other} did not answer {len(probes)} probes {seconds(interval)} apart; {state}; the {who}'s kernel ended the connection"
-        + (", and its application reads ETIMEDOUT" if reset.from_client else "") + _settings(segments, reset),
+        f"the {other} did not answer {len(probes)} probes {seconds(interval)} apart; {state}; the {who} ended the connection"
+        + (f": its kernel, when the next probe was due{', and its application reads ETIMEDOUT' if reset.from_client else ''}" if due
+           else f" {seconds(waited)} after the last, not when the next was due: its application may have closed it")
+        + _settings(segments, reset),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a silent drop of a request (no data was under way)", f"a reset by the {other} (the {who} sent it)"],

@@ -166,7 +166,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         f"reset after {seconds(gap)} idle, no close seen before",
         reset.time_ns, evidence,
         f"the connection had been idle for {seconds(gap)}{' (frozen)' if freeze else ''}"
-        + (f", near a known limit: {near}" if near else "") + f"; {_FIRST[wrote]} was answered with a reset by {sender}"
+        + (f", near a known limit: {near}" if near else "") + f"; {PROBE if burst.keepalive else _FIRST[wrote]} was answered with a reset by {sender}"
         + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - burst.time_ns,
@@ -179,6 +179,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     )  # fmt: skip
 
 
+PROBE = "the client's keepalive probe"
 #: What drew the reset, by whether it carried payload.
 _FIRST = {True: "the first write", False: "the client's first segment, a bare acknowledgement,"}
 

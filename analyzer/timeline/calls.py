@@ -126,6 +126,10 @@ class _Calls:
         elif e.kind == "call-pick" and e.remote:
             call.remote = e.remote
             self.subchannel[call.id] = e.attrs.get("subchannel")
+        elif e.kind == "call-trailers":
+            call.answered = (
+                self._process.dialect != CORE
+            )  # which prints that line for calls that it cancels itself, too
         elif e.kind == "call-end" and _RANK.get(e.tracer or "", 0) > self._rank[number]:
             self._rank[number] = _RANK.get(e.tracer or "", 0)
             call.end_ns, call.status, call.details = e.time_ns, int(e.attrs.get("code", -1)), e.attrs.get("details")

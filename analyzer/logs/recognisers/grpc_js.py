@@ -28,7 +28,7 @@ TELLING = (
     "| keepalive |", "| transport |", "| subchannel |", "| connectivity_state |", "| dns_resolver |", "| backoff |", "createResolvingCall",
     "createCall", "Created child", "Pick result", "attachHttp2Stream", "sending data chunk",
     "ended with status", "cancelWithStatus", "Node error event", "stream closed with code", "Received server headers",
-    "constructed with options", "rejected by server because of excess pings",
+    "Received server trailers", "constructed with options", "rejected by server because of excess pings",
 )  # fmt: skip
 
 #: `2026-11-21T00:00:23.277Z`, behind a letter from 1.4 on.
@@ -78,6 +78,7 @@ _CALL = Forms(
     ("Created child [", "call-link", r"(?P<child>\d{1,12})\]"),
     ("Node error event: ", "stream-error", r"message=(?P<error>.*?) code=(?P<errno>\w+)"),
     ("Received server headers", "call-headers"),
+    ("Received server trailers", "call-trailers"),
     ("HTTP/2 stream closed with code ", "stream-closed", r"(?P<code>\d{1,12})"),
     ("sending data chunk", "call-sent"),
     ("calling end()", "call-sent"),
