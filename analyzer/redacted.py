@@ -99,9 +99,11 @@ class _Redaction:
             pings=[replace(p, transport=self._id(p.transport)) for p in story.pings],
             calls=[
                 replace(c, id=self._id(c.id), environment=env(c.environment), pid=self._word(c.pid), request_id=self.request(c.request_id), method=c.method and f"/{self._redactor.tag('method', c.method)}",
-                        details=c.details and self._clean(c.details), remote=self._remote(c.remote), transport=c.transport and self._id(c.transport))
+                        details=c.details and self._clean(c.details), remote=self._remote(c.remote), transport=c.transport and self._id(c.transport), subchannel=self._word(c.subchannel))
                 for c in story.calls
             ],
+            ties=[replace(x, left=self._end(x.left), right=self._end(x.right), evidence=self._clean(x.evidence), conflicts=[self._end(c) for c in x.conflicts], refs=[self._ref(r) for r in x.refs])
+                  for x in story.ties],
             skipped=[(f"file-{self._redactor.tag('path', path)}", why and self._clean(why)) for path, why in story.skipped],
             aligned=story.aligned, interrupted=story.interrupted, outside=story.outside, window=story.window,
         )  # fmt: skip
@@ -145,6 +147,14 @@ class _Redaction:
         env = next((name[:at] for at in slashes if name[:at] in self._environments), None)
         rest = name[len(env) :] if env is not None else name
         return (self.env(env) or "") + (rest if _NUMBERED.fullmatch(rest) else f"/{self._redactor.tag('id', rest)}")
+
+    def _end(self, name: str) -> str:
+        """One end of a tie: an environment, a transport of one, an address, a connection, an error's place."""
+        if name in self._environments:
+            return self._environments[name]
+        if "/transport/" in name:
+            return self._id(name)
+        return self._redactor.text(name) if _is_address(name) else self._ref(name)
 
     def _remote(self, address: str | None) -> str | None:
         """`ip:port` or `name:port`."""

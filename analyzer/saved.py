@@ -30,7 +30,7 @@ from analyzer.inputs import MANIFEST, SAVED, STORY, is_saved
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
-from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Transport
+from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Tie, Transport
 from analyzer.model.tables import TABLES
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ TABLES_SCHEMA = "analyzer-tables/1"
 #: The records of a story, each a list of dataclasses.
 RECORDS: dict[str, type] = {
     "sources": Source, "events": Event, "environments": Environment, "invocations": Invocation, "freezes": Freeze,
-    "transports": Transport, "pings": Ping, "calls": Call,
+    "transports": Transport, "pings": Ping, "calls": Call, "ties": Tie,
 }  # fmt: skip
+#: Records that a folder of this version may lack: they came later.
+LATER = frozenset(("ties",))
 #: Fields that a Parquet column holds as they are; others are JSON text in one.
 PLAIN = {"str": "string", "int": "int64", "bool": "bool_", "float": "float64"}
 #: Rows of segments in one row group.
@@ -258,7 +260,9 @@ def load(path: str | Path) -> Trace:
             if name.startswith(f"{STORY}/") and _seal(folder / name) != seal:
                 raise ValueError(f"{name} is not what was saved")
         records: dict[str, Any] = {
-            name: _read_records(inner / f"{name}.parquet", kind) for name, kind in RECORDS.items()
+            name: _read_records(inner / f"{name}.parquet", kind)
+            for name, kind in RECORDS.items()
+            if name not in LATER or f"{STORY}/{name}.parquet" in manifest["files"]
         }
         story = Story(connections=_read_connections(inner, records["sources"]), **records)
         story.aligned, story.interrupted = manifest["aligned"], manifest["interrupted"]

@@ -93,6 +93,12 @@ class Trace:
         return frame("calls", doc.calls(self.story))
 
     @cached_property
+    def ties(self) -> pd.DataFrame:
+        """What is tied to what, how surely, by which evidence, and what else it might be: gRPC transports, application errors and
+        environments with connections and addresses, calls with transports and invocations, names with addresses."""
+        return frame("ties", doc.ties(self.story))
+
+    @cached_property
     def events(self) -> pd.DataFrame:
         """Events of all sources in order of time: every log line; of connections what opens, ends, repeats, probes, wakes,
         changes a state or carries a marker (`timeline` has every segment)."""

@@ -160,6 +160,26 @@ class Call:
     transport: str | None = None
     deadline_ns: int | None = None
     answered: bool = False  # the status is the server's own
+    subchannel: str | None = None  # the number of the one that it picked, where lines name it
+
+
+@dataclass(slots=True)
+class Tie:
+    """Two names that may stand for one thing, or belong together, and what says so.
+
+    `used`: the trace goes by it. What fits as well is kept: among the rivals for one name, `rank` 1 fits best, and `conflicts`
+    lists the others' names.
+    """
+
+    kind: str
+    left: str
+    right: str
+    confidence: str
+    evidence: str
+    used: bool = True
+    rank: int = 1
+    conflicts: list[str] = field(default_factory=list)
+    refs: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -125,6 +125,17 @@ TABLES: dict[str, tuple[Column, ...]] = {
         status int gRPC status code
         details str status details
     """),
+    "ties": _columns("""
+        kind str transport-connection, error-connection, environment-address, environment-connection, call-transport, call-invocation or name-address
+        left str the transport, the error's place, the environment, the call, the name
+        right str the connection, the address, the transport, the request id
+        confidence str certain, likely or possible
+        evidence str what speaks for it
+        used bool whether the trace goes by it; what fits no better than another is told and left untied
+        rank int 1 for the one that fits best among rivals
+        conflicts list rivals: what else left or right may be tied to, or is
+        refs list places: source id and packet, line or event
+    """),
     "events": _columns("""
         time time aligned time
         error_ms float how far time may be off the reference clock, ms: by the clocks, or by a stamp that was cut; missing where unaligned

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any
 
 from analyzer.model.findings import Finding
-from analyzer.model.records import Freeze, Invocation
+from analyzer.model.records import Freeze, Invocation, Tie
 from analyzer.model.times import MS, SECOND, iso
 from analyzer.report.causes import Impact, causes, total
 from analyzer.report.coverage import unexplained, unseen
 from analyzer.tcp.connections import PointConnection
 from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
+from analyzer.timeline.tie_table import all_ties
 from analyzer.timeline.timelines import Timeline
 
 SCHEMA, TIMELINE_SCHEMA = "analyzer/1", "analyzer-timeline/1"
@@ -208,6 +209,12 @@ def calls(story: Story) -> list[dict[str, Any]]:
         }
         for c in story.calls
     ]  # fmt: skip
+
+
+def ties(story: Story) -> list[dict[str, Any]]:
+    """What is tied to what; a table of its own, no part of the document."""
+    names = [field.name for field in fields(Tie)]
+    return [{name: getattr(tie, name) for name in names} for tie in all_ties(story)]
 
 
 def finding(story: Story, f: Finding) -> dict[str, Any]:

@@ -26,9 +26,11 @@ from analyzer.report.style import Style
 from analyzer.timeline.order import error_between
 from analyzer.timeline.steps import MAIN, TOLD, Step
 from analyzer.timeline.subjects import CONNECTION, ENVIRONMENT, REQUEST, environment_of
+from analyzer.timeline.tie_table import weak_ties
 from analyzer.timeline.timelines import WHOLE, Cut, Timeline, proofs
 
 if TYPE_CHECKING:
+    from analyzer.model.records import Tie
     from analyzer.timeline.story import Story
     from analyzer.trace import Trace
 
@@ -76,9 +78,17 @@ def _head(story: Story, told: Timeline, style: Style) -> list[str]:
 def _connection_head(story: Story, told: Timeline) -> tuple[list[str], list[str]]:
     (k,) = told.subject.connections
     facts = detail_lines(story.connections, k) if story.connections.segments(k) else ["its packets were not kept"]
+    facts += [_tie(tie) for tie in weak_ties(story, k)[:NAMED]]
     if story.events and not story.shares_clock(k):
         facts.append("log lines are left out: nothing aligns the logs with the captures")
     return [_ends(story, k), *(f"env {name}" for name in told.subject.environments)], facts
+
+
+def _tie(tie: Tie) -> str:
+    """A tie that is less than sure: what it says, and what else it might be."""
+    rivals = f"; or {', '.join(tie.conflicts)}" if tie.conflicts and tie.used else ""
+    state = tie.confidence if tie.used else "not tied"
+    return f"{tie.left} ↔ {tie.right}: {state} ({tie.evidence}{rivals})"
 
 
 def _environment_head(story: Story, told: Timeline) -> tuple[list[str], list[str]]:

@@ -14,13 +14,15 @@ from analyzer.timeline import environments as env
 from analyzer.timeline import grpc
 from analyzer.timeline.calls import calls_of
 from analyzer.timeline.dedupe import deduplicate
+from analyzer.timeline.error_ties import tie_errors
 from analyzer.timeline.frames import Frames, LogFrame
 from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clocks, request_windows
 from analyzer.timeline.matching import match_points
 from analyzer.timeline.placing import place
 from analyzer.timeline.points import Connections, Point, in_time_order
 from analyzer.timeline.story import Story
-from analyzer.timeline.ties import tie_environments, tie_transports
+from analyzer.timeline.ties import tie_environments
+from analyzer.timeline.transport_ties import tie_transports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,7 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     for e in story.events:
         if e.transport:
             e.connection = story.transport(e.transport).connection
+    tie_errors(story)
     _report_icmp(story.connections)
     return story
 

@@ -33,7 +33,7 @@ def calls_of(events: list[Event], processes: list[Process], transports: list[Tra
             calls.line(events[k])
         for call in calls.found:
             if call.transport is None:
-                _tie(call, calls.subchannel.get(call.id), by_process[process.environment, process.pid])
+                _tie(call, by_process[process.environment, process.pid])
         found += calls.found
     return sorted(found, key=lambda c: (c.start_ns or 0, c.id))
 
@@ -43,7 +43,6 @@ class _Calls:
 
     def __init__(self, process: Process) -> None:
         self.found: list[Call] = []
-        self.subchannel: dict[str, str | None] = {}
         self._process = process
         self._open: dict[str, Call] = {}
         self._rank: dict[str, int] = {}
@@ -125,7 +124,7 @@ class _Calls:
                 call.deadline_ns = call.start_ns + e.attrs["timeout_ns"]
         elif e.kind == "call-pick" and e.remote:
             call.remote = e.remote
-            self.subchannel[call.id] = e.attrs.get("subchannel")
+            call.subchannel = e.attrs.get("subchannel")
         elif e.kind == "call-trailers":
             call.answered = (
                 self._process.dialect != CORE
@@ -137,19 +136,24 @@ class _Calls:
                 self._open.pop(number, None)
 
 
-def _tie(call: Call, subchannel: str | None, transports: list[Transport]) -> None:
-    """The transport of a call: the only one, of the subchannel or to the address picked, that was open while the call ran."""
+def fitting(call: Call, transports: list[Transport]) -> list[Transport]:
+    """The transports of the subchannel, or to the address, that a call picked, which were open while it ran."""
     if call.start_ns is None:
-        return
+        return []
     end = call.end_ns if call.end_ns is not None else call.start_ns
-    fitting = [
+    return [
         t
         for t in transports
         if (call.remote is None or t.remote == call.remote)
-        and (subchannel is None or t.subchannel in (None, subchannel))
+        and (call.subchannel is None or t.subchannel in (None, call.subchannel))
         and (t.opened_ns or 0) <= end
         and (t.closed_ns is None or t.closed_ns >= call.start_ns)
     ]
-    if len(fitting) == 1:
-        call.transport = fitting[0].id
-        call.remote = call.remote or fitting[0].remote
+
+
+def _tie(call: Call, transports: list[Transport]) -> None:
+    """The transport of a call: the only one that fits."""
+    found = fitting(call, transports)
+    if len(found) == 1:
+        call.transport = found[0].id
+        call.remote = call.remote or found[0].remote

@@ -17,7 +17,7 @@ from analyzer.model.addresses import V4_MAPPED_PREFIX
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
-from analyzer.model.records import Invocation, Ping
+from analyzer.model.records import Invocation, Ping, Tie
 from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import Connections
@@ -129,10 +129,16 @@ def narrowed(story: Story, findings: list[Finding], view: View) -> tuple[Story, 
                 and (c.start_ns is None or view.covers(c.start_ns, c.end_ns))
                 and (view.connections is None or c.transport in names)
             ],
+            ties=[tie for tie in story.ties if _about(tie, {e or "" for e in environments}, names, chosen)],
             _transports={},
         ),
         inside,
     )  # fmt: skip
+
+
+def _about(tie: Tie, environments: set[str], transports: set[str], connections: set[str]) -> bool:
+    """Whether a tie is about something in a view."""
+    return tie.left in environments or tie.left in transports or tie.right in connections
 
 
 def _both(one: tuple[int | None, int | None], other: tuple[int | None, int | None]) -> tuple[int | None, int | None]:

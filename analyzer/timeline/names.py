@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from analyzer.payload import dns, tls
@@ -34,6 +35,16 @@ class Names:
     def __bool__(self) -> bool:
         """Whether any name is known at all."""
         return bool(self._asked or self._answers or self._noted)
+
+    def asked(self, point: int, uid: int) -> list[str]:
+        """Names that a connection's client asked for in TLS, by point and `UID`."""
+        return self._asked.get((point, uid), [])
+
+    def known(self) -> Iterator[tuple[str, str, str]]:
+        """(name, address, how) of everything told about addresses rather than connections."""
+        for address, answers in self._answers.items():
+            yield from ((name, address, "DNS answer") for _, name in answers)
+        yield from ((name, address, "note") for address, name in self._noted.items())
 
     def of(self, members: list[tuple[int, int]], address: str, opened_ns: int) -> list[str]:
         """Names of one connection, seen as these (point, `UID`), to a server's address; the latest answer before it opened."""

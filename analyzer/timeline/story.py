@@ -12,7 +12,7 @@ from typing import TypeVar
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
 from analyzer.model.grpc import message
-from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Transport
+from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Tie, Transport
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
@@ -41,6 +41,7 @@ class Story:
     transports: list[Transport] = field(default_factory=list)
     pings: list[Ping] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    ties: list[Tie] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     aligned: bool = False
     interrupted: bool = False

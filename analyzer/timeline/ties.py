@@ -1,147 +1,220 @@
-"""Ties: which environment is behind which source address, which transport is which connection."""
+"""Which environment is behind which source address, and behind which connection where several share one.
+
+By gRPC transports first; else by when an address speaks and the environment runs; and where an address speaks for several
+environments (NAT, a proxy), by when each connection does.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.model.addresses import endpoint, host
+from analyzer.capture import columns as col
+from analyzer.model.addresses import host
 from analyzer.model.events import Event
-from analyzer.model.grpc import GO, JAVA
-from analyzer.model.records import Environment, Invocation, Transport
-from analyzer.model.times import MS, SECOND
+from analyzer.model.records import Environment, Invocation, Tie
+from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
-from analyzer.timeline.log_anchors import START_SLACK_NS, client_bursts
+from analyzer.timeline.log_anchors import BURST_GAP_NS, START_SLACK_NS
 from analyzer.timeline.points import Connections
 from analyzer.timeline.story import Story
+from analyzer.timeline.transport_ties import frame_error
 
-#: A transport and a connection are one when its `Established TCP connection` line and the handshake lie this close,
-#: beyond the clocks' error (an event loop may be busy in between).
-CONNECT_SLACK_NS = 250 * MS
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+KIND, KIND_OF_ONE = "environment-address", "environment-connection"
 #: Share of an address's bursts that must fall into an environment's invocations.
 LEAST_SHARE = 0.8
-
-
-def tie_transports(story: Story) -> None:
-    """Assign connections to transports: same server address, nearest handshake, each connection at most once.
-
-    Times count where log and capture share a clock, to within its error; else a tie needs that there is one of each.
-    """
-    connections = story.connections
-    frames = {e.id: e.frame for e in story.environments}
-    errors = {number: _frame_error(story, number) for number in {*frames.values()}}
-    _tie_by_own_address(story.transports, connections, frames)
-    transports = [t for t in story.transports if t.connection is None]
-    if not transports:
-        return
-    by_server: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    wanted = {t.remote for t in transports}
-    for k in range(len(connections)):
-        p = connections.seen_at(k)[0]
-        row = connections.points[p].rows[connections.members[k, p]]
-        server = endpoint(int(row[f.S_HI]), int(row[f.S_LO]), int(row[f.S_PORT]))
-        if server in wanted:
-            established = int(row[f.ESTABLISHED_TS] or row[f.SYN_ACK_TS] or row[f.FIRST_TS])
-            clock = connections.points[p].clock
-            by_server[server].append((k, clock.aligned(established), clock.frame))
-    count = Counter(t.remote for t in transports)
-    pairs = []
-    for t in transports:
-        same, frame = by_server.get(t.remote or "", []), frames.get(t.environment or "", 0)
-        near = [(k, established) for k, established, other in same if other == frame]
-        if not near:
-            if len(same) == 1 and count[t.remote] == 1:
-                t.connection, t.tie = connections.id(same[0][0]), "the only connection to that address"
-                connections.transports.setdefault(same[0][0], []).append(t.id)
-            continue
-        for k, established in near:
-            distance = abs((t.opened_ns or 0) - established)
-            coarse = SECOND if t.dialect in (GO, JAVA) and (t.opened_ns or 0) % SECOND == 0 else 0
-            if t.opened_ns is not None and distance <= CONNECT_SLACK_NS + errors[frame] + coarse:
-                pairs.append((distance, t.id, k, t))
-    taken = set(connections.transports)
-    for distance, _, k, t in sorted(pairs, key=lambda x: x[:3]):
-        if t.connection is None and k not in taken:
-            taken.add(k)
-            t.connection, t.tie = connections.id(k), f"same address, connected within {distance / MS:.0f} ms"
-            connections.transports.setdefault(k, []).append(t.id)
-
-
-def _frame_error(story: Story, frame: int) -> int:
-    """The largest error of a log's clock and of a capture's, together, in one frame."""
-    worst = {"pcap": 0, "log": 0}
-    for source in story.sources:
-        kind = "pcap" if source.kind == "pcap" else "log"
-        for clock in source.clocks:
-            if clock.frame == frame:
-                worst[kind] = max(worst[kind], *(piece.error_ns for piece in clock.pieces), 0)
-    return sum(worst.values())
-
-
-def _tie_by_own_address(transports: list[Transport], connections: Connections, frames: dict[str, int]) -> None:
-    """Transports whose dialect prints the client's own port (grpc-java, sockets of grpc-go): the connection with both ends.
-
-    Ports come round again, so among several the one that was established nearest in time; unaligned, only a single one.
-    """
-    told: dict[tuple[str, str], list[Transport]] = defaultdict(list)
-    for t in transports:
-        if t.local and t.remote:
-            told[t.local, t.remote].append(t)
-    if not told:
-        return
-    found: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
-    for k in range(len(connections)):
-        ends = (connections.client(k), connections.server(k))
-        if ends in told:
-            point = connections.points[connections.seen_at(k)[0]]
-            first = int(point.rows[connections.members[k, connections.seen_at(k)[0]]][f.FIRST_TS])
-            found[ends].append((k, point.aligned(first), point.clock.frame))
-    for ends, mine in told.items():
-        same = found[ends]
-        for t in mine:
-            frame = frames.get(t.environment or "", 0)
-            near = [(abs(first - (t.opened_ns or 0)), k) for k, first, other in same if other == frame]
-            if not near and len(same) == len(mine) == 1:
-                near = [(0, same[0][0])]
-            if near:
-                k = min(near)[1]
-                t.connection, t.tie = connections.id(k), "both addresses"
-                connections.transports.setdefault(k, []).append(t.id)
+#: An environment that fits this much worse than another is no rival of it.
+CLEARLY_WORSE = 0.1
+#: So few bursts of one connection prove nothing against what is known of its address.
+LEAST_BURSTS = 3
+#: The longest an invocation that has no end may have run (Lambda's limit).
+LONGEST_NS = 900 * SECOND
+#: Pairs of a burst and a window that are looked at together.
+BLOCK = 1_000_000
 
 
 def tie_environments(story: Story) -> None:
-    """Environment ↔ client address: by transports first, else by when the address speaks and the environment runs."""
+    """Environment ↔ client address, or connection: `connections.environment`, and every tie with its rivals in `story.ties`."""
     if not story.environments:
         return
     connections = story.connections
-    windows = _windows(story.environments, story.invocations, story.events)
+    environments = {e.id: e for e in story.environments}
     frames = {e.id: e.frame for e in story.environments}
-    errors = {number: _frame_error(story, number) for number in {*frames.values()}}
+    windows = _windows(story.environments, story.invocations, story.events)
     addresses: dict[tuple[str, int], list[int]] = defaultdict(list)
     for k in range(len(connections)):
         p = connections.seen_at(k)[0]
         row = connections.points[p].rows[connections.members[k, p]]
         addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), connections.frame(k)].append(k)
+    shares: dict[int, _Shares] = {}
     for (address, frame), ks in sorted(addresses.items()):
-        named = {t.rsplit("/", 3)[0] for k in ks for t in connections.transports.get(k, [])}
-        aligned = [env for env in windows if frames[env] == frame]
-        bursts = _bursts(connections, ks[0]) if aligned and not named else []
-        slack = START_SLACK_NS + errors.get(frame, 0)
-        scores = {env: _share(bursts, windows[env], slack) for env in aligned} if bursts else {}
-        best = max(scores.values(), default=0.0)
-        fitting = [env for env, s in scores.items() if s == best and s >= LEAST_SHARE]
-        if len(named) == 1:
-            chosen, why = next(iter(named)), "a gRPC transport of this environment"
-        elif not named and len(fitting) == 1:
-            chosen, why = fitting[0], f"{best:.0%} of its bursts fall into this environment's invocations"
-        else:
-            continue
+        if frame not in shares:
+            here = {env: w for env, w in windows.items() if frames[env] == frame}
+            shares[frame] = _Shares(connections, frame, here, START_SLACK_NS + frame_error(story, frame))
+        _Address(story, environments, address, ks, shares[frame]).tie()
+
+
+class _Shares:
+    """How many bursts of each connection fall into each environment's invocations."""
+
+    def __init__(self, cs: Connections, frame: int, windows: dict[str, list[tuple[int, int]]], slack_ns: int) -> None:
+        self._names = list(windows)
+        self._number = {env: n for n, env in enumerate(windows)}
+        self._bursts: dict[int, int] = {}
+        self._inside: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        ks, times = _bursts(cs, frame)
+        for k, count in zip(*(a.tolist() for a in np.unique(ks, return_counts=True)), strict=True):
+            self._bursts[k] = count
+        if len(times) and windows:
+            self._count(ks, times, [(n, *w) for n, env in enumerate(windows) for w in windows[env]], slack_ns)
+
+    def _count(self, ks: Ints, times: Ints, windows: list[tuple[int, int, int]], slack_ns: int) -> None:
+        table = np.array(windows, np.int64)
+        first = np.searchsorted(times, table[:, 1] - slack_ns)
+        many = np.maximum(np.searchsorted(times, table[:, 2] + slack_ns, side="right") - first, 0)
+        edges = np.searchsorted(np.cumsum(many), np.arange(0, int(many.sum()) + BLOCK, BLOCK), side="right")
+        seen = np.empty(0, np.int64)
+        for a, b in zip(edges, [*edges[1:], len(many)], strict=True):
+            starts, lengths = first[a:b], many[a:b]
+            offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            hits = (np.repeat(starts, lengths) + offsets) * len(self._names) + np.repeat(table[a:b, 0], lengths)
+            seen = np.union1d(seen, hits)  # a burst at the border of two invocations is inside once
+        burst, env = np.divmod(seen, len(self._names))
+        pairs, counts = np.unique(ks[burst] * len(self._names) + env, return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            self._inside[pair // len(self._names)][pair % len(self._names)] = count
+
+    def bursts(self, ks: list[int]) -> int:
+        """How often these connections' client begins to speak."""
+        return sum(self._bursts.get(k, 0) for k in ks)
+
+    def of(self, ks: list[int]) -> list[tuple[float, str]]:
+        """(share, environment) of the bursts of these connections, for each that fits, best first."""
+        total = self.bursts(ks)
+        inside: dict[int, int] = defaultdict(int)
         for k in ks:
-            connections.environment[k], connections.environment_tie[k] = chosen, why
-        for env in story.environments:
-            if env.id == chosen:
-                env.addresses.add(address)
+            for env, count in self._inside.get(k, {}).items():
+                inside[env] += count
+        found = [(count / total, self._names[env]) for env, count in inside.items() if count >= LEAST_SHARE * total]
+        return sorted(found, key=lambda x: (-x[0], x[1]))
+
+    def share(self, ks: list[int], environment: str) -> float:
+        """The share of one environment."""
+        at, total = self._number.get(environment), self.bursts(ks)
+        return sum(self._inside.get(k, {}).get(at, 0) for k in ks) / total if at is not None and total else 0.0
+
+
+class _Address:
+    """One source address on its way to the environments behind it."""
+
+    def __init__(
+        self, story: Story, environments: dict[str, Environment], address: str, ks: list[int], shares: _Shares
+    ) -> None:
+        self._story, self._address, self._ks, self._shares = story, address, ks, shares
+        self._environments = environments
+        self._named: dict[str, list[int]] = defaultdict(list)
+        for k in ks:
+            for t in story.connections.transports.get(k, []):
+                self._named[story.transport(t).environment or ""].append(k)
+
+    def tie(self) -> None:
+        """Tie the whole address, else each connection for which something speaks."""
+        if len(self._named) > 1:
+            self._shared()
+        elif self._named:
+            ((environment, ks),) = self._named.items()
+            self._by_transports(environment, ks)
+        else:
+            self._by_bursts()
+
+    def _by_transports(self, environment: str, ks: list[int]) -> None:
+        why = (
+            "a gRPC transport of this environment" if len(ks) == 1 else f"{len(ks)} gRPC transports of this environment"
+        )
+        strangers = [k for k in self._ks if k not in ks and self._is_strange(k, environment)]
+        self._whole(environment, why, "likely" if len(ks) == 1 or strangers else "certain", [], strangers)
+        for k in strangers:
+            self._one(k)
+
+    def _is_strange(self, k: int, environment: str) -> bool:
+        """Whether a connection speaks when this environment does not run, and another one does."""
+        if self._shares.bursts([k]) < LEAST_BURSTS or self._shares.share([k], environment) >= LEAST_SHARE:
+            return False
+        return bool(self._shares.of([k]))
+
+    def _by_bursts(self) -> None:
+        fitting = self._shares.of(self._ks) if self._shares.bursts(self._ks) else []
+        if not fitting:
+            for k in self._ks:
+                self._one(k)
+            return
+        (best, environment), *rest = fitting
+        rivals = [(share, env) for share, env in rest if share > best - CLEARLY_WORSE]
+        if rivals and rivals[0][0] == best:
+            self._untied(KIND, self._address, [(best, environment), *rivals])
+            return
+        why = f"{best:.0%} of its bursts fall into this environment's invocations"
+        self._whole(environment, why, "possible" if rivals else "likely", [env for _, env in rivals], [])
+        self._rivals(KIND, self._address, environment, rivals)
+
+    def _shared(self) -> None:
+        """Several environments have transports from here: each connection is its transport's, others by themselves."""
+        names = sorted(self._named)
+        for environment in names:
+            why = f"a gRPC transport of this environment; {len(names)} environments share the address"
+            others = [name for name in names if name != environment]
+            self._story.ties.append(Tie(KIND, environment, self._address, "likely", why, conflicts=others))
+            self._note(environment)
+        tied = {k for ks in self._named.values() for k in ks}
+        for k in self._ks:
+            if k not in tied:
+                self._one(k)
+
+    def _one(self, k: int) -> None:
+        """One connection by its own bursts."""
+        fitting = self._shares.of([k]) if self._shares.bursts([k]) >= LEAST_BURSTS else []
+        name = self._story.connections.id(k)
+        if not fitting:
+            return
+        (best, environment), *rest = fitting
+        rivals = [(share, env) for share, env in rest if share > best - CLEARLY_WORSE]
+        if rivals:
+            self._untied(KIND_OF_ONE, name, [(best, environment), *rivals])
+            return
+        why = f"{best:.0%} of its bursts fall into this environment's invocations; others share its address"
+        self._story.ties.append(Tie(KIND_OF_ONE, environment, name, "likely", why))
+        self._story.connections.environment[k], self._story.connections.environment_tie[k] = environment, why
+        self._note(environment)
+
+    def _whole(self, environment: str, why: str, confidence: str, rivals: list[str], but: list[int]) -> None:
+        cs = self._story.connections
+        for k in self._ks:
+            if k not in but:
+                cs.environment[k], cs.environment_tie[k] = environment, why
+        self._story.ties.append(Tie(KIND, environment, self._address, confidence, why, conflicts=rivals))
+        self._note(environment)
+
+    def _rivals(self, kind: str, right: str, chosen: str, rivals: list[tuple[float, str]]) -> None:
+        for rank, (share, environment) in enumerate(rivals, 2):
+            why = f"{share:.0%} of its bursts fall into this environment's invocations"
+            self._story.ties.append(Tie(kind, environment, right, "possible", why, False, rank, [chosen]))
+
+    def _untied(self, kind: str, right: str, fitting: list[tuple[float, str]]) -> None:
+        for rank, (share, environment) in enumerate(fitting, 1):
+            others = [env for _, env in fitting if env != environment]
+            why = f"{share:.0%} of its bursts fall into this environment's invocations, as into those of {' and '.join(others)}: left untied"
+            self._story.ties.append(Tie(kind, environment, right, "possible", why, False, rank, others))
+
+    def _note(self, environment: str) -> None:
+        if (found := self._environments.get(environment)) is not None:
+            found.addresses.add(self._address)
 
 
 def _windows(
@@ -149,7 +222,7 @@ def _windows(
 ) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {e.id: [] for e in environments}
     for i in invocations:
-        end = i.end_ns if i.end_ns is not None else i.start_ns + 900 * SECOND
+        end = i.end_ns if i.end_ns is not None else i.start_ns + LONGEST_NS
         found[i.environment].append((i.start_ns - i.error_ns, end + i.error_ns))
     first: dict[str, int] = {}
     for e in events:
@@ -161,20 +234,28 @@ def _windows(
     return {env: sorted(w) for env, w in found.items() if w}
 
 
-def _bursts(connections: Connections, k: int) -> list[int]:
-    """When the client of connection `k` begins to speak, aligned."""
-    p = connections.seen_at(k)[0]
-    point = connections.points[p]
-    row = point.rows[connections.members[k, p]]
-    firsts, _ = client_bursts(point, (int(row[f.C_HI]), int(row[f.C_LO])))
-    return [int(t) for t in point.clock.aligned_all(firsts)]
-
-
-def _share(bursts: list[int], windows: list[tuple[int, int]], slack_ns: int) -> float:
-    """Share of bursts that begin inside a window, give or take the stamping of START and the clocks' error."""
-    starts = np.array([w[0] for w in windows]) - slack_ns
-    ends = np.maximum.accumulate(np.array([w[1] for w in windows])) + slack_ns
-    times = np.array(bursts)
-    at = np.searchsorted(starts, times, side="right") - 1
-    inside = (at >= 0) & (times <= ends[np.maximum(at, 0)])
-    return float(inside.mean())
+def _bursts(cs: Connections, frame: int) -> tuple[Ints, Ints]:
+    """(connection, time) of each burst of a client, aligned and in order of time, at the point nearest it of each connection."""
+    found = []
+    for p, point in enumerate(cs.points):
+        s, kinds = point.data.segments, point.data.kinds
+        if not len(s) or not len(point.rows) or point.clock.frame != frame:
+            continue
+        own = (kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
+            (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)
+        )
+        uids = point.rows[:, f.UID]
+        order = np.argsort(uids)
+        row = order[np.minimum(np.searchsorted(uids[order], point.data.uids[own]), len(order) - 1)]
+        ks, times = cs.owners(p)[row], point.clock.aligned_all(s[own, col.TS])
+        mine = (uids[row] == point.data.uids[own]) & np.isin(
+            ks, [k for k in np.unique(ks) if cs.seen_at(int(k))[0] == p]
+        )
+        found.append(np.column_stack([ks[mine], times[mine]]))
+    table = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    begins = np.ones(len(table), bool)
+    begins[1:] = (np.diff(table[:, 0]) != 0) | (np.diff(table[:, 1]) > BURST_GAP_NS)
+    table = table[begins]
+    table = table[np.argsort(table[:, 1], kind="stable")]
+    return table[:, 0], table[:, 1]

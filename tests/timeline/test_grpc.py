@@ -14,7 +14,7 @@ from analyzer.tcp import fields as f
 from analyzer.timeline.calls import calls_of
 from analyzer.timeline.grpc import processes_of, transports_of
 from analyzer.timeline.story import Story
-from analyzer.timeline.ties import tie_transports
+from analyzer.timeline.transport_ties import tie_transports
 
 S = 1_000_000_000
 A, B = "10.0.0.9:443", "10.0.0.8:443"

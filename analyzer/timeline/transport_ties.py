@@ -1,0 +1,316 @@
+"""Which gRPC transport is which TCP connection.
+
+Theory of operation. What proves it comes first: the client's own port, where a dialect prints it. Then each transport has
+candidates: connections to its address that were established when its `Established TCP connection` line was printed. Where one
+transport and one connection have only each other, that is it. Where several environments connect to one server at a time, what both
+sides did tells them apart: pings that the log and the capture have at the same times, a reset and its line; then the
+source address that an environment is known by; then the order of connects, which an error of the clocks does not change.
+What is left, connected within a few milliseconds and told apart by nothing, stays untied, and every rival is told.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analyzer.capture import columns as col
+from analyzer.model.addresses import endpoint, host
+from analyzer.model.grpc import GO, JAVA
+from analyzer.model.records import Tie, Transport
+from analyzer.model.times import MS, SECOND
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import Connections
+from analyzer.timeline.story import Story
+
+KIND = "transport-connection"
+#: A transport and a connection are one when its `Established TCP connection` line and the handshake lie this close,
+#: beyond the clocks' error (an event loop may be busy in between).
+CONNECT_SLACK_NS = 250 * MS
+#: A line and the packet that it is about, in a loop that is not busy.
+LOOP_NS = 20 * MS
+#: Handshakes this close, and their lines, may as well be each other's: lines are stamped to the millisecond.
+SAME_NS = 3 * MS
+#: Connections whose packets are looked at to tell transports apart.
+MOST_LOOKED_AT = 2_000
+
+
+@dataclass(slots=True)
+class _Pair:
+    """A transport and a connection that may be it. `apart_ns`: its line after the handshake; `score`: what both sides did."""
+
+    transport: Transport
+    k: int
+    apart_ns: int
+    address: str
+    score: int = 0
+    told: str = ""
+
+
+def tie_transports(story: Story) -> None:
+    """Assign connections to transports, each at most once, and tell every tie (`story.ties`).
+
+    Times count where log and capture share a clock, to within its error; else a tie needs that there is one of each.
+    """
+    frames = {e.id: e.frame for e in story.environments}
+    _by_own_address(story, frames)
+    waiting = [t for t in story.transports if t.connection is None]
+    if not waiting:
+        return
+    errors = {number: frame_error(story, number) for number in {*frames.values()}}
+    pairs = _pairs(story, waiting, frames, errors)
+    for group in _groups(pairs):
+        if len(group) == 1:
+            _tie(story, group[0], "likely", _connected(group[0]))
+    rest = [p for p in pairs if p.transport.connection is None and p.k not in story.connections.transports]
+    _look(story, rest, frames, errors)
+    _by_deeds(story, rest)
+    _by_time(story, _of_known_address(story, rest))
+
+
+def frame_error(story: Story, frame: int) -> int:
+    """The largest error of a log's clock and of a capture's, together, in one frame."""
+    worst = {"pcap": 0, "log": 0}
+    for source in story.sources:
+        kind = "pcap" if source.kind == "pcap" else "log"
+        for clock in source.clocks:
+            if clock.frame == frame:
+                worst[kind] = max(worst[kind], *(piece.error_ns for piece in clock.pieces), 0)
+    return sum(worst.values())
+
+
+def _tie(story: Story, pair: _Pair, confidence: str, evidence: str, conflicts: Iterable[str] = ()) -> None:
+    t, cs = pair.transport, story.connections
+    t.connection, t.tie = cs.id(pair.k), evidence
+    cs.transports.setdefault(pair.k, []).append(t.id)
+    story.ties.append(
+        Tie(KIND, t.id, t.connection, confidence, evidence, conflicts=list(conflicts), refs=_refs(story, pair))
+    )
+
+
+def _refs(story: Story, pair: _Pair) -> list[str]:
+    """Where the connection begins."""
+    cs = story.connections
+    point = cs.points[cs.seen_at(pair.k)[0]]
+    source, row = getattr(point, "source", None), point.rows[cs.members[pair.k, cs.seen_at(pair.k)[0]]]
+    return [f"{source.id}{source.packet_ref(int(row[f.FIRST_NO]))}"] if source is not None else []
+
+
+def _connected(pair: _Pair) -> str:
+    return f"same address, connected within {abs(pair.apart_ns) / MS:.0f} ms"
+
+
+# ---- what proves it
+
+
+def _by_own_address(story: Story, frames: dict[str, int]) -> None:
+    """Transports whose dialect prints the client's own port (grpc-java, sockets of grpc-go): the connection with both ends.
+
+    Ports come round again, so among several the one that was established nearest in time; unaligned, only a single one.
+    """
+    connections = story.connections
+    told: dict[tuple[str, str], list[Transport]] = defaultdict(list)
+    for t in story.transports:
+        if t.local and t.remote:
+            told[t.local, t.remote].append(t)
+    if not told:
+        return
+    found: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+    for k in range(len(connections)):
+        ends = (connections.client(k), connections.server(k))
+        if ends in told:
+            point = connections.points[connections.seen_at(k)[0]]
+            first = int(point.rows[connections.members[k, connections.seen_at(k)[0]]][f.FIRST_TS])
+            found[ends].append((k, point.aligned(first), point.clock.frame))
+    for ends, mine in told.items():
+        same = found[ends]
+        for t in mine:
+            frame = frames.get(t.environment or "", 0)
+            near = [(abs(first - (t.opened_ns or 0)), k) for k, first, other in same if other == frame]
+            if not near and len(same) == len(mine) == 1:
+                near = [(0, same[0][0])]
+            if near:
+                _tie(story, _Pair(t, min(near)[1], 0, ""), "certain", "both addresses")
+
+
+# ---- candidates
+
+
+def _pairs(story: Story, waiting: list[Transport], frames: dict[str, int], errors: dict[int, int]) -> list[_Pair]:
+    """Transports with the connections to their address that were established when they were, nearest first."""
+    established = _established(story.connections, {t.remote for t in waiting})
+    anywhere = Counter(server for (server, _), rows in established.items() for _ in rows)
+    count = Counter(t.remote for t in waiting)
+    pairs = []
+    for t in waiting:
+        frame, remote = frames.get(t.environment or "", 0), t.remote or ""
+        near = established.get((remote, frame), [])
+        if not near and anywhere[remote] == 1 and count[t.remote] == 1:
+            only = next(rows[0] for (server, _), rows in established.items() if server == remote)
+            _tie(story, _Pair(t, only[1], 0, ""), "likely", "the only connection to that address")
+        if t.opened_ns is None or not near:
+            continue
+        coarse = SECOND if t.dialect in (GO, JAVA) and t.opened_ns % SECOND == 0 else 0
+        slack = CONNECT_SLACK_NS + errors[frame] + coarse
+        for when, k, address in near[bisect_left(near, (t.opened_ns - slack,)) :]:
+            if when > t.opened_ns + slack:
+                break
+            pairs.append(_Pair(t, k, t.opened_ns - when, address))
+    return sorted(pairs, key=lambda p: (abs(p.apart_ns), p.transport.id, p.k))
+
+
+def _established(cs: Connections, wanted: set[str | None]) -> dict[tuple[str, int], list[tuple[int, int, str]]]:
+    """By server and frame: when its connections were established (aligned), in order, with number and client's address."""
+    found: dict[tuple[str, int], list[tuple[int, int, str]]] = defaultdict(list)
+    for k in range(len(cs)):
+        p = cs.seen_at(k)[0]
+        if k in cs.transports:
+            continue
+        row, clock = cs.points[p].rows[cs.members[k, p]], cs.points[p].clock
+        server = endpoint(int(row[f.S_HI]), int(row[f.S_LO]), int(row[f.S_PORT]))
+        if server in wanted:
+            established = int(row[f.ESTABLISHED_TS] or row[f.SYN_ACK_TS] or row[f.FIRST_TS])
+            client = host(int(row[f.C_HI]), int(row[f.C_LO]))
+            found[server, clock.frame].append((clock.aligned(established), k, client))
+    return {place: sorted(rows) for place, rows in found.items()}
+
+
+def _groups(pairs: list[_Pair]) -> list[list[_Pair]]:
+    """Pairs that share a transport or a connection, over any number of steps."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for p in pairs:
+        parent[root(p.transport.id)] = root(f"C{p.k}")
+    groups: dict[str, list[_Pair]] = defaultdict(list)
+    for p in pairs:
+        groups[root(p.transport.id)].append(p)
+    return list(groups.values())
+
+
+# ---- what both sides did
+
+
+def _look(story: Story, pairs: list[_Pair], frames: dict[str, int], errors: dict[int, int]) -> None:
+    """Set the scores: how many pings of the transport passed on the connection when they were sent, less those that did not."""
+    wanted = {p.transport.id for p in pairs}
+    pings: dict[str, list[int]] = defaultdict(list)
+    for ping in story.pings:
+        if ping.transport in wanted:
+            pings[ping.transport].append(ping.sent_ns)
+    by_connection: dict[int, list[_Pair]] = defaultdict(list)
+    for p in pairs:
+        if pings[p.transport.id] or p.transport.closed_by == "socket-error":
+            by_connection[p.k].append(p)
+    if not by_connection or len(by_connection) > MOST_LOOKED_AT:
+        return
+    for k in story.connections.loaded(by_connection):
+        segments = story.connections.segments(k)
+        passed = [s.time_ns for s in segments if s.from_client and s.marks & col.M_PING and not s.retransmitted]
+        resets = [s.time_ns for s in segments if s.rst and not s.from_client]
+        for p in by_connection[k]:
+            error = errors[frames.get(p.transport.environment or "", 0)]
+            sent = pings[p.transport.id] if passed else []
+            hits = sum(_near(passed, t, error) for t in sent)
+            p.score = 2 * hits - len(sent)
+            if hits:
+                p.told = f"{hits} of {len(sent)} pings at the same times"
+            ended = p.transport.closed_ns if p.transport.closed_by == "socket-error" else None
+            if ended is not None and _near(resets, ended - LOOP_NS, error + LOOP_NS):
+                p.score, p.told = p.score + 2, f"{p.told}, " * bool(p.told) + "its reset beside the line of its error"
+
+
+def _near(times: list[int], line_ns: int, error_ns: int) -> bool:
+    """Whether one of these packets passed when a line said so."""
+    at = bisect_left(times, line_ns - 2 * MS - error_ns)
+    return at < len(times) and times[at] <= line_ns + LOOP_NS + error_ns
+
+
+def _by_deeds(story: Story, pairs: list[_Pair]) -> None:
+    """Tie what was seen to do the same, where no rival of either was as well."""
+    best: dict[str, list[int]] = defaultdict(list)
+    for p in pairs:
+        for name in (p.transport.id, f"C{p.k}"):
+            best[name].append(p.score)
+    for scores in best.values():
+        scores.sort(reverse=True)
+    for p in pairs:
+        rivals = [best[name][1:2] for name in (p.transport.id, f"C{p.k}")]
+        if p.score > 0 and all(not second or second[0] < p.score for second in rivals) and _free(story, p):
+            sure = all(not second or second[0] <= 0 for second in rivals) and p.score > 1
+            _tie(story, p, "certain" if sure else "likely", f"{_connected(p)}; {p.told}")
+
+
+def _free(story: Story, p: _Pair) -> bool:
+    return p.transport.connection is None and p.k not in story.connections.transports
+
+
+# ---- when they were
+
+
+def _of_known_address(story: Story, pairs: list[_Pair]) -> list[_Pair]:
+    """Pairs that are left; of an environment whose other transports have one source address, only those from there, if any."""
+    known: dict[str | None, set[str]] = defaultdict(set)
+    for t in story.transports:
+        if t.connection is not None:
+            known[t.environment].add(story.connections.client(int(t.connection[1:]) - 1).rpartition(":")[0].strip("[]"))
+    left = [p for p in pairs if _free(story, p)]
+    fitting = {p.transport.id for p in left if known.get(p.transport.environment) == {p.address}}
+    return [p for p in left if p.transport.id not in fitting or known[p.transport.environment] == {p.address}]
+
+
+def _by_time(story: Story, pairs: list[_Pair]) -> None:
+    """Tie in the order of connects, else the nearest; what connected with another at once is left."""
+    when = {p.k: (p.transport.opened_ns or 0) - p.apart_ns for p in pairs}
+    for group in _groups(pairs):
+        rivals: dict[str, list[_Pair]] = defaultdict(list)
+        for p in group:
+            rivals[p.transport.id].append(p)
+        for p in _in_order(group, rivals, when) or _nearest(group):
+            others = sorted((o for o in rivals[p.transport.id] if o.k != p.k), key=lambda o: abs(when[o.k] - when[p.k]))
+            close = [o for o in others if abs(when[o.k] - when[p.k]) <= LOOP_NS]
+            names = [story.connections.id(o.k) for o in close]
+            if close and abs(when[close[0].k] - when[p.k]) <= SAME_NS and not _same_story(group, p, close[0]):
+                _leave(story, [p, *close])
+            else:
+                _tie(story, p, "possible" if close else "likely", _connected(p), names)
+
+
+def _same_story(group: list[_Pair], p: _Pair, other: _Pair) -> bool:
+    """Whether a rival connection is nobody else's: then one of both is the transport's, the nearer."""
+    return not any(o.k == other.k and o.transport is not p.transport for o in group)
+
+
+def _leave(story: Story, pairs: list[_Pair]) -> None:
+    """Tell ties between which nothing decides."""
+    names = [story.connections.id(p.k) for p in pairs]
+    for rank, p in enumerate(pairs, 1):
+        others = [name for name in names if name != names[rank - 1]]
+        evidence = f"{_connected(p)}, as {' and '.join(others)}: left untied"
+        story.ties.append(
+            Tie(KIND, p.transport.id, names[rank - 1], "possible", evidence, False, rank, others, _refs(story, p))
+        )
+
+
+def _in_order(group: list[_Pair], rivals: dict[str, list[_Pair]], when: dict[int, int]) -> list[_Pair]:
+    """The k-th transport is the k-th connection, where there are as many of both and that fits all."""
+    ks = sorted({p.k for p in group}, key=lambda k: (when[k], k))
+    transports = sorted({p.transport.id: p.transport for p in group}.values(), key=lambda t: (t.opened_ns or 0, t.id))
+    if len(ks) != len(transports):
+        return []
+    chosen = [next((p for p in rivals[t.id] if p.k == k), None) for t, k in zip(transports, ks, strict=True)]
+    return [p for p in chosen if p is not None] if None not in chosen else []
+
+
+def _nearest(group: list[_Pair]) -> list[_Pair]:
+    found, taken = [], set[str | int]()
+    for p in group:
+        if p.transport.id not in taken and p.k not in taken:
+            taken |= {p.transport.id, p.k}
+            found.append(p)
+    return found
