@@ -62,6 +62,11 @@ def sockets(address: str) -> str:
     return f"`ss -tanoi {shlex.quote(f'sport = :{port(address)}')}`"
 
 
+def accept_queue(address: str) -> str:
+    """What a Linux server's accept queue for a port holds and its limit, and how many connects the queues have refused."""
+    return f"`ss -ltn {shlex.quote(f'sport = :{port(address)}')}; nstat -az TcpExtListenOverflows TcpExtListenDrops`"
+
+
 def logs(
     story: Story, environment: str | None, start_ns: int, end_ns: int, pattern: str = "", everybody: bool = False
 ) -> str:

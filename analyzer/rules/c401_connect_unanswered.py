@@ -13,7 +13,8 @@ Check the way to the server: security groups, network ACLs, routes, the server's
 of new environments, reuse connections and ramp up.
 
 ## Known limits
-A capture at the client cannot tell where the SYN was lost; one at the server beside it can. A one-directional capture shows unanswered SYNs on healthy
+A capture at the client cannot tell where the SYN was lost; one at the server beside it can, and by itself tells that they came. Where a
+capture was taken is read from TTLs: hosts begin with 64, 128 or 255, and each router takes one. A one-directional capture shows unanswered SYNs on healthy
 connections; the rule keeps silent when the client goes on to send data, and in a capture that lacks the server's direction.
 """
 
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -46,6 +49,9 @@ FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 CODES = ("ETIMEDOUT", "TIMEOUT")
 HELP = "check security groups, network ACLs, routes and the server's accept queue; in bursts: keep connections across invocations and ramp up"
 _KERNEL = "127 s by default, 131 to 134 s from Linux 6.5 on"
+
+#: What hosts put into their packets (RFC 1700: 64; Windows 128, network devices 255).
+INITIAL_TTLS = (64, 128, 255)
 
 #: After its last SYN a kernel waits for its longest time-out and a little more (127 s with Linux' defaults, 134 s measured).
 GIVES_UP_NS = 130 * SECOND
@@ -73,6 +79,11 @@ FIRES = (
         00:00:10.100 REPORT 1
         """,
         packets="0.010 > SYN lost\n1.010 > SYN again lost\n3.010 > SYN again lost\n7.010 > SYN again lost",
+    ),
+    Case(
+        "at the server's own interface, which answers others: the SYNs arrive",
+        packets="0.0 > SYN port=50000 ttl=62\n0.001 < SYN-ACK port=50000 ttl=64\n0.002 > ACK port=50000 ttl=62\n"
+        "1.0 > SYN ttl=62\n2.0 > SYN again ttl=62\n4.0 > SYN again ttl=62\n8.0 > SYN again ttl=62",
     ),
     Case(
         "from the log alone: the kernel's own time-out",
@@ -173,7 +184,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         request_ids=common.failed_requests(story, named), lost_ns=max(named[0].time_ns - first.time_ns, 0) if named else span,
         ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset, or an ICMP error)"],
         help=HELP,
-        upgrade="" if proven else f"a capture at the server shows whether the SYNs arrive: {collect.capture(story.connections.server(k), collect.OPENINGS)}",
+        upgrade="" if proven else _upgrade(story, k, syns[0]),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -202,7 +213,28 @@ def _where(story: Story, k: int, syns: list[Segment]) -> tuple[str, bool]:
             f"the SYNs passed {far}, and no answer came from behind it: the server's host or its accept queue drops them",
             False,
         )
-    return "the SYNs are dropped on the way, or the answers are", False
+    return _where_alone(story, k, points[0], syns[0]), False
+
+
+def _where_alone(story: Story, k: int, point: int, syn: Segment) -> str:
+    """Where the SYNs were lost, as far as the only capture that saw them tells by its TTLs."""
+    if syn.ttl in INITIAL_TTLS or not 0 < syn.ttl < max(INITIAL_TTLS):
+        return "the SYNs are dropped on the way, or the answers are"
+    rows = story.connections.points[point].rows
+    mine = rows[story.connections.members[k, point], [f.S_HI, f.S_LO]]
+    beside = (rows[:, [f.S_HI, f.S_LO]] == mine).all(axis=1) & np.isin(rows[:, SERVER + f.TTL_SEEN], INITIAL_TTLS)
+    if beside.any():
+        return "this capture is beside the server (TTLs tell: no router between), so the SYNs arrive: its firewall or its accept queue drops them"
+    hops = min(ttl for ttl in INITIAL_TTLS if ttl > syn.ttl) - syn.ttl
+    routers = "a router" if hops == 1 else f"{hops} routers"
+    return f"the SYNs passed {routers} before this capture (TTL {syn.ttl}); if it was taken at the server, its firewall or its accept queue drops them, else what lies behind"
+
+
+def _upgrade(story: Story, k: int, syn: Segment) -> str:
+    server = story.connections.server(k)
+    queue = f"on the server, what its accept queue holds and has refused: {collect.accept_queue(server)}"
+    arrives = f"a capture at the server shows whether the SYNs arrive: {collect.capture(server, collect.OPENINGS)}"
+    return arrives if syn.ttl in INITIAL_TTLS else queue
 
 
 def _gave_up(story: Story, k: int, syns: list[Segment], named: list[Event]) -> str:

@@ -2,7 +2,8 @@
 
 ## What it does
 Flags connections that the server still holds although their environment did not come back: it was not invoked again for
-a quarter of an hour and more, nothing passed on the connection, nobody closed it, and the function ran on in other environments.
+a quarter of an hour and more, nothing passed on the connection, nobody closed it, and the function ran on in other environments
+(of the same log, or with connections to the same server: another function's log says nothing).
 
 ## Why it matters
 A frozen environment keeps its sockets, and one that is taken down does not close them: nobody tells the server. It counts each as
@@ -94,6 +95,7 @@ class Held:
 
     server: str
     since_ns: dict[int, int]
+    kin: Kin
 
     @property
     def connection(self) -> int:
@@ -107,19 +109,46 @@ def select(story: Story, settings: Settings) -> Iterable[Held]:
     if not story.invocations:
         return []
     last, running = _last_signs(story)
-    latest = sorted(((time, env) for env, time in last.items()), reverse=True)[:2]
+    kin = Kin(story, last)
     found: dict[str, dict[int, int]] = defaultdict(dict)
     for k in cs.showing(signs.OPEN) if len(last) > 1 else ():
         env = common.witness(story, k)
         if env not in last or env in running:
             continue
         since = max(last[env], *(aligned(int(row[f.LAST_TS])) for row, aligned in cs.rows(k)))
-        others = next(time for time, other in latest if other != env)
+        others = kin.last_of_others(env, cs.server(k))
         if others - since < least or any(row[f.END_BY] for row, _ in cs.rows(k)):
             continue
         if any(common.covers(story, p, since, since + least) for p in cs.seen_at(k)):
             found[cs.server(k)][k] = since
-    return [Held(server, since) for server, since in sorted(found.items())]
+    return [Held(server, since, kin) for server, since in sorted(found.items())]
+
+
+class Kin:
+    """Environments that may be of one function: those that a log holds together, and those that speak with one server."""
+
+    def __init__(self, story: Story, last: dict[str, int]) -> None:
+        self.groups: dict[str, dict[str, int]] = defaultdict(dict)
+        self.sources: dict[str, set[str]] = defaultdict(set)
+        for e in story.events:
+            if e.environment in last:
+                self.sources[e.environment].add(e.source)
+                self.groups[e.source][e.environment] = last[e.environment]
+        for k, env in story.connections.environment.items():
+            if env in last:
+                self.groups[story.connections.server(k)][env] = last[env]
+        self.latest = {
+            name: sorted(((t, env) for env, t in mine.items()), reverse=True)[:2] for name, mine in self.groups.items()
+        }
+
+    def last_of_others(self, env: str, server: str) -> int:
+        """The last sign of any environment that may be of the same function as `env`; 0 for none."""
+        near = [self.latest.get(name, []) for name in (*self.sources[env], server)]
+        return max((time for pairs in near for time, other in pairs if other != env), default=0)
+
+    def may_be(self, env: str, other: str, server: str) -> bool:
+        """Whether two environments may be of one function."""
+        return other in self.groups[server] or bool(self.sources[env] & self.sources[other])
 
 
 def _last_signs(story: Story) -> tuple[dict[str, int], set[str]]:
@@ -139,7 +168,7 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     if not common.heard(story, k, "client"):
         return None
     mine = [e for e in story.events_between(0, since, env) if e.kind == "report"]
-    later = _later(story, env, since + settings[Thresholds].silent_ns)
+    later = _later(story, held, env or "", since + settings[Thresholds].silent_ns)
     if not mine or later is None:
         return None
     silent = later.time_ns - since
@@ -168,10 +197,11 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     )  # fmt: skip
 
 
-def _later(story: Story, env: str | None, time_ns: int) -> Event | None:
+def _later(story: Story, held: Held, env: str, time_ns: int) -> Event | None:
     """The first invocation of another environment from a time on."""
     end = story.events[-1].time_ns
-    return next((e for e in story.events_between(time_ns, end) if e.kind == "start" and e.environment != env), None)
+    starts = (e for e in story.events_between(time_ns, end) if e.kind == "start" and e.environment not in (None, env))
+    return next((e for e in starts if held.kin.may_be(env, e.environment or "", held.server)), None)
 
 
 def _count(environments: int) -> str:

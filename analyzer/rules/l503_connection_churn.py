@@ -58,6 +58,9 @@ class Thresholds(Values):
     )
 
 
+#: Who began the end, as `fields.END_BY` has it: the server's FIN or RST; of more than this part of the connections.
+ENDED_BY_SERVER, MOST = (2, 4), 0.5
+SERVER_SIDE = "see why the server closes (keep-alive off, a limit of one request, an idle limit below the pause between requests) before the client is changed"
 #: What makes a client and a server.
 KEY = [f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT]
 
@@ -130,6 +133,7 @@ def examine(story: Story, habit: Habit, settings: Settings) -> Finding | None:
     if syn is None or request is None:
         return None
     env = story.connections.environment.get(ks[0])
+    by_server = np.isin(rows[short, f.END_BY], ENDED_BY_SERVER).mean() > MOST
     invocations = sum(1 for i in story.invocations if i.environment == env) if env else 0
     server = endpoint(pair[2], pair[3], pair[4])
     return Finding(
@@ -138,8 +142,8 @@ def examine(story: Story, habit: Habit, settings: Settings) -> Finding | None:
         syn.time_ns,
         [story.packet(syn, primary=True), story.packet(request, "the first request; the set-up before it recurs every time")],
         f"{host(pair[0], pair[1])} opens a connection for every exchange: median {seconds(setup)} from SYN to first request, "
-        f"{seconds(whole)} in all ({setup / max(whole, 1):.0%} set-up)",
+        f"{seconds(whole)} in all ({setup / max(whole, 1):.0%} set-up); {'the server' if by_server else 'the client'} closes it",
         connections=[story.connections.id(k) for k in ks], server=server, environment=env, lost_ns=setup * len(ks),
         ruled_out=["a pool (they do not overlap)"],
-        help=advice(Trouble.CHURN, server, []),
+        help=(f"{SERVER_SIDE}; " if by_server else "") + advice(Trouble.CHURN, server, []),
     )  # fmt: skip

@@ -252,6 +252,8 @@ JAVA = [
      said("ECONNRESET", KERNEL, "mysql-connector-j", idle_ms=912_345)),
     ("com.mysql.cj.jdbc.exceptions.CommunicationsException: Communications link failure\n\nThe last packet successfully received from the server was 400,123 milliseconds ago.\n"
      "Caused by: java.io.EOFException: Can not read response from server. Expected to read 4 bytes, read 0 bytes before connection was unexpectedly lost.", said("CLOSED", LIBRARY, "mysql-connector-j", idle_ms=400_123)),
+    ("orders failed: org.postgresql.util.PSQLException: An I/O error occurred while sending to the backend.", None),  # a time-out, a reset or an end
+    ("org.postgresql.util.PSQLException: This connection has been closed.", said("NOT_CONNECTED", LIBRARY, "pgjdbc")),
     ("org.postgresql.util.PSQLException: An I/O error occurred while sending to the backend.\nCaused by: java.io.EOFException: null", said("CLOSED", LIBRARY, "pgjdbc")),
     ("org.postgresql.util.PSQLException: An I/O error occurred while sending to the backend.\n\tat org.postgresql.core.v3.QueryExecutorImpl.execute(QueryExecutorImpl.java:382)\n"
      "Caused by: java.net.SocketTimeoutException: Read timed out", said("TIMEOUT", LIBRARY, "pgjdbc", setting="soTimeout", stage="established")),

@@ -77,8 +77,7 @@ TIMERS = ("ETIMEDOUT", "TIMEOUT", "DEADLINE_EXCEEDED")
 class Row:
     """What a library prints, and what it means. A row without a code only names the library or adds a number.
 
-    `pattern` must match for the row to hold, and the body must not hold `unless`; `adds` finds numbers and addresses where they
-    are printed.
+    `pattern` must match for the row to hold; `adds` finds numbers and addresses where they are printed.
     """
 
     word: str
@@ -91,11 +90,10 @@ class Row:
     own: str = ""
     pattern: str = ""
     adds: str = ""
-    unless: str = ""
 
     def facts(self, body: str) -> Facts | None:
         """What the row says of this body, None where it is not in it."""
-        at = body.find(self.word) if not self.unless or self.unless not in body else -1
+        at = body.find(self.word)
         for _ in range(PLACES):
             if at < 0:
                 return None
@@ -117,10 +115,10 @@ class Row:
 
 def row(
     word: str, library: str = "", code: str = "", stage: str = "", setting: str = "", default_ms: int | None = None,
-    pattern: str = "", by: str = LIBRARY, own: str = "", adds: str = "", unless: str = "",
+    pattern: str = "", by: str = LIBRARY, own: str = "", adds: str = "",
 ) -> Row:  # fmt: skip
     """A row of a table. Groups of `pattern` and `adds`: `ms`, `s` (the timer's value), `idle_ms`, `elapsed_ms`, `peer` or `host` and `port`, `local` or `local_host` and `local_port`, `library_code`, `version`."""
-    return Row(word, library, code, stage, setting, default_ms, by, own, pattern, adds, unless)
+    return Row(word, library, code, stage, setting, default_ms, by, own, pattern, adds)
 
 
 @cache

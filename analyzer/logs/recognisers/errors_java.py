@@ -62,7 +62,7 @@ ROWS = (
     row("Communications link failure", "mysql-connector-j"),
     row("last packet successfully received", "mysql-connector-j", pattern=r"successfully received from the server was (?P<idle_ms>[0-9,]{1,15}) milliseconds ago"),
     row("Can not read response from server", "mysql-connector-j", "CLOSED", ESTABLISHED),
-    row("I/O error occurred while sending to the backend", "pgjdbc", "CLOSED", ESTABLISHED, own="08006", unless="SocketTimeoutException"),
+    row("This connection has been closed", "pgjdbc", "NOT_CONNECTED", pattern=r"PSQLException: This connection has been closed"),
     row("PSQLException", "pgjdbc"),
     row("RedisCommandTimeoutException", "lettuce", "TIMEOUT", ESTABLISHED, "timeout", 60_000, r"timed out after (?:(?P<s>[0-9]{1,6}) second|(?P<ms>[0-9]{1,9}) (?:ms|milli))?"),
     row("Unable to connect to", "lettuce", "CONNECT_FAILED", CONNECT, pattern=r"RedisConnectionException: Unable to connect to (?:\[?(?P<peer>[\w.-]{1,253}:[0-9]{1,5})\]?)?"),
