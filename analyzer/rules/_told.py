@@ -7,6 +7,7 @@ between the function and that capture.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,12 +27,17 @@ from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
 #: The shortest that load balancers and servers outside of HTTP have by default (ALB, classic ELB): a rest as long makes the rest
 #: the likely reason by itself.
 USUAL_LIMIT_NS = 60 * SECOND
+#: A function uses what it kept within this time of its start, or something else comes first (chosen).
+FIRST_USE_NS = 5 * SECOND
+#: What a library or a program prints of a new connection.
+OPENED = re.compile(r"\b(?:connect|connected|ready|open|opened)\b", re.IGNORECASE)
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
 #: Signs of a connection that died, or that may have.
@@ -115,7 +121,11 @@ def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None
     if invocation is None:
         return None
     near = story.freezes_between(invocation.environment, invocation.start_ns - SECOND, invocation.start_ns + SECOND)
-    return next((z for z in near if z.after == invocation.request_id and z.length_ns >= common.LEAST_STALL_NS), None)
+    found = next((z for z in near if z.after == invocation.request_id and z.length_ns >= common.LEAST_STALL_NS), None)
+    if found is None:
+        return None
+    meanwhile = story.events_between(found.start_ns, invocation.start_ns, invocation.environment)
+    return found if not any(e.kind in EPOCH_ENDS for e in meanwhile) else None  # no socket survives a new process
 
 
 def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
@@ -236,10 +246,28 @@ def _life(story: Story, k: int) -> tuple[int, int, int]:
     return first, last, max(int(row[f.END_BY]) for row, _ in rows)
 
 
-def confidence(death: Death) -> Confidence:
-    """How sure a rest before the error makes it: by its length, by its coming again after each rest, or by a capture."""
-    sure = death.absent is not None or death.rest_ns >= USUAL_LIMIT_NS or death.recurs
-    return Confidence.LIKELY if sure else Confidence.POSSIBLE
+def confidence(story: Story, death: Death) -> Confidence:
+    """How sure a rest before the error makes it: by its length, by its coming again after each rest, or by a capture; not where
+    a connection was opened since, or where the error comes late in the invocation."""
+    if death.absent is not None:
+        return Confidence.LIKELY
+    soon = death.began_ns is None or death.first.time_ns - death.began_ns <= FIRST_USE_NS
+    sure = (death.rest_ns >= USUAL_LIMIT_NS and soon) or death.recurs
+    return Confidence.LIKELY if sure and opened(story, death) is None else Confidence.POSSIBLE
+
+
+def opened(story: Story, death: Death) -> Event | None:
+    """The line that tells of a new connection between the thaw and the error: then it may be that one that ended."""
+    if death.began_ns is None:
+        return None
+    lines = story.events_between(death.began_ns, death.first.time_ns - 1, death.environment)
+    return next((e for e in lines if _opens(e) and death.peer in ("", e.remote or death.peer)), None)
+
+
+def _opens(e: Event) -> bool:
+    if e.layer == "grpc":
+        return e.kind in ("tcp-connected", "connected")
+    return e.layer == "app" and e.kind == "line" and OPENED.search(e.text[:300]) is not None
 
 
 def evidence(story: Story, death: Death) -> list[Evidence]:
@@ -261,12 +289,13 @@ def silences(story: Story, death: Death) -> list[Silence]:
     return common.silence(story, None, z.start_ns, z.end_ns, z, "the connection rested")
 
 
-def when(death: Death) -> str:
+def when(story: Story, death: Death) -> str:
     """`35 ms into the first invocation after 16 s frozen`."""
     first = death.first
+    new = "; a connection was opened in this invocation before, and may be the one" if opened(story, death) else ""
     since = f"{seconds(max(first.time_ns - death.began_ns, 0))} into " if death.began_ns is not None else ""
     if death.freeze is not None:
-        return f"{since}the first invocation after {seconds(death.freeze.length_ns)} frozen"
+        return f"{since}the first invocation after {seconds(death.freeze.length_ns)} frozen{new}"
     if death.rest_ns:
         return f"{since or 'at '}the first use after {seconds(death.rest_ns)} idle, as the error itself says"
     return f"{since}the invocation" if since else "outside of any invocation"

@@ -181,7 +181,6 @@ _CLOSED = re.compile(
     r"\b(?:redis|client|socket|conn|connection|pool|mysql|pg|postgres|mongo|db|database|cache|session|channel)\b[^\n]{0,40}\b(?:close|closed|end|ended|disconnect|disconnected)\b",
     re.IGNORECASE,
 )
-_OPENED = re.compile(r"\b(?:connect|connected|ready|open|opened)\b", re.IGNORECASE)
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
 #: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed.
@@ -312,7 +311,7 @@ def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
         if z.length_ns < least_ns or z.environment in seen:
             continue
         for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + AT_THAW_NS, z.environment):
-            if e.kind == "error" or (e.layer == "app" and _OPENED.search(e.text[:300])):
+            if e.kind == "error" or (e.layer == "app" and told.OPENED.search(e.text[:300])):
                 break  # what closes after that was opened after the thaw
             if _tells_close(e):
                 if z.environment not in tidy:
@@ -336,7 +335,7 @@ def _closes_what_it_opened(story: Story, environment: str) -> bool:
             request, opened = e.request_id, False
         if opened and _tells_close(e):
             return True
-        opened = opened or _OPENED.search(e.text[:300]) is not None
+        opened = opened or told.OPENED.search(e.text[:300]) is not None
     return False
 
 
@@ -452,7 +451,8 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
     either = next((who for words, who in EITHER_END.items() if words in e.text[:2000]), "")
-    confidence = Confidence.LIKELY if broken or by_server else Confidence.POSSIBLE if either else told.confidence(death)
+    known = by_server or (broken and told.opened(story, death) is None)
+    confidence = Confidence.LIKELY if known else Confidence.POSSIBLE if either else told.confidence(story, death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
     proof = (
         "EPIPE means that the server's FIN had come before the write" if broken
@@ -464,7 +464,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         CODE, NAME, Severity.ERROR, confidence,
         f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that {'had been' if either else 'the server had'} ended",
         e.time_ns, evidence,
-        f"{'EPIPE' if broken else 'found closed'} {told.when(death)}: {proof}; the function noticed only when it used the connection"
+        f"{'EPIPE' if broken else 'found closed'} {told.when(story, death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "FIN", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

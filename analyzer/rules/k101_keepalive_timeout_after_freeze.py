@@ -362,8 +362,7 @@ def examine(story: Story, candidate: Ping | Told, settings: Settings) -> Finding
         CODE, NAME,
         Severity.ERROR if errors else Severity.WARNING,
         Confidence.CERTAIN if certain else Confidence.LIKELY,
-        f"keepalive timeout fired {seconds(max(late_by(ping), 0))} late, after a freeze"
-        if late_by(ping) > 0 else "keepalive timeout fired after a freeze",
+        _title(ping, freeze),
         timed_out.time_ns, evidence,
         _why(ping, freeze, answer),
         connection=transport.connection, connections=[transport.connection] if transport.connection else [],
@@ -412,6 +411,12 @@ class _Answer:
     after_ns: int
     copies: int
     delivered: bool
+
+
+def _title(ping: Ping, freeze: Freeze | None) -> str:
+    when = "after a freeze" if freeze is not None else "the process did not run meanwhile"
+    late = late_by(ping)
+    return f"keepalive timeout fired {seconds(late)} late, {when}" if late > 0 else f"keepalive timeout fired {when}"
 
 
 def _why(ping: Ping, freeze: Freeze | None, answer: _Answer | None) -> str:

@@ -93,6 +93,12 @@ QUIET = (
     ),
     Case("the server reset an idle connection unasked", packets=_OPEN + "\n14.3 < RST"),
     Case("the server answered and reset later", packets=_OPEN + "\n14.3 > 8\n14.301 < 20\n14.302 < RST"),
+    Case(
+        "the log alone: a new process, which has no connection from before",
+        log=_LOG.format("00:06:14").replace(
+            "        00:06:14.290", "        00:06:14.000 INIT -\n        00:06:14.290"
+        ),
+    ),
     Case("the log alone: no rest before it (N901)", log=_LOG.format("00:00:02")),
 )
 
@@ -248,10 +254,10 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         else "a middlebox that forgot the flow, or a server that had closed it meanwhile"
     )
     return Finding(
-        CODE, NAME, Severity.ERROR, told.confidence(death),
+        CODE, NAME, Severity.ERROR, told.confidence(story, death),
         f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
         death.first.time_ns, evidence,
-        f"ECONNRESET {told.when(death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
+        f"ECONNRESET {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

@@ -25,12 +25,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from analyzer.model.addresses import endpoint
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import seconds
+from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import _limits as limits
@@ -51,6 +52,10 @@ SEVERITIES = (Severity.INFO,)
 
 #: `fields.END_BY` of a connection that the server's FIN began to end.
 SERVER_FIN = 2
+
+
+#: A server that stops closes all its connections within this time; limits that run out do so one by one.
+AT_ONCE_NS = SECOND
 
 
 class Thresholds(Values):
@@ -77,6 +82,14 @@ QUIET = (
     Case(
         "a gap as long as one that failed survived",
         packets=(_OPEN + _OK + _FAILS).format(0, 300, 660) + (_OPEN + _OK + _FAILS).format(1000, 1400, 1770),
+    ),
+    Case(
+        "a server that stops closes what rested for different times at once",
+        packets="\n".join(
+            f"{at} > SYN port={p}\n{at}.001 < SYN-ACK port={p}\n{at}.002 > ACK port={p}\n{at}.01 > 40 port={p}\n{at}.012 < 90 port={p}\n{at + 20} > 40 port={p}\n{at + 20}.002 < 90 port={p}"
+            for at, p in ((0, 1001), (30, 1002))
+        )
+        + "\n200 < FIN port=1001\n200.001 > FIN port=1001\n200.002 < ACK port=1001\n200.003 < FIN port=1002\n200.004 > FIN port=1002\n200.005 < ACK port=1002",
     ),
     Case("one failure is no bracket", packets=(_OPEN + _OK + _FAILS).format(0, 300, 660)),
     Case("nothing failed", packets=(_OPEN + _OK).format(0, 300) + (_OPEN + _OK).format(1000, 1310)),
@@ -126,6 +139,18 @@ def bracket(gaps: list[Gap], least: int) -> Bracket | None:
     return Bracket(longest, shortest, shortest.ending, len(lived), len(died), by_age)
 
 
+def independent(gaps: list[Gap]) -> list[Gap]:
+    """Without closes of several connections at one moment after rests of different lengths: a server that stops, and no limit."""
+    closes = sorted((gap for gap in gaps if gap.ending == limits.FIN), key=lambda gap: gap.at.time_ns)
+    together = {
+        id(gap)
+        for a, b in pairwise(closes)
+        for gap in (a, b)
+        if b.at.time_ns - a.at.time_ns <= AT_ONCE_NS and abs(b.ns - a.ns) > AT_ONCE_NS and a.connection != b.connection
+    }
+    return [gap for gap in gaps if id(gap) not in together]
+
+
 @dataclass(slots=True)
 class Server:
     """One server with the connections that woke."""
@@ -163,7 +188,7 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
     """The bracket: the longest rest that survived, the shortest that failed."""
     least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
     gaps = [gap for group in story.connections.batches(server.woken) for gap in gaps_of(story, group, copies)]
-    found = bracket(gaps, least)
+    found = bracket(independent(gaps), least)
     if found is None:
         return None
     longest, shortest = found.longest, found.shortest
