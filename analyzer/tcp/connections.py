@@ -29,6 +29,7 @@ ODDITIES = {
     f.ODD_SPLIT_HANDSHAKE: "split handshake",
     f.ODD_FAST_OPEN: "TCP Fast Open",
     f.ODD_MPTCP: "Multipath TCP",
+    f.ODD_HALF_OPEN: "an earlier connection of these ports was still open (challenge ACK)",
     f.ODD_DSACK: "needless retransmission (D-SACK)",
     f.ODD_BACKWARDS: "time stamps go backwards",
     f.ODD_ACKED_UNSEEN: "data acknowledged that was not captured",

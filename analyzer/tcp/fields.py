@@ -87,6 +87,9 @@ ODD_FAST_OPEN = 32  # a SYN with data or with a cookie (RFC 7413)
 ODD_MPTCP = 64  # one path of a Multipath TCP connection (RFC 8684)
 ODD_DSACK = 128  # a receiver said that something came twice (RFC 2883)
 ODD_DOUBLED = 256  # segments without IP identification were captured twice at the same place
+ODD_HALF_OPEN = (
+    512  # the SYN was answered for an earlier connection of these ports, which the peer still held (RFC 9293 §3.5.1)
+)
 
 #: How often TSval ticks on Linux from 4.13 on, and on most others.
 TICK_NS = 1_000_000
@@ -110,6 +113,7 @@ K_ACKED_UNSEEN = 4096
 K_STATE = 8192  # changed the state of an endpoint
 K_DUPLICATE = 16384  # a copy of a packet already seen: counted nowhere
 K_KEEPALIVE_ACK = 32768
+K_OF_ANOTHER = 65536  # of an earlier connection of the same ports, in answer to this one's SYN: moves nothing here
 
 # ---- a packet remembered to know its copies by
 (

@@ -66,8 +66,13 @@ class Segment:
 
     @property
     def rst(self) -> bool:
-        """Aborts."""
-        return bool(self.flags & col.RST)
+        """Aborts this connection."""
+        return bool(self.flags & col.RST) and not self.of_another
+
+    @property
+    def of_another(self) -> bool:
+        """Is about an earlier connection of the same ports: a challenge ACK and the reset that answers it."""
+        return bool(self.kinds & f.K_OF_ANOTHER)
 
     @property
     def retransmitted(self) -> bool:
@@ -122,6 +127,8 @@ class Segment:
 
 
 def _flags(s: Segment) -> str:
+    if s.of_another:
+        return "RST of an earlier connection" if s.flags & col.RST else "challenge ACK of an earlier connection"
     if s.syn:
         return "SYN-ACK" if s.flags & col.ACK_FLAG else "SYN"
     if s.rst:

@@ -103,6 +103,7 @@ from analyzer.tcp.fields import (
     K_KEEPALIVE_ACK,
     K_LOST,
     K_NEW_DATA,
+    K_OF_ANOTHER,
     K_OOO,
     K_RETX,
     K_SERVER,
@@ -127,6 +128,7 @@ from analyzer.tcp.fields import (
     ODD_DOUBLED,
     ODD_DSACK,
     ODD_FAST_OPEN,
+    ODD_HALF_OPEN,
     ODD_MIDSTREAM,
     ODD_MPTCP,
     ODD_SIMULTANEOUS,
@@ -200,6 +202,9 @@ OUT_OF_ORDER_DEFAULT_NS = 3_000_000
 FAST_WITHIN_NS = 20_000_000
 #: A side that still sends this long after a reset was sent to it never got the reset (Linux RTO minimum, 200 ms).
 RESET_LOST_AFTER_NS = 200_000_000
+
+#: An acknowledgement this far beyond what was captured is still of the same connection: the capture missed what it answers.
+MISSED_AT_MOST = 1 << 24
 
 # Indices of the server's history letters in states.LETTERS; the client's (upper case) follow each by one.
 L_FLIP = 1
@@ -392,6 +397,22 @@ def classify(
     return kind | K_RETX
 
 
+def of_another(rows: Any, c: int, from_client: bool, flags: int, seq: int, ack: int) -> bool:
+    """Whether a segment between a SYN and its SYN-ACK is about an earlier connection of these ports.
+
+    A host that still holds one answers the SYN with an acknowledgement of that (RFC 9293 §3.5.1, RFC 5961 §4), and the client
+    resets it by the number that it was told: neither begins, acknowledges or resets anything of this one.
+    """
+    client = c + SIDE
+    first = rows[client + START] & 0xFFFFFFFF
+    sent = rows[client + NXT] - rows[client + START]
+    if flags & SYN or rows[client + ISN] < 0 or rows[client + SIDE_FIELDS + ISN] >= 0:
+        return False
+    if from_client:
+        return bool(flags & RST and rows[c + ODD] & ODD_HALF_OPEN and not -1 <= delta32(seq, first) <= sent)
+    return bool(flags & ACK_FLAG and not flags & RST and not 0 <= delta32(ack, first) <= sent + MISSED_AT_MOST)
+
+
 def identity(packets: Any, q: int, ends: int) -> int:
     """63 bits of what copies of one packet share: connection and direction, sequence and acknowledgement, time stamp."""
     stamp = (packets[q + TSVAL] + 1) & 0x3FFFFFF
@@ -429,6 +450,7 @@ def doubled(rows: Any, packets: Any, q: int, recent: Any, d: int) -> bool:
 
 @kernel(
     doubled,
+    of_another,
     identity,
     shape,
     vantage,
@@ -545,6 +567,18 @@ def track(
             rows[c + ODD] |= ODD_BACKWARDS
         elif gap > rows[c + IDLE_NS]:
             rows[c + IDLE_NS] = gap
+        if (
+            rows[c + SYN_ACK_TS] == 0
+            and rows[c + SYN_TS] > 0
+            and of_another(rows, c, from_client, flags, seq, packets[q + ACK])
+        ):
+            rows[c + ODD] |= ODD_HALF_OPEN
+            rows[s + PKTS] += 1
+            rows[c + LAST_TS] = max(rows[c + LAST_TS], ts)
+            rows[c + LAST_NO] = number
+            uids[k] = rows[c + UID]
+            kinds[k] = K_OF_ANOTHER | (1 - upper)
+            continue
         # ---- where the segment stands
         size = length
         if flags & SYN:
@@ -729,7 +763,7 @@ def track(
                 changed |= enter(rows, s, SENDS_SYN_ACK if flags & ACK_FLAG else SENDS_SYN, ts, transitions)
             elif flags & ACK_FLAG or length > 0:
                 changed |= enter(rows, s, SENDS, ts, transitions)
-            if flags & ACK_FLAG and not flags & SYN:
+            if flags & ACK_FLAG:
                 changed |= enter(rows, p, SYN_ACKED, ts, transitions)
             if fin_acked:
                 changed |= enter(rows, s, ACKS_FIN, ts, transitions)

@@ -34,11 +34,12 @@ def states(segments: list[Segment], fates: list[str]) -> list[tuple[int, int, in
     series = []
     for s, fate in zip(segments, fates, strict=True):
         me, peer = s.from_client, not s.from_client
+        steps: list[tuple[bool, int]] = []
         if s.rst:
             steps = [(me, SENDS_RST), (peer, GETS_RST)]
-        else:
+        elif not s.of_another:
             steps = [(me, (SENDS_SYN_ACK if s.flags & col.ACK_FLAG else SENDS_SYN) if s.syn else SENDS)]
-            if s.flags & col.ACK_FLAG and not s.syn:
+            if s.flags & col.ACK_FLAG:
                 steps.append((peer, SYN_ACKED))
             if s.flags & col.ACK_FLAG and fin_end[peer] is not None and s.ack == fin_end[peer]:
                 steps += [(me, ACKS_FIN), (peer, FIN_ACKED)]

@@ -15,6 +15,9 @@ from analyzer.tcp.connections import PointConnection, connections_of
 #: (ms, from the client, flags, sequence number, acknowledgement, payload)
 Step = tuple[int, bool, str, int, int, bytes]
 
+#: MP_CAPABLE of version 1 (RFC 8684 §3.1).
+OPTIONS: list[list[tuple[int, bytes]]] = [[], [(30, b"\x01\x01")]]
+
 HANDSHAKE: list[Step] = [(0, True, "S", 100, 0, b""), (1, False, "SA", 500, 101, b""), (2, True, "A", 101, 501, b"")]
 
 
@@ -28,7 +31,14 @@ def seen(steps: list[Step]) -> list[PointConnection]:
         packet = (
             Ether()
             / IP(src=src, dst=dst, id=number)
-            / TCP(sport=sport, dport=dport, flags=flags, seq=seq, ack=ack)
+            / TCP(
+                sport=sport,
+                dport=dport,
+                flags=flags.partition("+")[0],
+                seq=seq,
+                ack=ack,
+                options=OPTIONS[flags[-2:] == "mp"],
+            )
             / payload
         )
         packet.time = 1_700_000_000 + ms / 1000
@@ -66,6 +76,7 @@ OPENINGS: dict[str, tuple[list[Step], tuple[str, ...], tuple[str, str]]] = {
         ("ESTABLISHED", "ESTABLISHED"),
     ),
     "SYN repeated": ([HANDSHAKE[0], (1000, True, "S", 100, 0, b""), *[(ms + 1000, *rest) for ms, *rest in HANDSHAKE[1:]]], (), ("ESTABLISHED", "ESTABLISHED")),
+    "Multipath TCP": ([(0, True, "S+mp", 100, 0, b""), *HANDSHAKE[1:]], ("Multipath TCP",), ("ESTABLISHED", "ESTABLISHED")),
     "half-open": (HANDSHAKE[:2], (), ("SYN_SENT", "SYN_RECEIVED")),
 }  # fmt: skip
 
@@ -102,6 +113,54 @@ def test_a_port_used_again_is_another_connection(wait_ms: int) -> None:
     first, second = seen([*HANDSHAKE, *CLOSE, *again])
     assert (first.a.state, first.b.state) == ("TIME_WAIT", "CLOSED")
     assert (second.a.state, second.oddities) == ("ESTABLISHED", ())
+
+
+# ---- half-open connections (RFC 9293 §3.5.1)
+
+TALKED: list[Step] = [
+    *HANDSHAKE,
+    (10, True, "PA", 101, 501, b"req"),
+    (11, False, "PA", 501, 104, b"rep"),
+    (12, True, "A", 104, 504, b""),
+]
+#: The client has forgotten that, and takes the same port: the server answers for the old connection, until it is reset.
+ANEW: list[Step] = [
+    (60_000, True, "S", 2**31, 0, b""), (60_001, False, "A", 504, 104, b""), (60_002, True, "R", 104, 0, b""),
+    (61_000, True, "S", 2**31, 0, b""), (61_001, False, "SA", 777_000, 2**31 + 1, b""), (61_002, True, "A", 2**31 + 1, 777_001, b""),
+    (61_003, True, "PA", 2**31 + 1, 777_001, b"again"), (61_004, False, "PA", 777_001, 2**31 + 6, b"yes"),
+]  # fmt: skip
+STILL_OPEN = "an earlier connection of these ports was still open (challenge ACK)"
+
+
+@pytest.mark.parametrize("before", [TALKED, []], ids=["seen", "older than the capture"])
+def test_what_a_challenge_ack_says_of_an_earlier_connection_moves_nothing(before: list[Step]) -> None:
+    *earlier, one = seen([*before, *ANEW])
+    assert len(earlier) == bool(before)
+    assert (one.oddities, one.ended_by, one.conn_state, one.history) == ((STILL_OPEN,), None, "S1", "ShADd")
+    assert (one.a.state, one.b.state, one.missed, one.a.payload, one.b.payload) == (
+        "ESTABLISHED",
+        "ESTABLISHED",
+        0,
+        5,
+        3,
+    )
+    assert (one.a.packets, one.b.packets, one.a.retransmits) == (5, 3, 1)
+
+
+def test_a_challenge_ack_alone_leaves_the_client_waiting() -> None:
+    (one,) = seen(ANEW[:3])
+    assert (one.a.state, one.b.state, one.conn_state, one.ended_by) == ("SYN_SENT", "UNKNOWN", "S0", None)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3_000])
+def test_an_acknowledgement_of_what_the_capture_missed_is_no_challenge(ahead: int) -> None:
+    (one,) = seen([HANDSHAKE[0], (50, False, "A", 501, 101 + ahead, b"x")])
+    assert STILL_OPEN not in one.oddities and one.b.payload == 1
+
+
+def test_a_half_open_connection_is_reset_by_data() -> None:
+    (one,) = seen([*TALKED, (60_000, True, "PA", 104, 504, b"again"), (60_001, False, "R", 504, 0, b"")])
+    assert (one.ended_by, one.conn_state, one.rst_gap_ns // 10**6) == ("server-rst", "RSTR", 59_990)
 
 
 # ---- one direction

@@ -118,7 +118,7 @@ WALKS: dict[str, tuple[list[Segment], tuple[str, str]]] = {
             (11, S, "SA", 0, 1, 0),
             (20, C, "A", 1, 1, 0),
         ],
-        ("SYN_RECEIVED", "ESTABLISHED"),
+        ("ESTABLISHED", "ESTABLISHED"),
     ),
     "FIN repeated after its ACK: the ACK was lost on the way": (
         [*OPEN, (30, S, "FA", 1, 1, 0), (40, C, "A", 1, 2, 0), (250, S, "FA", 1, 1, 0)],
