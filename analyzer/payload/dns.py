@@ -1,4 +1,4 @@
-"""Answers of the domain name system (RFC 1035): which addresses a queried name stands for."""
+"""Answers of the domain name system (RFC 1035): which addresses a queried name stands for, or why there are none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import struct
 A, CNAME, AAAA = 1, 5, 28
 INTERNET = 1
 HEADER = 12
+#: Answers that are none (RFC 1035 §4.1.1).
+REFUSALS = {2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 #: A message that claims more records than this is read no further: 4 KB hold some 250 of the shortest.
 MAX_RECORDS = 512
 #: RFC 1035 §2.3.4; pointers may shorten what is stored, never lengthen a name beyond this.
@@ -49,6 +51,18 @@ def parse_answers(payload: bytes) -> list[tuple[str, str]]:
         pass
     reached = _reached(question, aliases)
     return list(dict.fromkeys((question, address) for owner, address in addresses if owner in reached))
+
+
+def parse_refusal(payload: bytes) -> tuple[str, str] | None:
+    """(queried name, one of `REFUSALS`) of a response that says that there is no answer; None for any other message."""
+    _, flags, questions = struct.unpack_from(">HHH", payload) if len(payload) >= HEADER else (0, 0, 0)
+    code = REFUSALS.get(flags & 0xF)
+    if not flags & 0x8000 or questions != 1 or code is None:
+        return None
+    try:
+        return _name(payload, HEADER)[0], code
+    except _CutError:
+        return None
 
 
 def _reached(name: str, aliases: dict[str, str]) -> set[str]:

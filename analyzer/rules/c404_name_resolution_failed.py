@@ -2,6 +2,7 @@
 
 ## What it does
 Flags a name that could not be resolved: ENOTFOUND and EAI_AGAIN in the application's log, resolver errors in a gRPC trace.
+Where a capture holds DNS's own answer (NXDOMAIN, SERVFAIL, REFUSED), that decides which of the two it is.
 
 ## Why it matters
 No connection was attempted, so nothing on the server or on the path to it is to blame. ENOTFOUND means that a resolver
@@ -13,7 +14,8 @@ its resolver (VPC DNS support, security groups, UDP and TCP port 53); retry afte
 
 ## Known limits
 Some runtimes put EAI_AGAIN and ENOTFOUND on the same failure, so that the line's word is taken and not more. Silence of a
-resolver that no line reports is not seen.
+resolver that no line reports is not seen, nor is a name that DNS refuses and no line speaks of: searching several domains for a short name, resolvers ask
+for many that do not exist.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from analyzer.model.times import SECOND
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings
+from analyzer.timeline.names import Refusal, refusals
 from analyzer.timeline.story import Story
 
 CODE = "C404"
@@ -106,6 +109,17 @@ UNTOLD = How(
 )
 
 
+FAILED = How(
+    ": the resolver failed",
+    "the resolver answered that it could not, not that there is no such name",
+    "check what the resolver asks in turn (a hosted zone's forwarding rules, its name servers), and retry after a pause",
+)
+#: What a DNS answer in a capture decides.
+ANSWERED = {"NXDOMAIN": NO_SUCH, "SERVFAIL": FAILED, "REFUSED": FAILED}
+#: Resolvers ask several times; their error follows the last answer, or the last time-out (glibc: 2 attempts of 5 s for each server).
+ASKED_WITHIN_NS = 30 * SECOND
+
+
 @dataclass(slots=True)
 class Unresolved:
     """One name that one environment could not resolve."""
@@ -142,9 +156,20 @@ def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding
         and first.time_ns <= c.end_ns <= last.time_ns + CALL_WITHIN_NS and unresolved.name in (c.details or "")
     ]  # fmt: skip
     said = f"{first.attrs.get('error', '')} {first.text[:2000]}"
-    how = UNANSWERED if _UNANSWERED.search(said) else NO_SUCH if _NO_SUCH.search(said) else UNTOLD
+    answers = _answers(story, unresolved)
+    how = (
+        ANSWERED[answers[-1].code]
+        if answers
+        else UNANSWERED
+        if _UNANSWERED.search(said)
+        else NO_SUCH
+        if _NO_SUCH.search(said)
+        else UNTOLD
+    )
     errors = [e for e in events if e.kind == "error"]
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
+    evidence += [story.refusal(answers[-1])] if answers else []
+    evidence.sort(key=lambda e: e.time_ns)
     times = f", {len(events)} times" if len(events) > 1 else ""
     requests = sorted({*common.failed_requests(story, errors), *(c.request_id for c in ended if c.request_id)})
     return Finding(
@@ -155,5 +180,13 @@ def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding
         environment=first.environment, request_ids=requests,
         ruled_out=["a dead connection or an unreachable server: it never came to a connection"],
         help=how.help,
-        upgrade="a capture where the function's DNS passes (`tcpdump -i any -w dns.pcap port 53`) shows whether the query was answered, and with what",
+        upgrade="" if answers else "a capture where the function's DNS passes (`tcpdump -i any -w dns.pcap port 53`) shows whether the query was answered, and with what",
+        clock=common.clock_line(story, evidence) if answers else "",
     )  # fmt: skip
+
+
+def _answers(story: Story, unresolved: Unresolved) -> list[Refusal]:
+    """What a capture shows of DNS's answers about the name before the error, where clocks can be compared."""
+    first, margin = unresolved.events[0].time_ns, common.clock_margin(story)
+    found = refusals(story.connections.points, unresolved.name) if story.aligned else []
+    return [r for r in found if first - ASKED_WITHIN_NS - margin <= r.time_ns <= first + margin]

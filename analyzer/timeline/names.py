@@ -5,12 +5,36 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzer.payload import dns, tls
 
 if TYPE_CHECKING:
     from analyzer.timeline.points import Point
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A DNS answer that says that a name has none: at which point, which record, when, and its code (`dns.REFUSALS`)."""
+
+    point: int
+    no: int
+    source_ns: int
+    time_ns: int
+    name: str
+    code: str
+
+
+def refusals(points: list[Point], name: str) -> list[Refusal]:
+    """What DNS answered about a name that it could not resolve, by aligned time."""
+    found = []
+    for p, point in enumerate(points):
+        for no, ns, message in point.data.dns:
+            refused = dns.parse_refusal(message)
+            if refused is not None and refused[0] == name.lower().rstrip("."):
+                found.append(Refusal(p, no, ns, point.aligned(ns), *refused))
+    return sorted(found, key=lambda r: (r.time_ns, r.point, r.no))
 
 
 class Names:

@@ -16,6 +16,7 @@ from analyzer.model.records import Call, Environment, Examined, Freeze, Invocati
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
+from analyzer.timeline.names import Refusal
 from analyzer.timeline.points import Connections
 
 _Placed = TypeVar("_Placed", Invocation, Freeze)
@@ -235,6 +236,12 @@ class Story:
         return Evidence(
             place.source, ref, "icmp", place.time_ns, place.source_ns, error.describe(), note, also=also
         )  # fmt: skip
+
+    def refusal(self, answer: Refusal, note: str = "") -> Evidence:
+        """A DNS answer that is none as a line of proof."""
+        source = self.connections.points[answer.point].source
+        text = f"DNS answer {answer.code} for {answer.name}"
+        return Evidence(source.id, source.packet_ref(answer.no), "pcap", answer.time_ns, answer.source_ns, text, note)
 
 
 def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:

@@ -12,7 +12,7 @@ from dns import flags, rrset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.payload.dns import parse_answers
+from analyzer.payload.dns import parse_answers, parse_refusal
 
 
 def name(text: str) -> bytes:
@@ -37,6 +37,14 @@ def test_addresses_of_the_question() -> None:
     assert parse_answers(response("Redis.Example.com", record(HERE, 1, V4), record(HERE, 28, V6))) == [
         ("redis.example.com", "10.0.0.9"), ("redis.example.com", "::1"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, None), (2, "SERVFAIL"), (3, "NXDOMAIN"), (5, "REFUSED"), (9, None)])
+def test_answers_that_are_none(code: int, said: str | None) -> None:
+    message = response("Cahce.Example.com", flags=0x8180 | code)
+    assert parse_refusal(message) == ((said and ("cahce.example.com", said)) or None)
+    assert parse_refusal(response("a.b", flags=0x0100 | code)) is None  # a query
+    assert all(parse_refusal(message[:n]) is None for n in range(len("Cahce.Example.com") + 13))
 
 
 def test_aliases_are_followed_and_strangers_are_not() -> None:
@@ -75,6 +83,7 @@ def test_the_worst_message_is_read_quickly() -> None:
 
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda b: response("a.b", b)))
 def test_anything_is_read(data: bytes) -> None:
+    parse_refusal(data)
     assert all(len(question) < 256 for question, _ in parse_answers(data))
 
 
