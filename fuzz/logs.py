@@ -42,5 +42,5 @@ def check(found: Files) -> None:
             data = read_log(io.BytesIO(content), name, choice)
         except InputError:
             continue
-        times = [event.source_ns for event in data.events if event.source_ns is not None]
+        times = [time for e in data.events for time in (e.source_ns, e.ingestion_ns) if time is not None]
         assert all(0 <= time < 1 << 63 for time in times), "a time that no table holds"

@@ -123,7 +123,7 @@ def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
         if record.stream is None:
             record.stream = stream
         event = to_event(record, path, len(events) + 1, options)
-        event.ingestion_ns = record.ingestion_ns
+        event.ingestion_ns = sane(record.ingestion_ns)
         events.append(event)
     data.records += len(events) + log.folded
     if again:

@@ -221,3 +221,9 @@ def test_a_bomb_in_base64_does_not_go_off(monkeypatch):
     line = shapes.Line(START_MS, STREAMS[0], "x" * 100_000)
     with pytest.raises(InputError, match="cannot be decoded"):
         read(shapes.kinesis([line]).encode())
+
+
+def test_a_time_of_ingestion_that_cannot_be_is_none():
+    event = {"timestamp": START_MS, "ingestionTime": 10**17, "logStreamName": STREAMS[0], "message": "hello"}
+    data = read(json.dumps({"events": [event, event | {"ingestionTime": START_MS + 5}]}).encode())
+    assert [e.ingestion_ns for e in data.events] == [None, (START_MS + 5) * 1_000_000]
