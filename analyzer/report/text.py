@@ -125,14 +125,18 @@ def _note(name: str, text: str, style: Style) -> list[str]:
         elif words := piece.strip(" ;"):
             lead = hang if lines else f"   = {name}: "
             lines += textwrap.wrap(
-                words, max(style.width, len(hang) + 30), initial_indent=lead, subsequent_indent=hang,
-                break_long_words=False, break_on_hyphens=False,
+                _QUOTED.sub(lambda m: m[0].replace(" ", NO_BREAK), words), max(style.width, len(hang) + 30), initial_indent=lead,
+                subsequent_indent=hang, break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
+    lines = [line.replace(NO_BREAK, " ") for line in lines]
     return [lines[0].replace(name, style.paint(name, "bold"), 1), *lines[1:]]
 
 
 #: What stands in backticks and is longer than this is a command, not a word of the sentence.
 LONG_COMMAND = 40
+#: A short command, or words that someone printed: kept on one line.
+_QUOTED = re.compile(r"`[^`]*`")
+NO_BREAK = "\u00a0"
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:

@@ -243,6 +243,12 @@ def known(
     ]
 
 
+def dialect_of(story: Story, e: Event) -> str:
+    """The gRPC dialect of the library that printed or raised an event, empty where nothing tells."""
+    named = known(story, e.environment, e.remote or "", events=[e])
+    return e.dialect or next((name for name in named if name in DIALECTS), "")
+
+
 def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
     """What to change: with its price for a library that is recognised, else for those that usually speak with such a server."""
     rows = _TABLE[trouble]

@@ -37,7 +37,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._remedies import Trouble, advice, for_transport, known
+from analyzer.rules._remedies import Trouble, advice, dialect_of, for_transport, known
 from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
@@ -397,7 +397,7 @@ def _from_its_end(story: Story, told: Told) -> Finding:
         silences=[Silence(start, end, f"{seconds(end - start)} frozen: no timer fires, no answer is read")],
         ruled_out=["a real keepalive timeout (K102): its timer would have run out while the function ran"],
         help=told.help(story, Trouble.FROZEN_PING),
-        upgrade="the ping's own line, with its timeout: " + collect.trace((told.transport.dialect if told.transport else told.event.dialect) or ""),
+        upgrade="the ping's own line, with its timeout: " + collect.trace(told.transport.dialect if told.transport else dialect_of(story, told.event)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

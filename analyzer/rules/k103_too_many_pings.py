@@ -180,7 +180,7 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         "the server answered with GOAWAY ENHANCE_YOUR_CALM"
         + ("" if sure is Confidence.CERTAIN else ", which names no pings: servers and proxies say so of too many streams reset and of too much memory, too")
         + (f"; the client pinged {every}{' (configured)' if configured else ''}" if configured or period or sure is Confidence.CERTAIN else "; too few pings were seen to blame them")
-        + ", gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",
+        + "; gRPC servers by default permit one ping in 5 minutes without data and two strikes (this server's own minimum is not visible)",
         connection=story.connections.id(goaway.connection) if goaway.connection is not None else None,
         connections=[story.connections.id(goaway.connection)] if goaway.connection is not None else [],
         transport=goaway.transport, environment=env,
@@ -209,6 +209,7 @@ def _confidence(story: Story, goaway: Goaway, when: int, pings: int) -> Confiden
         e.kind == "too-many-pings" and (goaway.transport is None or e.transport == goaway.transport)
         for e in story.events_between(when - SECOND, when + SECOND)
     )
+    told |= any(NAMED in story.events[n].text for n in goaway.events)
     if told or any(NAMED in data for data in said):
         return Confidence.CERTAIN
     if pings >= LEAST_PINGS:

@@ -39,6 +39,13 @@ SUMMARY = "the connection was gone before keepalive sent anything"
 SEVERITIES = (Severity.INFO,)
 
 
+#: What moves the first probe, where probes are sent at all.
+SOONER = (
+    "where the client runs all the time, let probes begin before that (Node.js: socket.setKeepAlive(true, 60000), ioredis keepAlive, mysql2 "
+    "keepAliveInitialDelay, pg keepAlive with keepAliveInitialDelayMillis; others TCP_KEEPIDLE); a frozen function sends none"
+)
+
+
 class Thresholds(Values):
     """What makes a rest."""
 
@@ -113,7 +120,7 @@ def _too_late(story: Story, k: int, last: Segment, probe: Segment, reset: Segmen
         story, k, [story.packet(last, "the last that passed"), story.packet(probe)], reset,
         f"keepalive came too late: its first probe, after {seconds(idle)} idle, was answered with a reset",
         f"the connection was gone when the first probe came: what ended it is shorter than the {seconds(idle)} after which the client probes",
-        (last.time_ns, probe.time_ns), "a missing setting (the client does probe)",
+        (last.time_ns, probe.time_ns), "a missing setting (the client does probe)", True,
     )  # fmt: skip
 
 
@@ -139,7 +146,7 @@ def _nothing_sent(story: Story, k: int, last: Segment, sent: Segment, reset: Seg
 
 
 def _finding(
-    story: Story, k: int, evidence: list[Evidence], reset: Segment, title: str, why: str, rest: tuple[int, int], ruled_out: str
+    story: Story, k: int, evidence: list[Evidence], reset: Segment, title: str, why: str, rest: tuple[int, int], ruled_out: str, sooner: bool = False
 ) -> Finding:  # fmt: skip
     evidence = sorted([*evidence, story.packet(reset, primary=True)], key=lambda e: e.time_ns)
     return Finding(
@@ -147,7 +154,7 @@ def _finding(
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=common.environment(story, k),
         silences=[Silence(*rest, f"{seconds(rest[1] - rest[0])}: no packet of this connection")],
         ruled_out=[ruled_out],
-        help=for_connection(story, k, Trouble.STALE),
+        help=(f"{SOONER}; " if sooner else "") + for_connection(story, k, Trouble.STALE),
         upgrade=f"a capture at the server, which shows whether it had closed: {collect.capture(story.connections.server(k))}; gaps of other lengths bracket the limit (R305)",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -30,6 +30,7 @@ from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
@@ -230,7 +231,7 @@ def _upgrade(story: Story, failure: Failure, ended: bool) -> str:
     pattern = "?Error ?closed" if failure.code in WORDS else f'"{failure.code}"'
     others = collect.logs(story, first.environment, start, end, pattern, everybody=True)
     if failure.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-        return f"whether other environments fail at the same time: {others}; what the transport says: {collect.trace(first.dialect or '')}"
+        return f"whether other environments fail at the same time: {others}; what the transport says: {collect.trace(remedies.dialect_of(story, first))}"
     if ended:
         return (
             f"why it did, the server's own log of that time; whether other environments fail at the same time: {others}"

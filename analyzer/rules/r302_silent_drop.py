@@ -35,6 +35,7 @@ from analyzer.model.records import Transport
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
 from analyzer.rules import _timers as timers
 from analyzer.rules import _told as told
 from analyzer.rules import n901_not_the_freeze as n901
@@ -514,6 +515,6 @@ def _from_calls(story: Story, streak: Streak) -> Finding:
         ruled_out=["a reset or a close (the status would be UNAVAILABLE, and the next call would connect anew)"]
         + (["one slow answer (no call was answered any more)"] if t is not None else []),
         help=for_transport(Trouble.SILENT, t) if t is not None else told.advice(story, death, Trouble.SILENT),
-        upgrade=capture if t is not None else f"{capture}; whether the transport stays READY: {collect.trace(death.first.dialect or '')}",
+        upgrade=capture if t is not None else f"{capture}; whether the transport stays READY: {collect.trace(remedies.dialect_of(story, death.first))}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -31,6 +31,7 @@ from analyzer.model.records import Call, Freeze
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _remedies as remedies
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, duration, share
 from analyzer.timeline.story import Story
@@ -316,4 +317,4 @@ def _upgrade(story: Story, found: Expiry, known: bool) -> str:
     if found.freeze is None:
         platform = collect.platform_lines(story, e.environment, found.began_ns or e.time_ns, e.time_ns)
         return f"the platform's lines {platform}; or the configured deadline: if it is clearly shorter, the process did not run"
-    return f"the configured time of this operation; for gRPC, each call's deadline is in its trace: {collect.trace(e.dialect or '')}"
+    return f"the configured time of this operation; for gRPC, each call's deadline is in its trace: {collect.trace(remedies.dialect_of(story, e))}"
