@@ -114,12 +114,12 @@ def moment(value: str | int | datetime, zero_ns: int | None = None) -> int | Non
 def seconds(ns: int) -> str:
     """A duration for a person: `4.17 s`, `41.8 ms`, `2 min 06 s`, `1 h 02 min`."""
     value = abs(ns)
-    if value < SECOND:
+    if value < 999.5 * MS:
         return f"{value / MS:.3g} ms" if value < 100 * MS else f"{value / MS:.0f} ms"
     if value < 100 * SECOND:
         return f"{value / SECOND:.4g} s" if value < 10 * SECOND else f"{value / SECOND:.3g} s"
-    minutes, rest = divmod(value // SECOND, 60)
+    minutes, rest = divmod(round(value / SECOND), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(value / (60 * SECOND)), 60)
     return f"{hours} h {minutes:02d} min"

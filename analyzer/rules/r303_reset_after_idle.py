@@ -198,13 +198,13 @@ def _write(segments: list[Segment], reset: Segment) -> Segment | None:
 
 
 def _late_acknowledgement(segments: list[Segment], reset: Segment, stall_ns: int) -> Segment | None:
-    """The client's segment without payload that a reset answers (RFC 9293 §3.10.7.1: its SEQ is that segment's ACK), after a rest.
+    """The client's segment without payload that a reset answers (RFC 9293 §3.10.7.1: its SEQ is that segment's ACK, and it has none), after a rest.
 
     What the server sent anew just before would be its cause; then the client did not wake by itself.
     """
     within = reset.time_ns - common.rto_ns(segments)
     woke = next((s for s in reversed(segments) if s.from_client and within <= s.time_ns <= reset.time_ns), None)
-    if woke is None or woke.payload or woke.syn or woke.ack != reset.seq:
+    if woke is None or woke.payload or woke.syn or woke.ack != reset.seq or reset.flags & col.ACK_FLAG:
         return None
     spoke = any(
         s.payload and not s.retransmitted and not s.keepalive and woke.time_ns - stall_ns < s.time_ns < woke.time_ns

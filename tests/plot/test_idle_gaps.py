@@ -33,7 +33,7 @@ def test_the_bracket_of_a_limit_is_drawn(dark):
     figure = idle_gaps(trace, dark=dark)
     shown = texts(figure)
     assert not is_blank(figure) and collisions(figure) == []
-    assert "2 survived, up to 5 min 09 s · 2 failed, from 5 min 59 s" in shown
+    assert "2 survived, up to 5 min 10 s · 2 failed, from 6 min 00 s" in shown
     assert {"limit", "bracket", "gaps-survived", "gaps-RST"} <= gids(figure)
     assert "350 s" in shown and any(t.startswith("350 s: NAT gateway") for t in shown)
     survived, failed = bars(figure, "gaps-survived"), bars(figure, "gaps-RST")

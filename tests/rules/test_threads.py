@@ -9,7 +9,7 @@ from analyzer.rules._cases import Case
 
 #: (project and issue, first line of what was posted, time of the second invocation's START, when its error came, rule, words of the title).
 AFTER_A_REST = [
-    ("grpc-node#2285", "Error: 14 UNAVAILABLE: read ECONNRESET", "00:06:02", 0.01, "R303", "6 min 01 s frozen"),
+    ("grpc-node#2285", "Error: 14 UNAVAILABLE: read ECONNRESET", "00:06:02", 0.01, "R303", "6 min 02 s frozen"),
     ("grpc-node#692", "Error: 14 UNAVAILABLE: TCP Read failed", "00:05:01", 0.01, "F203", "had been ended"),
     ("python-firestore#12", "google.api_core.exceptions.ServiceUnavailable: 503 Socket closed", "00:05:01", 0.01, "F203", "the server had ended"),
     ("grpc-go#2443", "rpc error: code = Unavailable desc = transport is closing", "00:06:40", 0.01, "F203", "the server had ended"),
@@ -22,10 +22,10 @@ AFTER_A_REST = [
     ("ioredis#1358", "[ioredis] Unhandled error event: Error: connect ETIMEDOUT at Socket.<anonymous> (/var/task/node_modules/ioredis/built/redis/index.js:310:37) { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect' }", "00:20:00", 10, "R304", "ioredis's connectTimeout"),
     ("StackExchange.Redis#1269", "StackExchange.Redis.RedisConnectionException: SocketClosed (WriteSocketError/ConnectionReset) on redis.example.test:6380/Interactive, last-read: 420s ago", "00:07:00", 0.01, "R303", "reset on first use"),
     ("node-redis#3185", "Redis Client Error SocketClosedUnexpectedlyError: Socket closed unexpectedly", "00:01:00", 0.5, "F203", "the server had ended"),
-    ("redis-py#1186", "redis.exceptions.ConnectionError: Error while reading from 10.0.0.9:6379 : (104, 'Connection reset by peer')", "02:00:00", 0.01, "R303", "1 h 59 min"),
+    ("redis-py#1186", "redis.exceptions.ConnectionError: Error while reading from 10.0.0.9:6379 : (104, 'Connection reset by peer')", "02:00:00", 0.01, "R303", "2 h 00 min"),
     ("redis-py#722", "redis.exceptions.TimeoutError: [Errno 110] Connection timed out", "00:35:00", 925, "R302", "15 min 25 s"),
     ("node-mysql2#939", "Error: connect ETIMEDOUT at PoolConnection._handleTimeoutError (/var/task/node_modules/mysql2/lib/connection.js:189:13) { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect', fatal: true }", "00:10:00", 10, "R304", "mysql2's connectTimeout"),
-    ("node-mysql2#2883", "Error: Connection lost: The server closed the connection. code: 'PROTOCOL_CONNECTION_LOST'", "00:10:12", 0.01, "F203", "10 min 11 s"),
+    ("node-mysql2#2883", "Error: Connection lost: The server closed the connection. code: 'PROTOCOL_CONNECTION_LOST'", "00:10:12", 0.01, "F203", "10 min 12 s"),
     ("mysql#2091", "Error: Quit inactivity timeout at Quit.<anonymous> (/var/task/node_modules/mysql/lib/protocol/Protocol.js:160:17) { code: 'PROTOCOL_SEQUENCE_TIMEOUT', fatal: true, timeout: 30000 }", "00:05:12", 0.003, "T601", "right after"),
     ("node-postgres#2112", "Error: Connection terminated unexpectedly", "00:10:12", 0.01, "F203", "the server had ended"),
     ("node-postgres#2718", "Error: Connection terminated due to connection timeout", "00:10:12", 0.103, "T601", "right after"),
