@@ -303,8 +303,6 @@ def _is_end(e: Event) -> bool:
 
 def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
     """Closes that a line reports right after a freeze, with no error before it, of functions that do not close by themselves."""
-    if len(story.connections) and not story.aligned:
-        return  # a hint only, and captures may show more
     tidy: dict[str, bool] = {}
     seen = set(story.connections.environment.values())  # captures show these environments' connections
     for z in story.freezes:

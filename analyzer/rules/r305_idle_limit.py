@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,8 +42,11 @@ from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
-from analyzer.timeline.points import CLIENT, SERVER
+from analyzer.timeline.points import CLIENT, SERVER, Connections
 from analyzer.timeline.story import Story
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CODE = "R305"
 NAME = "idle-limit"
@@ -174,14 +178,19 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
     }
     if len(failed) < least:
         return []
-    servers, counts = np.unique(cs.servers(np.array(sorted(failed))), axis=0, return_counts=True)
+    servers, counts = np.unique(_where(cs, np.array(sorted(failed))), axis=0, return_counts=True)
     woken = np.array(sorted({*cs.showing(signs.WOKE), *failed}))
-    addresses = cs.servers(woken)
+    places = _where(cs, woken)
     found = [
-        Server(endpoint(*server), woken[(addresses == server).all(axis=1)].tolist())
-        for server in servers[counts >= least].tolist()
+        Server(endpoint(*server), woken[(places == [*server, frame]).all(axis=1)].tolist())
+        for *server, frame in servers[counts >= least].tolist()
     ]
-    return sorted(found, key=lambda server: server.address)
+    return sorted(found, key=lambda server: (server.address, server.woken))
+
+
+def _where(cs: Connections, ks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The server of each connection, and its captures' frame: one address in captures that share nothing may be two servers."""
+    return np.column_stack([cs.servers(ks), cs.frames(ks)])
 
 
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:

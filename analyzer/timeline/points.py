@@ -238,6 +238,13 @@ class Connections:
             found[here] = self.points[p].rows[at[here, None], [f.S_HI, f.S_LO, f.S_PORT]]
         return found
 
+    def frames(self, ks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The frame of each of these connections, as `frame` has it."""
+        found = np.zeros(len(ks), np.int64)
+        for p in reversed(self.nearness):
+            found[self.members[ks, p] >= 0] = self.points[p].clock.frame
+        return found
+
     def require_packets(self) -> None:
         """Raise `InputError` where no capture can be read again for its packets: a saved trace has what was read out of them."""
         if self.points and not any(point.parts for point in self.points):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 import analyzer
-from tests.helpers import CASES
+from tests.helpers import ALL_CASES, CASES
 from tests.timeline import warp
 
 #: Of the shipped cases, those whose findings need log and capture together.
@@ -135,3 +135,21 @@ def test_a_trace_beside_the_export_that_holds_it_by_stamps_cut_to_seconds(cut, t
     trace = read(files, tmp_path)
     assert len(lines) > 50 and len(trace.story.events) == len(plain.story.events)
     assert said(trace) == said(plain)
+
+
+@pytest.mark.parametrize("name", ["redis-closed-in-freeze", "reset-dropped"])
+def test_an_unrelated_capture_of_the_same_addresses_changes_nothing(name):
+    """Private addresses repeat: two servers of one address in captures that share nothing are two."""
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    names = json.loads((folder / "expected.json").read_text())["inputs"]
+    other = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2") / "server.pcap"
+    own = [folder / n for n in names]
+    assert said(analyzer.read(*own, other)) == said(analyzer.read(*own)) + said(analyzer.read(other))
+
+
+@pytest.mark.parametrize("name", ["tls-handshake", "nat-reset"])
+def test_what_a_log_alone_says_is_said_beside_an_unrelated_capture(name):
+    log = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2") / "lambda.json"
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    captures = sorted(folder.glob("*.pcap"))
+    assert said(analyzer.read(*captures, log)) == said(analyzer.read(*captures)) + said(analyzer.read(log))
