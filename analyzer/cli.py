@@ -52,6 +52,8 @@ LEAST_WIDTH = 60
 WHOLE, AS_IS, ALL_RULES, AS_THEY_ARE = Narrow(), Packets(), Choice(), Redaction()
 #: What a timeline's picture may be saved as.
 DRAWN = (".png", ".svg", ".pdf")
+#: … or as a page.
+PAGES = (".html", ".htm")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,7 +163,8 @@ def timeline(
     redaction: Redaction,
     loud: Loud,
 ) -> None:
-    """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it.
+    """The story of one connection, request, environment or finding: every source, in order; `-o x.png|svg|pdf` draws it,
+    `-o x.html` makes a page of it.
 
     Example: analyze timeline C1 captures/zombie-fin-wait-2 -o c1.png
     """
@@ -190,6 +193,10 @@ def timeline(
                 to.output,
                 lambda: pictures.timeline(trace, about_whom, dark=to.dark, since=since, until=until, local=loud.local),
             )
+        elif to.output and Path(to.output).suffix.lower() in PAGES:
+            from analyzer.report.html import timeline_page
+
+            _write([timeline_page(trace, about_whom, to.everything, stretch, loud.local)], to.output)
         elif to.format_ is TimelineFormat.TEXT:
             from analyzer.report.timeline import timeline_text
 

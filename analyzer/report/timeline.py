@@ -40,6 +40,8 @@ WIDE = 100
 FULL = 72
 #: Connections that a head names.
 NAMED = 4
+#: What is said of a stretch in which nothing happened.
+NOTHING = "nothing in this stretch"
 #: Least columns for what a step says.
 LEAST_ROOM = 12
 #: Lines of a narrow page that what matters may take.
@@ -58,7 +60,7 @@ def timeline_text(trace: Trace, name: str, style: Style, everything: bool = Fals
     """The timeline of a connection, request, environment or finding, in the style's width. Raises what `Trace.timeline` does."""
     told = trace.story_of(name, cut)
     head = _head(trace.story, told, style)
-    body = list(_Body(trace.story, told, style, everything).lines()) if told.steps else ["nothing in this stretch"]
+    body = list(Body(trace.story, told, style, everything).lines()) if told.steps else [NOTHING]
     return "\n".join([*head, "", *body, *_findings(told, style)]) + "\n"
 
 
@@ -67,12 +69,17 @@ def timeline_text(trace: Trace, name: str, style: Style, everything: bool = Fals
 
 def _head(story: Story, told: Timeline, style: Style) -> list[str]:
     """What it is about, and what holds for all of it."""
-    about = told.subject
-    kinds = {CONNECTION: _connection_head, ENVIRONMENT: _environment_head, REQUEST: _request_head}
-    title, facts = kinds.get(about.kind, _finding_head)(story, told)
-    title.append(f"from {style.when(told.zero_ns, 6)}" if told.steps else "")
-    lines = [style.paint(line, "bold") for line in _wrapped(" · ".join(filter(None, title)), style.width, "", "  ")]
+    title, facts = heading(story, told, style)
+    lines = [style.paint(line, "bold") for line in _wrapped(" · ".join(title), style.width, "", "  ")]
     return lines + [style.paint(line, "dim") for fact in facts for line in _wrapped(fact, style.width, "  ", "    ")]
+
+
+def heading(story: Story, told: Timeline, style: Style) -> tuple[list[str], list[str]]:
+    """The parts of a title, and what holds for all of it; neither is escaped."""
+    kinds = {CONNECTION: _connection_head, ENVIRONMENT: _environment_head, REQUEST: _request_head}
+    title, facts = kinds.get(told.subject.kind, _finding_head)(story, told)
+    title.append(f"from {style.when(told.zero_ns, 6)}" if told.steps else "")
+    return list(filter(None, title)), facts
 
 
 def _connection_head(story: Story, told: Timeline) -> tuple[list[str], list[str]]:
@@ -159,8 +166,23 @@ def _findings(told: Timeline, style: Style) -> list[str]:
 # ---- the lines
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line as data, nothing cut and nothing escaped. An aside (what was folded, a silence) has a text only."""
+
+    text: str
+    band: str  # ┏ ┃ ┗ an invocation runs, ░ ┊ frozen, blank
+    time: str = ""
+    proof: bool | None = None  # what a finding says (True), what proves it (False)
+    step: Step | None = None
+    place: str = ""
+    note: str = ""
+    states: str = ""  # of both ends, where this changed one
+    unproven: bool = False  # that it came after the one above
+
+
 @dataclass
-class _Body:
+class Body:
     """The steps of a timeline on their way to lines."""
 
     story: Story
@@ -176,8 +198,8 @@ class _Body:
         self._proof = proofs(self.told.findings)
         self._one = len(about.connections) == 1 and about.kind != ENVIRONMENT
         self._only = self.story.connections.id(about.connections[0]) if self._one else None
-        self._items = whole(steps) if self.everything else summary(steps, self._proof, TOLD if self._one else MAIN)
-        rows = [item for item in self._items if isinstance(item, Step)]
+        self.items = whole(steps) if self.everything else summary(steps, self._proof, TOLD if self._one else MAIN)
+        rows = [item for item in self.items if isinstance(item, Step)]
         self._environments = {s.environment for s in rows if s.environment} | set(about.environments)
         self._banded = any(
             self.story.freezes_of(e) or self.story.invocation_before(e, 1 << 62) for e in self._environments
@@ -195,7 +217,7 @@ class _Body:
     def lines(self) -> Iterator[str]:
         """All lines, and what their signs mean."""
         before: Step | None = None
-        for item in self._items:
+        for item in self.items:
             if isinstance(item, Step):
                 yield from self._row(item, before)
                 before = item
@@ -203,7 +225,37 @@ class _Body:
                 yield self._aside(item)
         yield from self._legend()
 
+    def rows(self) -> Iterator[Row]:
+        """All lines as data; `legend` is complete after them."""
+        before: Step | None = None
+        for item in self.items:
+            if isinstance(item, Step):
+                text, note = self._words(item)
+                yield Row(
+                    text, self._band(item), self._time(item.time_ns), self._mark(item), item, self._place_of(item), note,
+                    self._change(item), self._order(item, before) != " ",
+                )  # fmt: skip
+                before = item
+            else:
+                yield Row(*self._aside_words(item))
+
+    def legend(self) -> list[str]:
+        """What the signs of the lines so far mean."""
+        signs = []
+        if self._error_ns >= 0:
+            clocks = f" (clocks ± {seconds(self._error_ns)})" if self._error_ns else ""
+            signs.append(f"~ not proven to come after the line above{clocks}")
+        if self._banded:
+            border = f" (┊ within {seconds(self._border_ns)} of a freeze's ends)" if self._border_ns else ""
+            signs.append(f"┃ an invocation runs, ░ frozen{border}")
+        if self._proof:
+            signs.append("> the line that a finding is, · its proof")
+        return signs
+
     # -- one line
+
+    def _place_of(self, s: Step) -> str:
+        return self.story.source(s.source).at(s.ref)
 
     def _row(self, s: Step, before: Step | None) -> Iterator[str]:
         told = self._mark(s)
@@ -233,14 +285,17 @@ class _Body:
         return text if text.strip("-0.") else text.removeprefix("-")
 
     def _where(self, s: Step) -> str:
-        return terminal(self.story.source(s.source).at(s.ref))
+        return terminal(self._place_of(s))
+
+    def _words(self, s: Step) -> tuple[str, str]:
+        """What a step says, and what is to be said about it."""
+        named = s.layer == "grpc" and s.connection is not None
+        other = s.connection if self._one and s.connection not in (None, self._only) else None
+        return _SUBJECT.sub("", s.text) if named else s.text, "; ".join(filter(None, [other, s.note, self._whose(s)]))
 
     def _said(self, s: Step, room: int) -> list[str]:
         """What a step says, in the room: what matters may take some lines of a narrow page, the rest is cut."""
-        named = s.layer == "grpc" and s.connection is not None
-        text = terminal(_SUBJECT.sub("", s.text) if named else s.text)
-        other = s.connection if self._one and s.connection not in (None, self._only) else None
-        note = "; ".join(filter(None, [other, terminal(s.note), self._whose(s)]))
+        text, note = map(terminal, self._words(s))
         note = f"  ({note})" if note else ""
         if len(text) + len(note) <= room:
             return [text + note]
@@ -263,15 +318,17 @@ class _Body:
         earlier = self.story.invocation_before(s.environment, running.start_ns - 1)
         if earlier is not None and earlier.request_id == s.request_id:
             return "previous request's id"
-        return f"id of request {terminal(s.request_id[:8])}…"
+        return f"id of request {s.request_id[:8]}…"
 
     def _changed(self, s: Step, room: int) -> list[str]:
+        return [self.style.paint(line, "dim") for line in wrap(self._change(s), room)]
+
+    def _change(self, s: Step) -> str:
         """States of both ends where a segment changed one."""
         if s.states is None or self._states.get(s.connection) == s.states:
-            return []
+            return ""
         self._states[s.connection] = s.states
-        told = f"client {_short(s.states[0])}, server {_short(s.states[1])}"
-        return [self.style.paint(line, "dim") for line in wrap(told, room)]
+        return f"client {_short(s.states[0])}, server {_short(s.states[1])}"
 
     def _order(self, s: Step, before: Step | None) -> str:
         """`~` where a line of another source may as well have come before the one above."""
@@ -311,7 +368,12 @@ class _Body:
         return self.style.paint("░", "blue")
 
     def _aside(self, item: Folded | Quiet) -> str:
-        """A line that is no step: what was folded, or a silence."""
+        text, band = self._aside_words(item)
+        room = self.style.width - self._gutter - 3 - self._banded - 1
+        return f"{'':{self._gutter + 3}}{band} {self.style.paint(clip(text, room), 'dim')}"
+
+    def _aside_words(self, item: Folded | Quiet) -> tuple[str, str]:
+        """A line that is no step, and its band: what was folded, or a silence."""
         only = next(iter(self._environments)) if len(self._environments) == 1 else None
         if isinstance(item, Quiet):
             middle, text = (item.start_ns + item.end_ns) // 2, f"⋮ {self._silence(item, only)}"
@@ -321,9 +383,7 @@ class _Body:
             middle, text = item.start_ns, f"… {item.rounds:,} more times the {lines}{every}"
         else:
             middle, text = item.start_ns, f"… {item.count:,} more"
-        band = self._painted(only, middle) if self._banded else ""
-        room = self.style.width - self._gutter - 3 - self._banded - 1
-        return f"{'':{self._gutter + 3}}{band} {self.style.paint(clip(text, room), 'dim')}"
+        return text, self._painted(only, middle) if self._banded else ""
 
     def _silence(self, item: Quiet, environment: str | None) -> str:
         length = item.end_ns - item.start_ns
@@ -338,16 +398,7 @@ class _Body:
         return f"{seconds(length)} frozen"
 
     def _legend(self) -> Iterator[str]:
-        signs = []
-        if self._error_ns >= 0:
-            clocks = f" (clocks ± {seconds(self._error_ns)})" if self._error_ns else ""
-            signs.append(f"~ not proven to come after the line above{clocks}")
-        if self._banded:
-            border = f" (┊ within {seconds(self._border_ns)} of a freeze's ends)" if self._border_ns else ""
-            signs.append(f"┃ an invocation runs, ░ frozen{border}")
-        if self._proof:
-            signs.append("> the line that a finding is, · its proof")
-        if signs:
+        if signs := self.legend():
             yield ""
             yield from (
                 self.style.paint(line, "dim")

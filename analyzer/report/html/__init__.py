@@ -13,21 +13,26 @@ import hashlib
 from dataclasses import fields
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from analyzer.model.problems import InputError
+from analyzer.model.times import iso
 from analyzer.plot.theme import DARK, LIGHT, ORANGE, PURPLE, Theme
+from analyzer.report import timeline
 from analyzer.report.causes import causes
 from analyzer.report.escape import terminal
 from analyzer.report.html import content, glance, tables
 from analyzer.report.html.figures import Figures
 from analyzer.report.html.limits import EVERYTHING, SUMMARY
+from analyzer.report.style import Style
 from analyzer.report.text import LONG_COMMAND
 from analyzer.streams import whole_file
 from analyzer.tcp.states import STATES
+from analyzer.timeline.timelines import WHOLE, Cut
 
 if TYPE_CHECKING:
     from analyzer.report.html.limits import Limits
@@ -37,6 +42,8 @@ PAGE = Path(__file__).with_name("page")
 #: In the order in which they need each other.
 SCRIPTS = ("words.js", "axis.js", "labels.js", "drawing.js", "figure.js", "table.js", "main.js")
 MISSING = "the HTML report needs two libraries: pip install 'connection-analyzer[report]'"
+#: What a line's band means, as a class of the page.
+BANDS = {"┏": "runs", "┃": "runs", "┗": "runs", "░": "frozen", "┊": "frozen"}
 #: Where BokehJS lies in the installed package; looked up without importing it.
 BOKEH_JS = Path("server", "static", "js", "bokeh.min.js")
 
@@ -66,11 +73,13 @@ def page(trace: Trace, everything: bool = False) -> bytes:
         figures.of_connection(name)
     listed = {t.id: t for t in tables.tables(trace, findings, limits, len(shown) < len(findings))}
     data = {"figures": figures.content, "tables": {name: t.content() for name, t in listed.items()}}
+    verdict = content.summary(trace, findings, roots)
     return _rendered(
+        "page.html",
         data,
-        bokeh=_bokeh() if figures.content else "",
+        title=verdict.title,
         story=trace.story,
-        verdict=content.summary(trace, findings, roots),
+        verdict=verdict,
         cards=cards,
         tables=listed,
         glance=glance.glance(trace.story),
@@ -87,8 +96,39 @@ def _connections_to_draw(trace: Trace, limits: Limits) -> list[str]:
     return [cs.id(k) for k in ks] if len(ks) <= limits.drawn else []
 
 
-def _rendered(data: dict[str, Any], bokeh: str, **parts: Any) -> str:
-    """The template, filled."""
+def timeline_page(trace: Trace, name: str, everything: bool = False, cut: Cut = WHOLE, local: bool = False) -> bytes:
+    """The timeline of a connection, request, environment or finding as UTF-8 HTML: a figure to zoom into, every source in order,
+    the findings about it. Raises what `Trace.timeline` and `page` do."""
+    require()
+    limits, style = EVERYTHING if everything else SUMMARY, Style(local=local)
+    told = trace.story_of(name, cut)
+    heading, facts = timeline.heading(trace.story, told, style)
+    body = timeline.Body(trace.story, told, style, everything) if told.steps else None
+    rows = list(islice(body.rows(), limits.steps)) if body else []
+    left = len(body.items) - len(rows) if body else 0
+    shown = content.laid_out(told.findings, limits)
+    figures = Figures(trace, limits, 1)
+    key = figures.of_timeline(told)
+    return _rendered(
+        "story.html",
+        {"figures": figures.content, "tables": {}},
+        title=heading[0],
+        heading=heading,
+        facts=[*facts, *([f"{left:,} more lines are left out"] if left else [])],
+        figure=key,
+        rows=rows,
+        bands=BANDS,
+        legend=body.legend() if body else [],
+        nothing=timeline.NOTHING,
+        zero=style.when(told.zero_ns, 6),
+        cards=[content.card(trace.story, item, None, n == 0) for n, item in enumerate(shown)],
+        rules=content.rules_of(shown),
+        folded=0,
+    ).encode("utf-8")
+
+
+def _rendered(template: str, data: dict[str, Any], **parts: Any) -> str:
+    """A template, filled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -99,9 +139,11 @@ def _rendered(data: dict[str, Any], bokeh: str, **parts: Any) -> str:
         finalize=partial(_finalized, Markup),
     )  # fmt: skip
     environment.filters["prose"] = partial(_prose, Markup)
+    environment.filters["iso"] = iso
+    bokeh = _bokeh() if data["figures"] else ""
     script = "\n".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         version=__version__,
         style=Markup(_colours() + (PAGE / "style.css").read_text("utf-8")),
         script=Markup(script), bokeh=Markup(bokeh), data=Markup(json_block(data)),

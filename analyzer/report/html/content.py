@@ -175,7 +175,17 @@ def _row(story: Story, e: Evidence, number: int, zero: int) -> Row:
     stamps = iso(e.time_ns) + (f", in its own clock {iso(e.source_ns)}" if e.source_ns not in (None, e.time_ns) else "")
     also = ", ".join(story.source(source).at(ref) for source, ref in e.also)
     place = story.source(e.source).at(e.ref)
-    return Row(number, f"{'~' * e.unproven}{(e.time_ns - zero) / SECOND:.6f}", e.layer, place, e.text, e.note, e.primary, stamps, also)
+    return Row(
+        number,
+        f"{'~' * e.unproven}{(e.time_ns - zero) / SECOND:.6f}",
+        e.layer,
+        place,
+        e.text,
+        e.note,
+        e.primary,
+        stamps,
+        also,
+    )
 
 
 # ---- sources

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from analyzer.plot.scene import Arc, StateRun, Track
     from analyzer.report.html.limits import Limits
     from analyzer.tcp.segments import Segment
+    from analyzer.timeline.timelines import Timeline
     from analyzer.trace import Trace
 
 #: How long the axis is, in the inches that `Scale` measures its breaks and margins with: a wide window.
@@ -72,6 +73,17 @@ class Figures:
         except ValueError:
             return None
         return name
+
+    def of_timeline(self, told: Timeline) -> str | None:
+        """The key of the figure of a timeline's subject, in the stretch of its steps; None where there is nothing to draw."""
+        if not told.steps:
+            return None
+        with suppress(KeyError, ValueError):
+            self.content[told.subject.id] = self._figure(
+                scene(self.trace, told.subject.id, told.steps[0].time_ns, told.steps[-1].time_ns)
+            )
+            return told.subject.id
+        return None
 
     def _figure(self, found: Scene) -> dict[str, Any]:
         scale = Scale(found.marks(), AXIS)

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 import analyzer
+from analyzer.report.html import timeline_page
 from tests.helpers import CAPTURES, CASES
 from tests.report.html import pages
 
@@ -62,7 +63,12 @@ def folder(tmp_path_factory):
 
     def written(name):
         path = made / f"{name}.html"
-        if not path.exists():
+        if not path.exists() and name.startswith("timeline:"):
+            _, made_of, about = name.split(":")
+            path.write_bytes(
+                timeline_page(MADE[made_of]() if made_of in MADE else analyzer.read(CAPTURES / made_of), about)
+            )
+        elif not path.exists():
             (MADE[name]() if name in MADE else analyzer.read(CAPTURES / name)).report(path)
         return path
 
@@ -135,6 +141,26 @@ def test_shipped_cases_open(opened, name):
         assert page.locator("h1").inner_text()
         assert page.locator(".plot canvas").count() >= page.locator("article.card").count()
         assert page.locator("[data-table=connections] tr.row").count() >= 1
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+
+
+@pytest.mark.parametrize(
+    "about", ["frozen-keepalive:C1", "frozen-keepalive:F1", "frozen-keepalive:b9cb51a5", "hostile:C1", "hostile:F1"]
+)
+def test_timelines_open(opened, about):
+    """Figure, lines and findings; the fixture sees to it that nothing runs, asks or complains."""
+    with opened(f"timeline:{about}") as page:
+        assert page.locator("figure.timeline canvas").count() >= 1
+        assert page.locator("table.story tbody tr").count() > 5
+        assert page.locator("article.card").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+
+
+def test_a_timeline_marks_what_the_finding_is(opened):
+    with opened("timeline:frozen-keepalive:F1", viewport={"width": 420, "height": 900}) as page:
+        (line,) = page.locator("table.story tr.primary").all()
+        assert "Ping timeout passed without response" in line.inner_text()
+        assert page.locator("table.story tr.frozen.aside").count() == 2
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 

@@ -20,8 +20,11 @@ import analyzer
 from analyzer.model.problems import InputError
 from analyzer.report import html
 from analyzer.report.html import figures, glance, limits, page, tables
+from analyzer.report.style import Style
+from analyzer.report.timeline import timeline_text
 from analyzer.rules import rules
 from analyzer.tcp import fields as f
+from analyzer.timeline.timelines import Cut
 from tests.helpers import CAPTURES, CASES
 from tests.report.html import pages
 
@@ -72,6 +75,27 @@ def shipped():
 def test_the_same_input_gives_the_same_bytes(shipped):
     for name, first in shipped.items():
         assert page(analyzer.read(CAPTURES / name)) == first
+
+
+def test_a_timeline_is_one_file_with_every_line_of_its_text():
+    trace = analyzer.read(CAPTURES / "frozen-keepalive")
+    made = html.timeline_page(trace, "C1")
+    assert made == html.timeline_page(trace, "C1")
+    parsed = Parsed(made)
+    assert all(link.startswith("#") for link in parsed.links)
+    lines = timeline_text(trace, "C1", Style(160)).splitlines()
+    told = {f"lambda.json[{n}]" for n in re.findall(r"lambda\.json\[(\d+)\]", "\n".join(lines))}
+    assert told and told <= set(parsed.text)
+    assert len(html.timeline_page(trace, "C1", everything=True)) > len(made)
+    cut = Parsed(html.timeline_page(trace, "C1", cut=Cut(since="18", until="19")))
+    assert cut.tags["tr"] < parsed.tags["tr"]
+
+
+@pytest.mark.parametrize("name", ["C1", "F1"])
+def test_hostile_text_stays_text_in_a_timeline(name):
+    parsed = Parsed(html.timeline_page(pages.hostile(), name))
+    assert parsed.tags["img"] == parsed.tags["svg"] == 0 and parsed.tags["script"] == 3
+    assert not any(key.startswith("on") for key, _ in parsed.attributes)
 
 
 def test_it_is_one_file_that_asks_for_nothing(shipped):
