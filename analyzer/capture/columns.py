@@ -110,7 +110,7 @@ N_RECORD = 10
     C_DEEP,  # more tags, labels and tunnels than are followed
     C_CHECKED,  # segments whose checksums were looked at
     C_WRONG,  # … and are wrong
-    C_ENCRYPTED,  # 802.11 frames that are encrypted
+    C_ENCRYPTED,  # 802.11 and MACsec frames that are encrypted
     C_AGGREGATED,  # 802.11 frames of which only the first of those aggregated is read
 ) = range(16)
 N_TALLIES = 16

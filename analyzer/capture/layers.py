@@ -9,7 +9,8 @@ goes round until it meets TCP. A negative kind ends the walk: it is the tally to
 The trail is the outer path: each step's kind, its number (VLAN id, label, VNI, key) and, for tunnels, the outer
 addresses; their digest is the segment's `PATH`. UDP source ports and the like, which differ between connections, are
 left out. Sources: IEEE 802.1Q; RFC 3032 (MPLS), 2516 (PPPoE), 1661 (PPP), 2784 and 2890 (GRE), 2637 (PPTP), 7348
-(VXLAN), 8926 (Geneve), 4380 (Teredo); 3GPP TS 29.281 (GTP-U); draft-foschiano-erspan-03.
+(VXLAN), 8926 (Geneve), 4380 (Teredo), 2661 and 3931 (L2TP); IEEE 802.1AE (MACsec); 3GPP TS 29.281 (GTP-U);
+draft-foschiano-erspan-03.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from analyzer.capture.byteorder import be16, be32, le32, u8
 from analyzer.capture.columns import (
     C_CUT,
     C_DEEP,
+    C_ENCRYPTED,
     C_FRAGMENT,
     C_LINK,
     C_MALFORMED,
@@ -71,6 +73,8 @@ IPV4, IPV6, VLAN, QINQ, QINQ_OLD, MPLS, MPLS_MULTICAST = 0x0800, 0x86DD, 0x8100,
 ETHERNET, PPP, PPPOE, PBB, WCCP, ERSPAN, ERSPAN_3 = 0x6558, 0x880B, 0x8864, 0x88E7, 0x883E, 0x88BE, 0x22EB
 #: Cisco's fabric tags and HSR, all six bytes with the EtherType at their end; its FabricPath; MikroTik's Ethernet in GRE.
 VN_TAG, E_TAG, HSR, FABRIC_PATH, EOIP = 0x8926, 0x893F, 0x892F, 0x8903, 0x6400
+#: MAC security: signed, and most often encrypted too.
+MACSEC = 0x88E5
 #: What Aruba's access points put into GRE is 802.11: 0x8200 and, in the low byte, the priority.
 ARUBA = 0x82
 #: The first nibble tells IPv4 from IPv6.
@@ -80,13 +84,14 @@ LENGTH_MAX = 1500
 
 # ---- IP protocols and UDP ports (IANA registries)
 
-IP_ICMP, IP_IPIP, IP_TCP, IP_UDP, IP_IPV6, IP_GRE, IP_AH, IP_ICMPV6, IP_ETHERIP, IP_MPLS = (
-    1, 4, 6, 17, 41, 47, 51, 58, 97, 137,
+IP_ICMP, IP_IPIP, IP_TCP, IP_UDP, IP_IPV6, IP_GRE, IP_AH, IP_ICMPV6, IP_ETHERIP, IP_L2TP, IP_MPLS = (
+    1, 4, 6, 17, 41, 47, 51, 58, 97, 115, 137,
 )  # fmt: skip
 #: Extension headers (RFC 8200 §4): hop-by-hop, routing, fragment, authentication, destination options, mobility, shim6.
 IPV6_EXTENSIONS = (0, 43, 44, 51, 60, 135, 140)
 PORT_DNS, PORT_GTP_U, PORT_TEREDO, PORT_VXLAN, PORT_GENEVE, PORT_MPLS, PORT_GRE = 53, 2152, 3544, 4789, 6081, 6635, 4754
 TEREDO_PREFIX = 0x20010000
+PORT_L2TP = 1701
 #: VXLAN as the Linux kernel first had it, and as flannel and Cilium still use it.
 PORT_VXLAN_LINUX = 8472
 
@@ -102,8 +107,8 @@ N_TRAIL = TRAIL + MAX_STEPS * N_STEP
 
 (
     STEP_VLAN, STEP_MPLS, STEP_PPPOE, STEP_PBB, STEP_TAG, STEP_IPIP, STEP_6IN, STEP_GRE, STEP_ERSPAN, STEP_VXLAN,
-    STEP_GENEVE, STEP_GTP, STEP_TEREDO, STEP_ETHERIP, STEP_MPLS_IN,
-) = range(1, 16)  # fmt: skip
+    STEP_GENEVE, STEP_GTP, STEP_TEREDO, STEP_ETHERIP, STEP_MPLS_IN, STEP_MACSEC, STEP_L2TP,
+) = range(1, 18)  # fmt: skip
 
 #: The digest has 40 bits: an odd factor of 23 keeps the product in 63.
 DIGEST, FACTOR = (1 << 40) - 1, 0x5BD1E9
@@ -255,6 +260,8 @@ def between(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, in
         return noted(trail, STEP_TAG, number, be16(data, i + 4), i + 6)
     if kind == FABRIC_PATH:
         return ETHERNET, i + 2
+    if kind == MACSEC:
+        return macsec(data, i, end, trail)
     if kind == KIND_WLAN:
         trail[TRAIL_AGGREGATED] += is_aggregated(data, i, end)
         return wlan(data, i, end)
@@ -263,6 +270,16 @@ def between(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, in
             return be16(data, i + 6), i + 8
         return -C_NOT_IP, i
     return -C_NOT_IP, i
+
+
+def macsec(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
+    """MACsec's tag (IEEE 802.1AE §9.3): behind it the frame goes on where it is only signed. The signature at the end is none of IP's."""
+    if end - i < 6:
+        return -C_CUT, i
+    if u8(data, i) & 0x8C:  # another version; encrypted, or changed in a way that the tag does not tell
+        return -C_ENCRYPTED, i
+    i += 6 + 8 * ((u8(data, i) >> 5) & 1)  # with the sender's identifier
+    return noted(trail, STEP_MACSEC, 0, be16(data, i), i + 2) if end - i >= 2 else (-C_CUT, i)
 
 
 def label(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
@@ -353,6 +370,8 @@ def tunnel(data: Any, protocol: int, i: int, end: int, trail: Any) -> tuple[int,
         return gre(data, i, end, trail)
     if protocol == IP_ETHERIP:
         return noted(trail, STEP_ETHERIP, 0, ETHERNET, i + 2)
+    if protocol == IP_L2TP and end - i >= 4:
+        return l2tp_session(data, i, end, trail)
     if protocol == IP_MPLS:
         return noted(trail, STEP_MPLS_IN, 0, MPLS, i)
     return -C_NOT_TCP, i
@@ -427,6 +446,8 @@ def udp_tunnel(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
         return gtp(data, i, end, trail)
     elif PORT_TEREDO in (dport, sport):
         return teredo(data, i, end, trail)
+    elif PORT_L2TP in (dport, sport):
+        return l2tp(data, i, end, trail)
     elif dport == PORT_MPLS:
         return noted(trail, STEP_MPLS_IN, 0, MPLS, i)
     elif dport == PORT_GRE:
@@ -459,6 +480,42 @@ def gtp(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
     return noted(trail, STEP_GTP, tunnel_id, KIND_VERSION, i)
 
 
+def l2tp(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
+    """L2TP over UDP: of version 2 PPP behind optional fields (RFC 2661 §3.1), version 3 is as over IP (RFC 3931 §4.1.2)."""
+    flags = be16(data, i)
+    if flags & 0x8000:  # control messages
+        return -C_NOT_TCP, i
+    if flags & 15 == 3:
+        return l2tp_session(data, i + 4, end, trail)
+    if flags & 15 != 2:
+        return -C_NOT_TCP, i
+    i += 2 + 2 * ((flags >> 14) & 1)
+    if end - i < 12:
+        return -C_CUT, i
+    session = be32(data, i)
+    i += 4 + 4 * ((flags >> 11) & 1)
+    if flags & 0x0200:  # an offset, and as many bytes
+        i += 2 + be16(data, i)
+    return noted(trail, STEP_L2TP, session & 0xFFFF, PPP, i)
+
+
+def l2tp_session(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
+    """A session's number, then a cookie of 0, 4 or 8 bytes and perhaps a sublayer of 4, as both ends agreed beforehand: Ethernet
+    where it is certain, else PPP at once."""
+    if end - i < 4:
+        return -C_CUT, i
+    session = be32(data, i)
+    i += 4
+    if session == 0:  # control messages over IP
+        return -C_NOT_TCP, i
+    for k in range(0, 16, 4):
+        if is_ethernet(data, i + k, end):
+            return noted(trail, STEP_L2TP, session, ETHERNET, i + k)
+    if end - i >= 4 and be16(data, i) == 0xFF03:
+        return noted(trail, STEP_L2TP, session, PPP, i)
+    return -C_NOT_TCP, i
+
+
 def teredo(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
     """IPv6 behind Teredo's optional authentication and origin headers (RFC 4380 §5.1.1)."""
     if be16(data, i) == 1:
@@ -481,5 +538,5 @@ def is_teredo(data: Any, i: int, size: int, end: int) -> int:
 #: Everything here that kernels call, for the compiler.
 LAYERS = (
     mix, note, note_addresses, noted, link_layer, frame_relay, nflog, between, label,
-    is_ethernet, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, teredo, is_teredo, monitor, wlan, is_aggregated,
+    is_ethernet, macsec, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, l2tp, l2tp_session, teredo, is_teredo, monitor, wlan, is_aggregated,
 )  # fmt: skip

@@ -20,6 +20,8 @@ from analyzer.capture.layers import (
     STEP_GRE,
     STEP_GTP,
     STEP_IPIP,
+    STEP_L2TP,
+    STEP_MACSEC,
     STEP_MPLS,
     STEP_MPLS_IN,
     STEP_PBB,
@@ -49,6 +51,8 @@ NAMES = {
     STEP_GTP: ("GTP-U TEID", " "),
     STEP_TEREDO: ("Teredo", ""),
     STEP_ETHERIP: ("EtherIP", ""),
+    STEP_L2TP: ("L2TP session", " "),
+    STEP_MACSEC: ("MACsec", ""),
     STEP_MPLS_IN: ("MPLS over IP", ""),
 }
 #: IP in IP by (inner, outer is IPv4).

@@ -401,7 +401,10 @@ def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) ->
         (C_CUT, "packets with headers cut by the snap length, not decoded (capture with -s 128 or more)"),
         (C_MALFORMED, "packets with impossible IP or TCP header lengths, not decoded"),
         (C_DEEP, f"packets with more than {MAX_STEPS} tags, labels and tunnels around them, not decoded"),
-        (C_ENCRYPTED, "encrypted 802.11 frames, not decoded (capture behind the access point)"),
+        (
+            C_ENCRYPTED,
+            "encrypted frames (802.11, MACsec), not decoded (capture behind the access point, or on the host)",
+        ),
         (C_AGGREGATED, "802.11 frames of which only the first of those aggregated in them (A-MSDU) was decoded"),
         (C_FRAGMENT, "IP fragments after the first, not counted as segments"),
     ):

@@ -17,12 +17,14 @@ pytest.importorskip("scapy")
 from scapy.contrib.erspan import ERSPAN_II
 from scapy.contrib.geneve import GENEVE
 from scapy.contrib.gtp import GTP_U_Header
+from scapy.contrib.macsec import MACsec, MACsecSCI
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.ipsec import AH
 from scapy.layers.l2 import GRE, Dot1Q, Ether
-from scapy.layers.ppp import PPP, PPPoE
+from scapy.layers.l2tp import L2TP
+from scapy.layers.ppp import HDLC, PPP, PPPoE
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
@@ -52,6 +54,31 @@ TUNNELS: dict[str, tuple[Packet, str]] = {
     "AH": (OUTER / AH(spi=1, seq=1, icv=b"x" * 12, nh=4, payloadlen=4) / INNER, "IP-in-IP {o}"),
     "Teredo": (OUTER / UDP(sport=3544, dport=50_000) / Raw(bytes(INNER6)), "Teredo {o}"),
     "Aruba's 802.11 in GRE": (OUTER / GRE(proto=0x8240) / Raw(WLAN + SNAP) / INNER, "GRE {o}"),
+    "L2TP": (OUTER / UDP(sport=1701, dport=1701) / L2TP(session_id=9) / HDLC() / PPP() / INNER, "L2TP session 9 {o}"),
+    "L2TP with all": (
+        OUTER
+        / UDP(sport=5, dport=1701)
+        / L2TP(hdr="length+sequence+offset", session_id=9, offset=3, pad=b"pad")
+        / Raw(b"\x21")
+        / INNER,
+        "L2TP session 9 {o}",
+    ),
+    "L2TPv3": (
+        IP(src="192.0.2.1", dst="192.0.2.2", proto=115) / Raw(struct.pack(">I", 70_000)) / Ether(**MAC) / INNER,
+        "L2TP session 70000 {o}",
+    ),
+    "L2TPv3, cookie and sublayer": (
+        IP(src="192.0.2.1", dst="192.0.2.2", proto=115)
+        / Raw(struct.pack(">I8sI", 3, b"cookie!!", 0))
+        / Ether(**MAC)
+        / Dot1Q(vlan=4)
+        / INNER,
+        "L2TP session 3 {o} · VLAN 4",
+    ),
+    "L2TPv3 over UDP": (
+        OUTER / UDP(sport=1701, dport=1701) / Raw(struct.pack(">HHI", 3, 0, 3)) / Ether(**MAC) / INNER6,
+        "L2TP session 3 {o}",
+    ),
     "tunnel in a tunnel": (OUTER / OUTER6 / INNER, "6in4 {o} · 4in6 {o6}"),
 }
 FRAMES: dict[str, tuple[Packet, str]] = {
@@ -68,6 +95,11 @@ FRAMES: dict[str, tuple[Packet, str]] = {
     "backbone bridge": (
         Ether(**MAC, type=0x88E7) / Raw(struct.pack(">I", 99)) / Ether(**MAC) / Dot1Q(vlan=4) / INNER,
         "PBB I-SID 99 · VLAN 4",
+    ),
+    "MACsec": (Ether(**MAC) / MACsec(SCI=MACsecSCI(), SC=1, type=0x0800) / Raw(bytes(INNER) + b"s" * 16), "MACsec"),
+    "MACsec without sender": (
+        Ether(**MAC, type=0x88E5) / Raw(bytes([0, 0, 0, 0, 0, 7]) + b"\x08\x00" + bytes(INNER) + b"s" * 16),
+        "MACsec",
     ),
     "SNAP": (Ether(**MAC, type=60) / Raw(b"\xaa\xaa\x03\0\0\0\x08\0") / INNER, ""),
 }
@@ -144,6 +176,21 @@ def test_encrypted_802_11_is_told() -> None:
     data = packets.read(packets.pcap([(10**18, b"\x88\x42" + WLAN[2:] + bytes(40))], 105))
     assert len(data.segments) == 0
     assert any("encrypted" in problem.what for problem in data.problems)
+
+
+def test_encrypted_macsec_is_told() -> None:
+    for bits in (0x0C, 0x2C, 0x04):
+        data = packets.read(packets.pcap([(10**18, bytes(Ether(**MAC, type=0x88E5) / Raw(bytes([bits]) + bytes(60))))]))
+        assert len(data.segments) == 0
+        assert any("encrypted frames (802.11, MACsec)" in problem.what for problem in data.problems)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\xc8\x02", b"\x00\x01", b"\x80\x03"], ids=["control", "L2F", "control of version 3"]
+)
+def test_what_is_no_data_of_l2tp_is_no_tunnel(head: bytes) -> None:
+    frame = bytes(Ether(**MAC) / OUTER / UDP(sport=1701, dport=1701) / Raw(head + bytes(6) + b"\xff\x03\0\x21") / INNER)
+    assert packets.read(packets.pcap([(10**18, frame)])).tcp == 0
 
 
 def test_paths_differ_where_anything_of_them_does() -> None:
