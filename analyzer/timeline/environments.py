@@ -25,8 +25,10 @@ PROCESS_GONE = frozenset(("Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.U
 #: The initialization type of environments that run all the time, many invocations at once.
 MANAGED = "lambda-managed-instances"
 
+#: With these a new process begins, of a snapshot or of the code.
+BEGINS = frozenset(("init-start", "restore-start"))
 #: After these a new process runs: sockets of the one before are gone.
-EPOCH_ENDS = frozenset(("init-start", "timeout", "crash", "restore-start"))
+EPOCH_ENDS = BEGINS | {"timeout", "crash"}
 
 
 def infer_environments(events: list[Event]) -> None:
@@ -97,7 +99,7 @@ class _Nesting:
         return current
 
     def _next(self, e: Event) -> str:
-        if e.kind in ("init-start", "restore-start"):
+        if e.kind in BEGINS:
             return self._waiting(self.fresh())
         if e.kind == "start" and e.request_id:
             return self._start(e.request_id)
@@ -141,7 +143,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
     cold: set[str] = set()
     for e in events:
         environment = e.environment or ""
-        if e.kind in ("init-start", "restore-start"):
+        if e.kind in BEGINS:
             if e.attrs.get("initialization") != "provisioned-concurrency":
                 cold.add(environment)
         elif e.kind == "start" and e.request_id:
@@ -216,11 +218,15 @@ def _request_at(invocations: list[Invocation], time_ns: int) -> str | None:
 
 
 def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: set[str]) -> list[Freeze]:
-    """The gaps between invocations of one environment; none where invocations overlap (no freeze between those)."""
+    """The gaps between invocations of one environment; none where invocations overlap (no freeze between those), nor where a new
+    process began in between: what follows is no thaw of the one before."""
     signs: dict[str, list[int]] = defaultdict(list)
+    begun: dict[str, list[int]] = defaultdict(list)
     for e in events:
         if e.environment and e.layer in ("app", "grpc"):
             signs[e.environment].append(e.time_ns)
+        elif e.environment and e.kind in BEGINS:
+            begun[e.environment].append(e.time_ns)
     by_environment: dict[str, list[Invocation]] = defaultdict(list)
     for invocation in invocations:
         by_environment[invocation.environment].append(invocation)
@@ -233,6 +239,8 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
                 continue
             part = _silent_part(before.end_ns, after.start_ns, signs[environment])
             if part is None or part[1] - part[0] < MIN_FREEZE_NS or before.status in ENDED:
+                continue
+            if bisect_right(begun[environment], after.start_ns) > bisect_right(begun[environment], before.end_ns):
                 continue
             found.append(_freeze(environment, *part, before, after))
     return sorted(found, key=lambda z: (z.start_ns, z.environment))
