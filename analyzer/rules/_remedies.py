@@ -249,12 +249,18 @@ def dialect_of(story: Story, e: Event) -> str:
     return e.dialect or next((name for name in named if name in DIALECTS), "")
 
 
+def at_limit(protocol: str, server: str) -> str:
+    """What to change about a server's limit of connections: by the protocol that its words are of, else by its port."""
+    rows = _TABLE[Trouble.LIMIT]
+    return str(rows.get(protocol or service(server), rows[""]))
+
+
 def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
     """What to change: with its price for a library that is recognised, else for those that usually speak with such a server."""
     rows = _TABLE[trouble]
     here = service(server)
     if trouble is Trouble.LIMIT:
-        return str(rows.get(here, rows[""]))
+        return at_limit("", server)
     names = [name for name in libraries if name in rows][:2]
     usual = (
         [name for name in _SPEAK.get(here, ()) if name in rows][:2]

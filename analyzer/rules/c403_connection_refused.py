@@ -242,9 +242,16 @@ def _from_log(story: Story, refused: Refused) -> Finding:
         if refused.code == "ECONNREFUSED"
         else f"no way to {refused.server}: {refused.code}{times}"
     )
-    return _finding(
+    found = _finding(
         story, refused.server, title, MEANING[refused.code], [story.evidence(events[0], primary=True), *last], events, None, events[0].environment
     )  # fmt: skip
+    if refused.code != "ECONNREFUSED":
+        found.ruled_out[1:] = []  # the host itself gives up on a neighbour only after some seconds
+        found.help = (
+            "check that the name points to a host that is up, and routes, security groups and network ACLs between"
+        )
+        found.upgrade = f"from the same network: `ip route get {collect.host(refused.server)}; nc -vz -w 5 {collect.host(refused.server)} {collect.port(refused.server)}`"
+    return found
 
 
 def _finding(

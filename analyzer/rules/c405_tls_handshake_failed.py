@@ -133,6 +133,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     if found is None:
         return None
     end, what, confidence = found
+    blame = _CERTIFICATES if end.marks & col.M_TLS_ALERT else _SILENCE if end.from_client else _DEVICE
     env = common.environment(story, k)
     errors = _said(story, k, hello, end)
     evidence = [story.packet(hello), story.packet(end, primary=True)] + [story.evidence(e) for e in errors]
@@ -140,7 +141,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
     server = story.connections.server(k)
     told = tls.client_hello(hello.text)
     name = told.name if told and told.name else "NAME"
-    return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k))
+    return _finding(story, what, server, name, evidence, errors, confidence, env, story.connections.id(k), blame)
 
 
 def _said(story: Story, k: int, hello: Segment, end: Segment) -> list[Event]:
@@ -183,27 +184,46 @@ def _failure(segments: list[Segment], hello: Segment, least_silence_ns: int) -> 
     return None
 
 
+#: What a failed handshake speaks of, and what to do about it: an alert or an error's code; an end without a word; silence.
+_CERTIFICATES = (
+    "certificates, names or versions do not agree",
+    "read the alert or the code, check the certificate's names and dates, whom the client trusts, and the versions on both sides",
+)
+_DEVICE = (
+    "what answers there may not speak TLS on this port, may be going down, or a device in front of it ended the connection",
+    "check that this port speaks TLS; behind a load balancer, whether any healthy server stands behind it; in the client, what else closed the socket",
+)
+_SILENCE = (
+    "the server was too busy to answer, or the ClientHello, the first long packet, was lost on the way (path MTU)",
+    'look at the server\'s load at that time; ClientHellos that arrive nowhere point to a path MTU: allow ICMP "fragmentation needed", or lower the MTU',
+)
+
+
 def _from_log(told: Told, story: Story) -> Finding:
     first, last = told.events[0], told.events[-1]
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
     times = f", {len(told.events)} times" if len(told.events) > 1 else ""
     codes = ", ".join(sorted({str(code) for e in told.events if (code := e.attrs.get("library_code"))}))
     what = f"the TLS handshake{f' with {told.peer}' if told.peer else ''} failed{times}{f' ({codes})' if codes else ''}"
-    return _finding(story, what, told.peer, "NAME", evidence, told.events, Confidence.LIKELY, first.environment, None)
+    blame = _CERTIFICATES if codes else _DEVICE
+    return _finding(
+        story, what, told.peer, "NAME", evidence, told.events, Confidence.LIKELY, first.environment, None, blame
+    )
 
 
 def _finding(
     story: Story, what: str, server: str, name: str, evidence: list[Evidence], errors: list[Event], confidence: Confidence,
-    env: str | None, connection: str | None,
+    env: str | None, connection: str | None, blame: tuple[str, str],
 ) -> Finding:  # fmt: skip
+    whose, todo = blame
     return Finding(
         CODE, NAME, Severity.ERROR, confidence, what,
         next(e.time_ns for e in evidence if e.primary), evidence,
-        f"TCP was connected; {what}: no request was sent yet, so certificates, names, versions or a device in front of the server are at fault",
+        f"TCP was connected; {what}: no request was sent yet; {whose}",
         connection=connection, connections=[connection] if connection else [], environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a stale or frozen connection (it was new)", "an unreachable server (TCP was answered)"],
-        help="read the alert, check the certificate's names and dates and the versions on both sides; behind a load balancer, whether any server stands behind it",
+        help=todo,
         upgrade=f"from the same network: `openssl s_client -connect {collect.host(server)}:{collect.port(server)} -servername {collect.host(name)}`; "
         f"or a capture from the first packet on: {collect.capture(server, whole=True, file='tls.pcap')}",
         clock=common.clock_line(story, evidence),

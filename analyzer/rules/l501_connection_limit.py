@@ -30,7 +30,7 @@ from analyzer.model.times import SECOND
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._remedies import Trouble, advice
+from analyzer.rules._remedies import at_limit
 from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
@@ -191,10 +191,21 @@ def examine(story: Story, limit: Limit | Exhausted, settings: Settings) -> Findi
          if thrown else "the server's error text says so"),
         connections=ids, server=limit.server or None, request_ids=common.failed_requests(story, errors),
         ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],
-        help=advice(Trouble.LIMIT, limit.server, []),
+        help=at_limit(_protocol(limit), limit.server),
         upgrade="" if thrown else f"on the server, how many connections it holds, and whose: {collect.sockets(limit.server)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+#: Whose words an error's own code is of (`errors_server`).
+_PROTOCOLS = {"1040": "MySQL", "1226": "MySQL", "ER_CON_COUNT_ERROR": "MySQL", "53300": "PostgreSQL"}
+
+
+def _protocol(limit: Limit) -> str:
+    """The protocol in which the server said so, empty where nothing tells."""
+    spoken = [s.error.protocol for _, s in limit.thrown if s.error is not None]
+    spoken += [_PROTOCOLS.get(str(e.attrs.get("library_code")), "") for e in limit.events]
+    return next((protocol for protocol in spoken if protocol), "")
 
 
 def _exhausted(story: Story, limit: Exhausted) -> Finding:
