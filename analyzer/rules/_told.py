@@ -8,13 +8,13 @@ between the function and that capture.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyzer.model.addresses import endpoint
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Silence
 from analyzer.model.records import Freeze, Invocation
@@ -133,7 +133,10 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
     if not found or not len(story.connections):
         return found
     if not story.aligned:
-        servers = {story.connections.server(k) for sign in DEADLY for k in story.connections.showing(sign)}
+        dying = [k for sign in DEADLY for k in story.connections.showing(sign)]
+        servers = {
+            endpoint(*ends) for ends in np.unique(story.connections.servers(np.array(dying, np.int64)), axis=0).tolist()
+        }
         return [death for death in found if not servers or (death.peer and death.peer not in servers)]
     margin = SLACK_NS + common.clock_margin(story)
     _find_resets(story, found, margin)
@@ -222,18 +225,27 @@ def _candidates(
 
 def _unowned(story: Story, found: list[Death], windows: list[tuple[int, int]]) -> set[int]:
     """Deaths at whose time a connection died that no environment is known to own: it is most likely that one."""
-    owned = story.connections.environment
-    ends: list[tuple[int, str]] = []
-    for k in {k for sign in DEADLY for k in story.connections.showing(sign)}:
-        if k not in owned:
-            for row, aligned in story.connections.rows(k):
-                times = (row[SERVER + f.RST_TS], row[SERVER + f.FIN_TS], row[CLIENT + f.UNACKED_TS])
-                ends += [(aligned(int(t)), story.connections.server(k)) for t in times if t > 0]
-    ends.sort()
+    cs = story.connections
+    owned = np.fromiter(cs.environment, np.int64, len(cs.environment))
+    least, most = min(start for start, _ in windows), max(end for _, end in windows)
+    parts = [np.empty((0, 2), np.int64)]
+    for p, point in enumerate(cs.points):
+        at = np.flatnonzero(point.signs & sum(DEADLY))
+        ks = cs.owners(p)[at]
+        at, ks = at[~np.isin(ks, owned)], ks[~np.isin(ks, owned)]
+        for column in (SERVER + f.RST_TS, SERVER + f.FIN_TS, CLIENT + f.UNACKED_TS):
+            stamps = point.rows[at, column]
+            times = point.clock.aligned_all(stamps)
+            near = (stamps > 0) & (least <= times) & (times <= most)
+            parts.append(np.stack([times[near], ks[near]], axis=1))
+    ends = np.concatenate(parts)
+    ends = ends[np.argsort(ends[:, 0], kind="stable")]
+    firsts = np.searchsorted(ends[:, 0], [start for start, _ in windows])
+    lasts = np.searchsorted(ends[:, 0], [end for _, end in windows], side="right")
     seen = set()
-    for number, (start, end) in enumerate(windows):
-        near = ends[bisect_left(ends, (start, "")) : bisect_right(ends, (end, "\uffff"))]
-        if any(not found[number].peer or server == found[number].peer for _, server in near):
+    for number, (first, last) in enumerate(zip(firsts.tolist(), lasts.tolist(), strict=True)):
+        peer = found[number].peer
+        if first < last and (not peer or any(cs.server(k) == peer for k in ends[first:last, 1].tolist())):
             seen.add(number)
     return seen
 

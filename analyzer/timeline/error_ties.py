@@ -11,10 +11,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analyzer.model.addresses import endpoint
+import numpy as np
+
+from analyzer.model.addresses import halves, normal, split
 from analyzer.model.events import Event
 from analyzer.model.records import Tie
 from analyzer.model.times import MS, SECOND
@@ -23,7 +25,6 @@ from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 KIND = "error-connection"
@@ -35,6 +36,8 @@ GIVEN_UP_NS = 140 * SECOND
 NOTICED_NS = 900 * SECOND
 #: What passes so much sooner than what a rival shows is no better a fit: lines are stamped to the millisecond.
 SAME_NS = 20 * MS
+#: So many of the latest connections before an error are looked at: more than this fit only where none is tied.
+MOST_LOOKED = 256
 #: Rivals that are told.
 MOST_TOLD = 5
 
@@ -52,6 +55,28 @@ RESET = _Sign(frozenset(("ECONNRESET",)), TOLD_NS, "the server's reset")
 REFUSED = _Sign(frozenset(("ECONNREFUSED",)), TOLD_NS, "the reset that answered its SYN")
 UNANSWERED = _Sign(frozenset(("ETIMEDOUT",)), GIVEN_UP_NS, "its SYN, never answered")
 CLOSED = _Sign(frozenset(("EPIPE", "CLOSED")), NOTICED_NS, "the server's close")
+SIGNS = (RESET, REFUSED, UNANSWERED, CLOSED)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The connections that showed a sign, as (aligned time, connection) in order: those of each environment, and those that no
+    environment is known to own, with times, connections and servers (both halves, port) as arrays, and lists of them by server.
+    """
+
+    owned: dict[str, list[tuple[int, int]]]
+    times: NDArray[np.int64]
+    ks: NDArray[np.int64]
+    servers: NDArray[np.int64]
+    towards: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def unowned(self, remote: str) -> list[tuple[int, int]]:
+        """Those towards a server that no environment is known to own."""
+        if remote not in self.towards:
+            name, port = split(remote)
+            chosen = (self.servers == (*halves(name), port)).all(axis=1)
+            self.towards[remote] = list(zip(self.times[chosen].tolist(), self.ks[chosen].tolist(), strict=True))
+        return self.towards[remote]
 
 
 def tie_errors(story: Story) -> None:
@@ -59,16 +84,18 @@ def tie_errors(story: Story) -> None:
     errors = [e for e in story.events if e.kind == "error" and e.connection is None and e.environment is not None]
     if not errors or not len(story.connections):
         return
-    known = {sign.words: _seen(story, sign) for sign in (RESET, REFUSED, UNANSWERED, CLOSED)}
+    codes = {e.attrs.get("code") for e in errors}
+    behind = _environments(story)
+    known = {sign: _seen(story, sign, behind) for sign in SIGNS if not codes.isdisjoint(sign.codes)}
     ports = _ports(story) if any(e.attrs.get("local") for e in errors) else {}
     for e in errors:
         alive = [k for k in ports.get(e.attrs.get("local", ""), ()) if _alive(story, e, k)]
         if len(alive) == 1:
             _tie(story, e, alive[0], "certain", "it prints the client's own address")
             continue
-        for sign in (RESET, REFUSED, UNANSWERED, CLOSED):
+        for sign, seen in known.items():
             if e.attrs.get("code") in sign.codes and _fits(e, sign):
-                _by_sign(story, e, sign, known[sign.words])
+                _by_sign(story, e, sign, seen)
                 break
 
 
@@ -93,57 +120,68 @@ def _fits(e: Event, sign: _Sign) -> bool:
     return connecting == (sign in (REFUSED, UNANSWERED))
 
 
-def _seen(story: Story, sign: _Sign) -> dict[str, list[tuple[int, int]]]:
-    """(aligned time, connection) of a sign, in order, by environment (`env …`) and by server (`to …`)."""
+def _seen(story: Story, sign: _Sign, behind: dict[int, set[str]]) -> _Seen:
+    """What showed a sign, by the point nearest the client."""
     cs = story.connections
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for k in range(len(cs)):
-        point = cs.points[cs.seen_at(k)[0]]
-        row = point.rows[cs.members[k, cs.seen_at(k)[0]]]
-        if not (stamp := _stamp(row, sign)):
-            continue
-        when = (point.aligned(stamp), k)
-        found[f"to {endpoint(int(row[f.S_HI]), int(row[f.S_LO]), int(row[f.S_PORT]))}"].append(when)
-        for environment in _environments(story, k):
-            found[f"env {environment}"].append(when)
-    for times in found.values():
-        times.sort()
+    stamps = np.zeros(len(cs), np.int64)
+    rest = np.ones(len(cs), np.bool_)
+    for p in cs.nearness:
+        ks = np.flatnonzero(rest & (cs.members[:, p] >= 0))
+        rest[ks] = False
+        found = _stamps(cs.points[p].rows[cs.members[ks, p]], sign)
+        stamps[ks] = np.where(found > 0, cs.points[p].clock.aligned_all(found), 0)
+    order = np.argsort(stamps, kind="stable")
+    order = order[np.searchsorted(stamps[order], 1) :]
+    mine = np.isin(order, np.fromiter(behind, np.int64, len(behind)))
+    owned: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for k in order[mine].tolist():
+        for environment in behind[k]:
+            owned[environment].append((int(stamps[k]), k))
+    others = order[~mine]
+    return _Seen(owned, stamps[others], others, cs.servers(others))
+
+
+def _stamps(rows: NDArray[np.int64], sign: _Sign) -> NDArray[np.int64]:
+    """When each connection showed a sign, 0 where it did not."""
+    syn, answer, fin, rst = (rows[:, k] for k in (f.SYN_TS, f.SYN_ACK_TS, SERVER + f.FIN_TS, SERVER + f.RST_TS))
+    established = (answer > 0) | (syn <= 0)
+    if sign is CLOSED:
+        first = np.where((fin > 0) & ((rst <= 0) | (fin < rst)), fin, rst)
+        return np.where(established, first, 0)
+    if sign is UNANSWERED:
+        return np.where(established | (rst > 0), 0, syn)
+    return np.where(established == (sign is RESET), rst, 0)
+
+
+def _environments(story: Story) -> dict[int, set[str]]:
+    """The environments that own a connection, by its own tie or its transports'."""
+    cs = story.connections
+    found = {k: {environment} for k, environment in cs.environment.items()}
+    for k, names in cs.transports.items():
+        theirs = {t.environment for t in map(story.transport, names) if t.environment}
+        if theirs:
+            found.setdefault(k, set()).update(theirs)
     return found
 
 
-def _stamp(row: NDArray[np.int64], sign: _Sign) -> int:
-    """When a connection showed a sign, 0 where it did not."""
-    syn, answer, fin, rst = row[[f.SYN_TS, f.SYN_ACK_TS, SERVER + f.FIN_TS, SERVER + f.RST_TS]].tolist()
-    established = answer > 0 or syn <= 0
-    if sign is CLOSED:
-        return min((t for t in (fin, rst) if t > 0), default=0) if established else 0
-    if sign is UNANSWERED:
-        return 0 if established or rst > 0 else syn
-    return rst if established == (sign is RESET) and rst > 0 else 0
+def _candidates(story: Story, e: Event, sign: _Sign, seen: _Seen) -> Iterator[tuple[int, int]]:
+    """(how long before the line, connection) of what may have made an error: of the nearest ones, which are enough to tell rivals."""
+    remote = normal(e.remote) if e.remote else None
+    for times, of_any_server in (
+        (seen.owned.get(e.environment or "", []), True),
+        (seen.unowned(remote) if remote else [], False),
+    ):
+        first = bisect_left(times, (e.time_ns - sign.within_ns - SECOND,))
+        last = bisect_right(times, (e.time_ns + SECOND, len(story.connections)))
+        for t, k in times[max(first, last - MOST_LOOKED) : last]:
+            error = story.misplaced(e, k)
+            if error is None or (of_any_server and e.remote and story.connections.server(k) != e.remote):
+                continue
+            if -error - 2 * MS <= e.time_ns - t <= sign.within_ns + error:
+                yield e.time_ns - t, k
 
 
-def _environments(story: Story, k: int) -> set[str]:
-    cs = story.connections
-    behind = {cs.environment[k]} if k in cs.environment else set()
-    return behind | {t.environment for t in map(story.transport, cs.transports.get(k, ())) if t.environment}
-
-
-def _candidates(
-    story: Story, e: Event, sign: _Sign, seen: dict[str, list[tuple[int, int]]]
-) -> Iterator[tuple[int, int]]:
-    """(how long before the line, connection) of what may have made an error."""
-    times = seen.get(f"to {e.remote}" if e.remote else f"env {e.environment}", [])
-    first = bisect_left(times, (e.time_ns - sign.within_ns - SECOND,))
-    last = bisect_right(times, (e.time_ns + SECOND, len(story.connections)))
-    for t, k in times[first:last]:
-        behind, error = _environments(story, k), story.misplaced(e, k)
-        if error is None or (behind and e.environment not in behind):
-            continue
-        if -error - 2 * MS <= e.time_ns - t <= sign.within_ns + error:
-            yield e.time_ns - t, k
-
-
-def _by_sign(story: Story, e: Event, sign: _Sign, seen: dict[str, list[tuple[int, int]]]) -> None:
+def _by_sign(story: Story, e: Event, sign: _Sign, seen: _Seen) -> None:
     fitting = sorted(_candidates(story, e, sign, seen), key=lambda x: (abs(x[0]), x[1]))
     if not fitting:
         return
