@@ -96,7 +96,8 @@ def extract(trace: Trace, ks: list[int], target: str, redactor: Redactor | None 
     with ExitStack() as stack:
         for point, rows, name in plan.captures:
             out = stack.enter_context(_opened(name))
-            told += _told(name, _copy(point, rows, out, redactor), point, redactor is not None)
+            editor = PacketEditor(redactor) if redactor else None
+            told += _told(name, _copy(point, rows, out, editor), point, editor)
         for source, refs, name in plan.logs:
             out = stack.enter_context(_opened(name))
             told.append(f"{name}: {_write_lines(source, refs, out, redactor):,} log events of {source.label}")
@@ -194,22 +195,23 @@ def _refuse_inputs(trace: Trace, plan: Plan) -> None:
 # ---- packets
 
 
-def _copy(point: Point, rows: Any, out: BinaryIO, redactor: Redactor | None) -> Copied:
+def _copy(point: Point, rows: Any, out: BinaryIO, editor: PacketEditor | None) -> Copied:
     ends = [
         ((_packed(row[f.C_HI], row[f.C_LO]), row[f.C_PORT]), (_packed(row[f.S_HI], row[f.S_LO]), row[f.S_PORT]))
         for row in rows.tolist()
     ]
-    editor = PacketEditor(redactor) if redactor else None
     return copy_records(point.parts, record_numbers(point.parts, rows), out, editor, Related(ends).positions)
 
 
-def _told(name: str, copied: Copied, point: Point, redacted: bool) -> list[str]:
+def _told(name: str, copied: Copied, point: Point, editor: PacketEditor | None) -> list[str]:
+    """What was written, a line each; raises `InputError` where nothing could be redacted."""
     told = [f"{name}: {len(copied.numbers):,} packets of {point.source.label}"]
-    if copied.dropped:
-        told.append(
-            f"{name}: {copied.dropped:,} packets left out, which cannot be redacted (DNS, ARP, unknown headers)"
-        )
-    if redacted:
+    if editor and copied.dropped:
+        kinds = ", ".join(f"{count:,} of {what}" for what, count in sorted(editor.left_out.items()))
+        if not copied.numbers:
+            raise InputError(f"{point.source.label}: no packet of these connections can be redacted ({kinds})")
+        told.append(f"{name}: {copied.dropped:,} packets left out, which cannot be redacted ({kinds})")
+    if editor:
         told.append(f"{name}: redacted: pseudonyms for addresses, payload cut, checksums made right for what is left")
     if copied.secrets:
         told.append(f"{name}: it carries TLS secrets (a decryption secrets block): whoever has it can read the payload")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ipaddress
 import json
 import os
 import shutil
@@ -260,3 +261,71 @@ def test_public_captures_stay_what_they_are(shared, tmp_path, monkeypatch):
             compared["redacted"] += 1
         compared["plain"] += 1
     assert compared["plain"] > 20 and compared["redacted"] > 0.8 * compared["plain"]
+
+
+NAMED = "db.internal.example.com"
+PEOPLE = [("10.1.2.3", "54.203.0.7"), ("fd12:3456:789a::1234", "2001:db8:77::7")]
+MACS = ("00:1a:2b:3c:4d:5e", "00:99:88:77:66:55")
+
+
+def gossip():
+    """A pcapng in which everything names somebody: link layer, ARP, DNS, options, extension headers, SNI, quoted headers, blocks."""
+    from scapy.layers import dns, inet, inet6, l2
+    from scapy.packet import Raw
+
+    hello = bytes(
+        Raw(b"\x16\x03\x01\0\x40\x01\0\0\x3c\x03\x03" + bytes(32) + NAMED.encode() + b"\r\nHost: " + NAMED.encode())
+    )
+    frames = []
+    for source, target in PEOPLE:
+        v6 = ":" in source
+        ether = l2.Ether(src=MACS[0], dst=MACS[1])
+        plain = inet6.IPv6(src=source, dst=target) if v6 else inet.IP(src=source, dst=target)
+        up = plain if v6 else inet.IP(src=source, dst=target, options=[inet.IPOption_RR(routers=[target])])
+        back = inet6.IPv6(src=target, dst=source) if v6 else inet.IP(src=target, dst=source)
+        if v6:
+            up = up / inet6.IPv6ExtHdrRouting(addresses=[target, source])
+        address = bytes(map(int, source.split("."))) if not v6 else b"\1\2\3\4"
+        tcp = inet.TCP(sport=40_000, dport=443, seq=1, flags="S", options=[("MSS", 1460), (30, b"\x30\1" + address)])
+        frames += [ether / up / tcp, ether / back / inet.TCP(sport=443, dport=40_000, seq=9, ack=2, flags="SA")]
+        frames += [ether / up / inet.TCP(sport=40_000, dport=443, seq=2, ack=10, flags="PA") / hello]
+        answer = dns.DNS(
+            qr=1, qd=dns.DNSQR(qname=NAMED), an=dns.DNSRR(rrname=NAMED, type="AAAA" if v6 else "A", rdata=target)
+        )
+        frames += [ether / back / inet.UDP(sport=53, dport=5000) / answer]
+        quoted = bytes(back / inet.TCP(sport=443, dport=40_000, seq=10, ack=2, flags="PA") / hello)
+        error = inet6.ICMPv6DestUnreach() if v6 else inet.ICMP(type=3, code=1)
+        frames += [
+            ether / plain / error / Raw(quoted),
+            l2.Ether(src=MACS[0]) / l2.ARP(psrc="10.1.2.3", pdst="54.203.0.7", hwsrc=MACS[0]),
+        ]
+    names = packets.block("<", 4, packets.option("<", 1, bytes((54, 203, 0, 7)) + NAMED.encode() + b"\0") + bytes(4))
+    secret = packets.block("<", 10, b"KSLT" + len(NAMED).to_bytes(4, "little") + NAMED.encode())
+    head = packets.section() + packets.interface(resolution=9) + names + secret
+    return head + b"".join(packets.enhanced("<", 0, 10**18 + n * 10**6, bytes(frame)) for n, frame in enumerate(frames))
+
+
+def test_of_a_capture_full_of_names_not_one_survives(tmp_path):
+    (tmp_path / "in.pcapng").write_bytes(gossip())
+    trace = analyzer.read(tmp_path / "in.pcapng")
+    assert len(trace.connections) == 2 and NAMED in {n for names in trace.connections["names"] for n in names}
+    told = extract(trace, [0, 1], str(tmp_path / "small.pcapng"), Redactor("a key"))
+    written = (tmp_path / "small.pcapng").read_bytes()
+    known = [NAMED.encode(), NAMED.encode().partition(b".")[0] + b"."] + [
+        bytes.fromhex(m.replace(":", "")) for m in MACS
+    ]
+    known += [ipaddress.ip_address(a).packed for pair in PEOPLE for a in pair]
+    assert all(name in gossip() for name in known[2:]) and not [name for name in known if name in written]
+    again = analyzer.read(tmp_path / "small.pcapng")
+    assert rows(again) == rows(trace) and len(again.story.connections.points[0].data.icmp) == 2
+    assert any("of DNS, ARP or unknown headers" in line for line in told)
+
+
+def test_a_link_layer_that_cannot_be_redacted_is_refused(tmp_path):
+    records = packets.conversations(seed=9, count=1)
+    wlan = [(ns, b"\x08\x01" + bytes(22) + b"\xaa\xaa\x03\0\0\0\x08\0" + frame[14:]) for ns, frame in records]
+    (tmp_path / "air.pcap").write_bytes(packets.pcap(wlan, link=105))
+    trace = analyzer.read(tmp_path / "air.pcap")
+    with pytest.raises(InputError, match=r"no packet of these connections can be redacted \([0-9]+ of IEEE 802.11\)"):
+        extract(trace, [0], str(tmp_path / "small.pcap"), Redactor("a key"))
+    assert [p.name for p in tmp_path.iterdir()] == ["air.pcap"]

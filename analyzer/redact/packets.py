@@ -3,7 +3,8 @@
 
 What is kept: times, lengths on the wire, ports, sequence numbers, flags, windows, the usual TCP options, TTLs, IP ids, VLAN and
 tunnel numbers. What goes: payload and padding, unusual IP and TCP options (multipath, authentication and fast-open options carry
-addresses and keys), and every packet that is not fully understood (ARP, DNS, link layers without a table row here).
+addresses and keys), and every packet that is not fully understood (ARP, DNS, 802.11 and other link layers with addresses and
+names of their own: `REDACTED_LINKS` are those that are understood). What was left out is counted by its kind.
 
 Checksums are made right for what is written: the IP header's, and TCP's as if what was cut were zeros, since the real one would tell
 about the payload. A checksum that was wrong before is right afterwards.
@@ -12,6 +13,7 @@ about the payload. A checksum that was wrong before is right afterwards.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 
 from analyzer.capture import layers as link
 from analyzer.capture.containers import BLOCK_INTERFACE, BLOCK_SECTION, BLOCK_STATS, options
@@ -38,11 +40,22 @@ MAX_DEPTH = 6
 INTERFACE_OPTIONS, STATISTICS_OPTIONS = (9, 14), (2, 3, 4, 5, 6, 7, 8)
 
 
+#: Link layers that name nobody before the packet: how many bytes at their beginning are wiped all the same.
+NAMELESS = {
+    link.LINK_NULL: 0, link.LINK_LOOP: 0, link.LINK_PPP: 0, link.LINK_PPP_SERIAL: 0, link.LINK_PPP_PPPD: 0, link.LINK_PPPOE: 0,
+    link.LINK_PPP_WITH_DIR: 0, link.LINK_C_HDLC: 0, link.LINK_FRELAY: 0, link.LINK_IPOIB: 40,
+    **dict.fromkeys(link.RAW_LINKS, 0),
+}  # fmt: skip
+REDACTED_LINKS = frozenset((link.LINK_ETHERNET, link.LINK_SLL, link.LINK_SLL2, *NAMELESS))
+
+
 class PacketEditor:
     """The `Editor` of `capture.extract` that redacts."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._mac, self._address = redactor.mac, redactor.addresses.packed
+        #: What was left out, by what it is.
+        self.left_out: Counter[str] = Counter()
 
     # ---- pcapng blocks
 
@@ -70,8 +83,13 @@ class PacketEditor:
         try:
             end = self._link(packet, link_type)
         except (IndexError, struct.error, ValueError):  # cut inside a header, or lengths that cannot be
+            end = None
+        if end is None:
+            known = link_type in REDACTED_LINKS
+            name = link.LINK_NAMES.get(link_type, f"link type {link_type}")
+            self.left_out["DNS, ARP or unknown headers" if known else name] += 1
             return None
-        return None if end is None else bytes(packet[:end])
+        return bytes(packet[:end])
 
     def _link(self, p: bytearray, link_type: int) -> int | None:
         """Edit from the link layer on; returns where the packet is to be cut, None to leave it out."""
@@ -83,11 +101,13 @@ class PacketEditor:
         if link_type == link.LINK_SLL2:
             p[12:20] = self._cooked(bytes(p[12:20]), p[11])
             return self._typed(p, 20, _be16(p, 0), 0)
-        if link_type in (link.LINK_NULL, link.LINK_LOOP):
-            return self._ip(p, 4, 0)
-        if link_type in link.RAW_LINKS:
-            return self._ip(p, 0, 0)
-        return None
+        if link_type not in NAMELESS:
+            return None
+        kind, i = link.link_layer(p, link_type, 0, len(p))
+        p[: NAMELESS[link_type]] = bytes(NAMELESS[link_type])
+        if kind == link.PPP:
+            kind, i = link.ppp(p, i, len(p))
+        return self._ip(p, i, 0) if kind == link.KIND_VERSION else self._typed(p, i, kind, 0)
 
     def _cooked(self, field: bytes, length: int) -> bytes:
         """A cooked capture's eight-byte address field, of which `length` bytes count."""

@@ -56,8 +56,36 @@ SHAPES = {
 }
 
 
+#: Link layers that scapy does not build: their number, and what stands before the packet.
+LINKS = {
+    "PPP": (9, b"\xff\x03\x00\x21"), "PPP, protocol in a byte": (9, b"\x21"), "PPP with direction": (204, b"\0\xff\x03\x00\x21"),
+    "PPPoE": (51, b"\x11\0\0\6\0\0\0\x21"), "HDLC": (104, b"\x0f\0\x08\0"), "Frame Relay": (107, b"\x18\x41\x03\xcc"),
+    "loopback": (0, b"\2\0\0\0"), "InfiniBand": (242, ORIGINALS[3] * 6 + b"toen\x08\0\0\0"),
+}  # fmt: skip
+
+
 def first_layer(link):
     return {1: Ether, 101: IP, 113: CookedLinux}[link]
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("packet", [V4, V6], ids=["v4", "v6"])
+def test_link_layers_without_names(name, packet):
+    link, head = LINKS[name]
+    if packet is V6 and name != "loopback":
+        head = head.replace(b"\x21", b"\x57").replace(b"\x08\0", b"\x86\xdd").replace(b"\x03\xcc", b"\x03\x8e")
+    whole = bytes(packet / SEGMENT)
+    edited = EDITOR.packet(link, head + whole)
+    assert edited is not None and len(edited) == len(head) + len(whole) - len(SECRET)
+    assert not any(original in edited for original in ORIGINALS)
+    verify(type(packet)(edited[len(head) :] + bytes(len(SECRET))))
+
+
+@pytest.mark.parametrize(("link", "name"), [(127, "IEEE 802.11"), (239, "Linux netfilter log"), (147, "link type 147")])
+def test_link_layers_that_are_refused_are_named(link, name):
+    editor = PacketEditor(Redactor("a key"))
+    assert editor.packet(link, bytes(60)) is None and editor.packet(1, bytes(60)) is None
+    assert editor.left_out == {name: 1, "DNS, ARP or unknown headers": 1}
 
 
 def inner(packet, edited):
