@@ -165,20 +165,22 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
 
 def _find_resets(story: Story, found: list[Death], margin_ns: int) -> None:
     """Give each death after a freeze the connection that the server reset meanwhile, if a capture holds one."""
-    frozen: dict[str, list[Death]] = defaultdict(list)
+    frozen: dict[str, list[tuple[int, Death]]] = defaultdict(list)
     for death in found:
         if death.freeze is not None:
-            frozen[death.environment].append(death)
+            frozen[death.environment].append((death.freeze.start_ns - margin_ns, death))
+    for deaths_of in frozen.values():
+        deaths_of.sort(key=lambda x: x[0])
     ks = [k for k in story.connections.showing(signs.SERVER_RESET) if common.witness(story, k) in frozen]
     for k in story.connections.loaded(ks):
         reset = _idle_reset(story.connections.segments(k))
-        for death in frozen[common.witness(story, k) or ""] if reset is not None else ():
-            start, end = death.freeze.start_ns if death.freeze else 0, death.first.time_ns
-            if (
-                reset
-                and start - margin_ns <= reset.time_ns <= end + margin_ns
-                and death.peer in ("", story.connections.server(k))
-            ):
+        mine = frozen[common.witness(story, k) or ""]
+        at = bisect_right(mine, reset.time_ns, key=lambda x: x[0]) if reset is not None else 0
+        for n in range(at - 1, -1, -1):
+            death = mine[n][1]
+            if reset is None or reset.time_ns > death.first.time_ns + margin_ns:
+                break  # freezes follow one another
+            if death.peer in ("", story.connections.server(k)):
                 death.connection, death.absent, death.reset = k, None, reset
 
 

@@ -243,6 +243,8 @@ JAVA = [
     ("java.net.UnknownHostException: db.example.test: Name or service not known", said("ENOTFOUND", KERNEL, peer="db.example.test", stage="resolve")),
     ("org.apache.http.NoHttpResponseException: api.example.test:443 failed to respond", said("CLOSED", LIBRARY, "apache-httpclient", peer="api.example.test:443")),
     ("orders failed: java.sql.SQLNonTransientConnectionException: (conn=6) Connection reset by peer", said("ECONNRESET", KERNEL)),
+    ("orders failed: java.sql.SQLNonTransientConnectionException: (conn=6) Connection reset", said("ECONNRESET", KERNEL)),
+    ("orders failed: java.sql.SQLNonTransientConnectionException: (conn=6) Connection timed out", None),  # the kernel's, or soTimeout's
     ("java.sql.SQLTransientConnectionException: HikariPool-1 - Connection is not available, request timed out after 30000ms.", said("TIMEOUT", LIBRARY, "hikaricp", stage="pool", timeout_ms=30_000)),
     ("io.lettuce.core.RedisCommandTimeoutException: Command timed out after 60 second(s)", said("TIMEOUT", LIBRARY, "lettuce", timeout_ms=60_000)),
     ("io.lettuce.core.RedisConnectionException: Unable to connect to 10.0.0.77:6379\nCaused by: io.netty.channel.ConnectTimeoutException: connection timed out: /10.0.0.77:6379", said("CONNECT_FAILED", LIBRARY, "lettuce", peer="10.0.0.77:6379")),
