@@ -2,7 +2,7 @@
 
 ## What it does
 Compares, for one server, every idle gap after which a connection still worked with every gap that the server closed, or after
-which it was reset or never answered. Where the two do not overlap, an idle limit lies between them, and known limits in that
+which it was reset or never answered; without packets, the gaps between the calls of each gRPC transport. Where the two do not overlap, an idle limit lies between them, and known limits in that
 bracket that end a connection in the same way are named.
 
 ## Why it matters
@@ -22,16 +22,19 @@ rest measures its limit; one that closes for another reason after a rest of any 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.model.addresses import endpoint
-from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.events import Event
+from analyzer.model.findings import Confidence, Evidence, Finding, Severity
+from analyzer.model.records import Call, Transport
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
@@ -52,12 +55,15 @@ CODE = "R305"
 NAME = "idle-limit"
 SUMMARY = "the idle gaps that survived and those that failed bracket a limit"
 SEVERITIES = (Severity.INFO,)
-
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.POSSIBLE)
 
 #: `fields.END_BY` of a connection that the server's FIN began to end.
 SERVER_FIN = 2
 
 
+#: gRPC statuses.
+OK, DEADLINE = 0, 4
+_NEVER = 1 << 62
 #: A server that stops closes all its connections within this time; limits that run out do so one by one.
 AT_ONCE_NS = SECOND
 
@@ -72,10 +78,34 @@ _OPEN = "{0}.000 > SYN\n{0}.001 < SYN-ACK\n{0}.002 > ACK\n{0}.010 > 40\n{0}.012 
 _OK = "{1}.000 > 40\n{1}.002 < 90\n"
 _FAILS = "{2}.000 > 40\n{2}.001 < RST\n"
 _CLOSES = "{2}.000 < FIN\n{2}.001 > FIN\n{2}.002 < ACK\n"
+_H = "{0}:00.000 grpc - transport | ({1}) 10.0.0.9:443 local settings acknowledged by remote: {{}}\n"
+_CALL = (
+    '{0} grpc - channel | (1) dns:svc:443 createResolvingCall [{1}] method="/a.B/C", deadline=Infinity\n'
+    "{0} grpc - load_balancing_call | [{1}] Pick result: COMPLETE subchannel: ({2}) 10.0.0.9:443 status: undefined undefined\n"
+)
+_ENDS = '{0} grpc - resolving_call | [{1}] ended with status: code={2} details="{3}"\n'
+_CUT = "{0} grpc - transport | ({1}) 10.0.0.9:443 connection closed with error read ECONNRESET\n"
+
+
+def _life(transport: int, *minutes: str) -> str:
+    """A transport whose calls are answered at these minutes, and reset at the last."""
+    lines = _H.format(minutes[0], transport)
+    for number, minute in enumerate(minutes, 10 * transport):
+        last = minute == minutes[-1]
+        lines += _CALL.format(f"{minute}:01.000", number, transport)
+        lines += _CUT.format(f"{minute}:01.004", transport) if last else ""
+        lines += _ENDS.format(f"{minute}:01.005", number, 14 if last else 0, "read ECONNRESET" if last else "OK")
+    return lines
+
+
 FIRES = (
     Case(
         "300 s survive twice, 360 s and more fail twice",
         packets=(_OPEN + _OK + _FAILS).format(0, 300, 660) + (_OPEN + _OK + _FAILS).format(1000, 1310, 1700),
+    ),
+    Case(
+        "from the trace alone: calls after 5 min were answered, calls after 6 min were reset",
+        log=_life(1, "00:00", "00:05", "00:11") + _life(2, "00:20", "00:25", "00:31"),
     ),
     Case(
         "the server closes what rests for 60 s",
@@ -83,6 +113,10 @@ FIRES = (
     ),
 )
 QUIET = (
+    Case(
+        "gRPC calls: a rest as long as one that failed survived",
+        log=_life(1, "00:00", "00:05", "00:11") + _life(2, "00:20", "00:27", "00:33"),
+    ),
     Case(
         "a gap as long as one that failed survived",
         packets=(_OPEN + _OK + _FAILS).format(0, 300, 660) + (_OPEN + _OK + _FAILS).format(1000, 1400, 1770),
@@ -102,7 +136,8 @@ QUIET = (
 
 @dataclass(slots=True)
 class Gap:
-    """One rest of a connection and what came of it: how long, what ended it, how old the connection was by then.
+    """One rest of a connection, or of a gRPC transport that no capture holds, and what came of it: how long, what ended it (the line
+    or the segment), how old the connection was by then.
 
     `ending` is empty where the connection survived, else how it had ended: FIN (the server closed it, after `ns` without
     anything), RST (in answer to the first write), silence.
@@ -110,9 +145,10 @@ class Gap:
 
     connection: int
     ns: int
-    at: Segment
+    at: Segment | Event
     age_ns: int
     ending: str = ""
+    transport: str = ""  # its id, where no connection is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +186,20 @@ def independent(gaps: list[Gap]) -> list[Gap]:
         id(gap)
         for a, b in pairwise(closes)
         for gap in (a, b)
-        if b.at.time_ns - a.at.time_ns <= AT_ONCE_NS and abs(b.ns - a.ns) > AT_ONCE_NS and a.connection != b.connection
+        if b.at.time_ns - a.at.time_ns <= AT_ONCE_NS
+        and abs(b.ns - a.ns) > AT_ONCE_NS
+        and (a.connection, a.transport) != (b.connection, b.transport)
     }
     return [gap for gap in gaps if id(gap) not in together]
 
 
 @dataclass(slots=True)
 class Server:
-    """One server with the connections that woke."""
+    """One server with the connections that woke, or the rests of its transports."""
 
     address: str
     woken: list[int]
+    told: list[Gap] = field(default_factory=list)
 
 
 def select(story: Story, settings: Settings) -> Iterable[Server]:
@@ -176,8 +215,9 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         *cs.by_point(signs.WOKE | signs.UNANSWERED, silent),
         *cs.by_point(signs.SERVER_FIN | signs.IDLE, lambda rows: rows[:, f.END_BY] == SERVER_FIN),
     }
+    told = _told(story, least)
     if len(failed) < least:
-        return []
+        return told
     servers, counts = np.unique(_where(cs, np.array(sorted(failed))), axis=0, return_counts=True)
     woken = np.array(sorted({*cs.showing(signs.WOKE), *failed}))
     places = _where(cs, woken)
@@ -185,6 +225,8 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         Server(endpoint(*server), woken[(places == [*server, frame]).all(axis=1)].tolist())
         for *server, frame in servers[counts >= least].tolist()
     ]
+    seen = {server.address for server in found}
+    found += [server for server in told if server.address not in seen]
     return sorted(found, key=lambda server: (server.address, server.woken))
 
 
@@ -196,18 +238,20 @@ def _where(cs: Connections, ks: NDArray[np.int64]) -> NDArray[np.int64]:
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
     """The bracket: the longest rest that survived, the shortest that failed."""
     least, copies = settings[Thresholds].least_each, settings[r302.Thresholds].least_copies
-    gaps = [gap for group in story.connections.batches(server.woken) for gap in gaps_of(story, group, copies)]
+    gaps = server.told or [
+        gap for group in story.connections.batches(server.woken) for gap in gaps_of(story, group, copies)
+    ]
     found = bracket(independent(gaps), least)
     if found is None:
         return None
     longest, shortest = found.longest, found.shortest
     ended = "closed by the server" if found.ending == limits.FIN else _ENDED[found.ending]
     evidence = [
-        story.packet(longest.at, f"after {seconds(longest.ns)}: answered, the longest that was"),
-        story.packet(shortest.at, f"after {seconds(shortest.ns)}: {ended}, the shortest that was", primary=True),
+        _proof(story, longest, f"answered after {seconds(longest.ns)}, the longest"),
+        _proof(story, shortest, f"{ended} after {seconds(shortest.ns)}, the shortest", primary=True),
     ]
     evidence.sort(key=lambda e: e.time_ns)
-    ids = sorted({gap.connection for gap in gaps if gap.ending == found.ending})
+    ids = sorted({gap.connection for gap in gaps if gap.ending == found.ending and not gap.transport})
     return Finding(
         CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
         f"idle limit towards {server.address} between {seconds(longest.ns)} and {seconds(shortest.ns)}",
@@ -221,6 +265,11 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
         upgrade=_upgrade(server.address, found),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _proof(story: Story, gap: Gap, note: str, primary: bool = False) -> Evidence:
+    at = gap.at
+    return story.evidence(at, note, primary) if isinstance(at, Event) else story.packet(at, note, primary)
 
 
 _ENDED = {limits.RST: "reset when used", limits.SILENCE: "never answered again"}
@@ -251,6 +300,51 @@ def _upgrade(address: str, found: Bracket) -> str:
     narrower = f"rests between {seconds(found.longest.ns)} and {seconds(found.shortest.ns)} narrow the bracket"
     who = f"who ended the connection (a FIN is the server's or its proxy's; a reset that the server's side does not show is a middlebox's), at the server: {collect.capture(address, collect.ENDINGS)}"
     return "; ".join([narrower, *checks, who])
+
+
+def _told(story: Story, least: int) -> list[Server]:
+    """Servers of gRPC transports that no capture holds, several of which failed after a rest."""
+    calls: dict[str, list[Call]] = defaultdict(list)
+    for c in story.calls:
+        if c.transport and c.start_ns is not None:
+            calls[c.transport].append(c)
+    pinged: dict[str, list[int]] = defaultdict(list)
+    for ping in story.pings if calls else ():
+        pinged[ping.transport] += [ping.sent_ns] + ([ping.acked_ns] if ping.acked_ns is not None else [])
+    found: dict[str, list[Gap]] = defaultdict(list)
+    for t in story.transports:
+        if t.connection is None and t.remote and t.opened_ns is not None and t.id in calls:
+            found[t.remote] += _rests(story, t, calls[t.id], sorted(pinged[t.id]))
+    return [
+        Server(address, [], gaps)
+        for address, gaps in sorted(found.items())
+        if sum(bool(gap.ending) for gap in gaps) >= least
+    ]
+
+
+def _rests(story: Story, t: Transport, calls: list[Call], pinged: list[int]) -> Iterator[Gap]:
+    """The rests of a transport between its calls, from the last line that shows it in use to the start of the next call."""
+    busy_until = opened = t.opened_ns or 0
+    for number, c in enumerate(calls):
+        start = c.start_ns or 0
+        pings = bisect_right(pinged, start)
+        last = max(busy_until, pinged[pings - 1] if pings else opened)
+        busy_until = max(busy_until, c.end_ns if c.end_ns is not None else _NEVER)
+        ending = _call_ending(calls[number:])
+        line = next((e for e in story.events_between(start, start, c.environment) if e.kind == "call-start"), None)
+        if start - last >= f.WAKE_AFTER and ending is not None and line is not None:
+            yield Gap(-1, start - last, line, start - opened, ending, t.id)
+
+
+def _call_ending(calls: list[Call]) -> str | None:
+    """What the first of these calls met: an answer, a reset; silence where no call after it was answered either; else None."""
+    first = calls[0]
+    if first.status == OK or first.answered:
+        return ""
+    if "ECONNRESET" in (first.details or "") or "reset by peer" in (first.details or ""):
+        return limits.RST
+    silent = len(calls) >= r302.LEAST_DEADLINES and all(c.status == DEADLINE and not c.answered for c in calls)
+    return limits.SILENCE if silent else None
 
 
 def gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
