@@ -58,12 +58,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
         cold_start bool whether the environment was initialised for it
     """),
     "freezes": _columns("""
-        environment str environment id
+        environment str environment id; ip:A.B.C.D where only packets know it
         start time last sign of life before
         end time first sign of life after
         seconds float length, s
         error_ms float how far either end may be off, ms
-        from str what it was derived from (platform: START and REPORT lines)
+        from str what it was derived from: platform (START and REPORT lines), neighbours (of such lines without a stamp); inferred, and explaining no finding: tsval, retransmissions, ping-overshoot
     """),
     "connections": _columns("""
         id str C1 … by first packet

@@ -14,6 +14,7 @@ from analyzer.model.times import MS, SECOND, iso
 from analyzer.report.causes import Impact, causes, total
 from analyzer.report.coverage import unexplained, unseen
 from analyzer.tcp.connections import PointConnection
+from analyzer.timeline.inferred_freezes import inferred_freezes
 from analyzer.timeline.points import Point
 from analyzer.timeline.story import Story
 from analyzer.timeline.tie_table import all_ties
@@ -127,13 +128,13 @@ def invocations(story: Story, chosen: list[Invocation] | None = None) -> list[di
 
 
 def freezes(story: Story, chosen: list[Freeze] | None = None) -> list[dict[str, Any]]:
-    """Freezes, by start: all, or those chosen."""
+    """Freezes: those between invocations, then those that only packets or timers tell, each by start; or those chosen."""
     return [
         {
             "environment": z.environment, "start": _iso(z.start_ns), "end": _iso(z.end_ns),
             "seconds": round(z.length_ns / SECOND, 9), "error_ms": _ms(z.error_ns), "from": z.source,
         }
-        for z in (story.freezes if chosen is None else chosen)
+        for z in ([*story.freezes, *inferred_freezes(story)] if chosen is None else chosen)
     ]  # fmt: skip
 
 
