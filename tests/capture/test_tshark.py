@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import analyzer
 from analyzer.capture.columns import FLAGS, NO, O_DSACK, OPTIONS, RST
 from analyzer.capture.reader import CaptureData
+from analyzer.tcp import detail
 from analyzer.tcp.connections import connections_of
 from analyzer.tcp.fields import (
     K_ACKED_UNSEEN,
@@ -279,3 +281,24 @@ def test_random_conversations_agree_with_tshark(tmp_path: Path) -> None:
     assert len(fast) <= counts["retransmission"] / 100
     assert len(told) <= counts["ack_lost_segment"] / 3
     assert min(counts[name] for name in ANALYSIS if name != "fast_retransmission") > 50
+
+
+@pytest.mark.parametrize(
+    "name", ["nat-silent/client", "close-delayed/server", "connect-burst/server", "reset-dropped/server"]
+)
+def test_backoff_waits_as_tshark(name: str) -> None:
+    """Of each repetition by a time-out: the time since the first copy, as `tcp.analysis.rto` has it."""
+    need_tshark()
+    path = Path(__file__).parents[2] / "captures" / f"{name}.pcap"
+    command = ["tshark", "-n", "-r", str(path), "-Y", "tcp.analysis.rto", "-T", "fields"]
+    fields = ["-e", "frame.number", "-e", "tcp.analysis.rto"]
+    lines = subprocess.run(command + fields, capture_output=True, text=True, check=True).stdout.splitlines()
+    theirs = {int(number): round(float(rto) * 1e6) for number, rto in (line.split("\t") for line in lines)}
+    cs = analyzer.read(path).story.connections
+    ours = {}
+    for k in range(len(cs)):
+        numbers = {s.time_ns: s.places[0].no for s in cs.segments(k)}
+        for series in detail.backoffs(cs.segments(k)):
+            first, *later = series.times_ns
+            ours.update({numbers[time]: (time - first) // 1000 for time in later})
+    assert ours and {number: theirs.get(number) for number in ours} == ours
