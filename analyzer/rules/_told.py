@@ -134,7 +134,9 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
     if not found or not len(story.connections):
         return found
     if not story.aligned:
-        dying = [k for sign in DEADLY for k in story.connections.showing(sign)]
+        rested = story.connections.loaded(story.connections.by_point(signs.SERVER_RESET, _ended_rest))
+        unsaid = {k for k in rested if _idle_reset(story.connections.segments(k)) is not None}
+        dying = [k for sign in DEADLY for k in story.connections.showing(sign) if k not in unsaid]
         servers = {
             endpoint(*ends) for ends in np.unique(story.connections.servers(np.array(dying, np.int64)), axis=0).tolist()
         }
@@ -162,6 +164,14 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
         ):
             found[number].connection, found[number].absent = ks[0], point
     return [death for number, death in enumerate(found) if number not in seen or death.reset is not None]
+
+
+def _ended_rest(rows: common.Rows) -> common.Mask:
+    """Reset by the server after a rest, and nothing more: if nobody asked for it, rules that look at packets say nothing of it."""
+    reset, spoke = rows[:, SERVER + f.RST_TS], rows[:, SERVER + f.DATA_LAST_TS]
+    found: common.Mask = (spoke >= rows[:, CLIENT + f.DATA_LAST_TS]) & (reset - spoke >= common.LEAST_STALL_NS)
+    found &= (rows[:, f.LAST_TS] <= reset) & (rows[:, SERVER + f.FINS] == 0) & (rows[:, CLIENT + f.FINS] == 0)
+    return found
 
 
 def _find_resets(story: Story, found: list[Death], margin_ns: int) -> None:

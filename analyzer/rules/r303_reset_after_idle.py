@@ -78,6 +78,11 @@ FIRES = (
         + "\n0.090 > 20\n0.091 < 39 lost\n0.300 < 39 again lost\n0.720 < 39 again\n16.105 > ACK\n16.106 < RST",
     ),
     Case("from the log alone", log=_LOG.format("00:06:14")),
+    Case(
+        "from the log, beside a capture of a reset that nobody asked for and whose clock nothing ties to the log's",
+        log=_LOG.format("00:06:14"),
+        packets=_OPEN + "\n60 < RST-ACK",
+    ),
 )
 QUIET = (
     Case(
