@@ -77,6 +77,13 @@ def sides_of(clients: Iterable[Network], servers: Iterable[Network]) -> tuple[in
     return len(rows), *(value for row in sorted(rows) for value in row[1:])
 
 
+def positions(uids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Where each connection's segments stand, in order."""
+    order = np.argsort(uids, kind="stable")
+    cut = np.flatnonzero(np.diff(uids[order])) + 1
+    return {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
+
+
 #: A table of this size is worth huge pages; a small capture's should not take 2 MB for a few rows.
 HUGE = 1 << 24
 

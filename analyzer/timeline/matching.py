@@ -20,7 +20,7 @@ from analyzer.capture import columns as col
 from analyzer.model.addresses import network
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import CLIENT, SERVER
-from analyzer.tcp.tracker import Tracker, sides_of
+from analyzer.tcp.tracker import Tracker, positions, sides_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,10 +185,13 @@ def _joined(points: list[Point], members: Ints, p: int, q: int, find: Callable[[
     if find is not _by_packets:  # which gives the likeliest first
         pairs = pairs.alone()
     holders = [_holders(members, point, len(points[point].rows)) for point in (p, q)]
+    stands = [positions(points[point].data.uids) if pairs.turned.any() else {} for point in (p, q)]
     gone = []
     for i, j, turned in zip(one.at[pairs.i].tolist(), other.at[pairs.j].tolist(), pairs.turned.tolist(), strict=True):
         here, there = holders[0][i], holders[1][j]
-        if ((members[here] >= 0) & (members[there] >= 0)).any() or (turned and not _turn(points[p], i, points[q], j)):
+        if ((members[here] >= 0) & (members[there] >= 0)).any():
+            continue
+        if turned and not _turn((points[p], i, stands[0]), (points[q], j, stands[1])):
             continue
         members[here] = np.maximum(members[here], members[there])
         members[there] = -1
@@ -313,13 +316,17 @@ def _last(rows: _Rows, turned: bool) -> Ints:
 # ---- directions
 
 
-def _turn(one: Point, i: int, other: Point, j: int) -> bool:
+#: A point, a row of it, and where the segments of each of its connections stand.
+_Place = tuple["Point", int, dict[int, "Ints"]]
+
+
+def _turn(one: _Place, other: _Place) -> bool:
     """Track the row whose direction is less certain anew, the other way round; False where that cannot be done."""
-    certain = [CERTAINTY.index(int(point.rows[row, f.ORIENTED])) for point, row in ((one, i), (other, j))]
-    point, row = (other, j) if certain[1] >= certain[0] else (one, i)
+    certain = [CERTAINTY.index(int(point.rows[row, f.ORIENTED])) for point, row, _ in (one, other)]
+    point, row, stands = other if certain[1] >= certain[0] else one
     data = point.data
     before = data.rows[row]
-    mine = data.uids == before[f.UID]
+    mine = stands.get(int(before[f.UID]), np.empty(0, np.int64))
     client, server = (network(*before[ends[:2]].tolist()) for ends in (TURNED, ENDS))
     tracker = Tracker(sides_of([client], [server]))
     segments = data.segments[mine]

@@ -17,6 +17,7 @@ from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
 from analyzer.tcp.segments import Segment, merge
 from analyzer.tcp.signs import signs_of
+from analyzer.tcp.tracker import positions
 from analyzer.timeline.icmp import AboutConnection, ties
 from analyzer.timeline.names import Names
 
@@ -275,7 +276,7 @@ class Connections:
                 self._segments = {k: segments for k, segments in self._segments.items() if k in ks}
                 missing = rows[rows >= 0].tolist()
             segments, uids, kinds = segments_of(point.parts, point.rows[missing], point.how)
-            loaded.update((uid, (segments[at], kinds[at])) for uid, at in _by_uid(uids).items())
+            loaded.update((uid, (segments[at], kinds[at])) for uid, at in positions(uids).items())
 
     def batches(self, ks: Iterable[int]) -> Iterator[list[int]]:
         """These connections in order, in groups whose segments fit in memory together."""
@@ -325,16 +326,9 @@ class Connections:
         if not data.complete:
             return self._loaded[p].get(uid, (data.segments[:0], data.kinds[:0]))
         if p not in self._indices:
-            self._indices[p] = _by_uid(data.uids)
+            self._indices[p] = positions(data.uids)
         at = self._indices[p].get(uid, np.empty(0, np.int64))
         return data.segments[at], data.kinds[at]
-
-
-def _by_uid(uids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Where each connection's segments stand, in order."""
-    order = np.argsort(uids, kind="stable")
-    cut = np.flatnonzero(np.diff(uids[order])) + 1
-    return {int(uids[part[0]]): part for part in np.split(order, cut) if len(part)}
 
 
 def in_time_order(points: list[Point], members: NDArray[np.int64]) -> NDArray[np.int64]:
