@@ -53,12 +53,16 @@ def tie_environments(story: Story) -> None:
         p = connections.seen_at(k)[0]
         row = connections.points[p].rows[connections.members[k, p]]
         addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), connections.frame(k)].append(k)
+    maybe: dict[str, set[str]] = defaultdict(set)  # connection → environments one of whose transports it may be
+    for tie in story.ties:
+        if not tie.used and (environment := story.transport(tie.left).environment) is not None:
+            maybe[tie.right].add(environment)
     shares: dict[int, _Shares] = {}
     for (address, frame), ks in sorted(addresses.items()):
         if frame not in shares:
             here = {env: w for env, w in windows.items() if frames[env] == frame}
             shares[frame] = _Shares(connections, frame, here, START_SLACK_NS + frame_error(story, frame))
-        _Address(story, environments, address, ks, shares[frame]).tie()
+        _Address(story, environments, address, ks, shares[frame], maybe).tie()
 
 
 class _Shares:
@@ -115,14 +119,17 @@ class _Address:
     """One source address on its way to the environments behind it."""
 
     def __init__(
-        self, story: Story, environments: dict[str, Environment], address: str, ks: list[int], shares: _Shares
-    ) -> None:
+        self, story: Story, environments: dict[str, Environment], address: str, ks: list[int], shares: _Shares,
+        maybe: dict[str, set[str]],
+    ) -> None:  # fmt: skip
         self._story, self._address, self._ks, self._shares = story, address, ks, shares
         self._environments = environments
         self._named: dict[str, list[int]] = defaultdict(list)
         for k in ks:
             for t in story.connections.transports.get(k, []):
                 self._named[story.transport(t).environment or ""].append(k)
+            for environment in maybe.get(story.connections.id(k), ()):
+                self._named[environment] += []
 
     def tie(self) -> None:
         """Tie the whole address, else each connection for which something speaks."""
@@ -136,10 +143,10 @@ class _Address:
 
     def _by_transports(self, environment: str, ks: list[int]) -> None:
         why = (
-            "a gRPC transport of this environment" if len(ks) == 1 else f"{len(ks)} gRPC transports of this environment"
+            f"{len(ks)} gRPC transports of this environment" if len(ks) > 1 else "a gRPC transport of this environment"
         )
         strangers = [k for k in self._ks if k not in ks and self._is_strange(k, environment)]
-        self._whole(environment, why, "likely" if len(ks) == 1 or strangers else "certain", [], strangers)
+        self._whole(environment, why, "likely" if len(ks) < 2 or strangers else "certain", [], strangers)
         for k in strangers:
             self._one(k)
 
@@ -168,9 +175,12 @@ class _Address:
         """Several environments have transports from here: each connection is its transport's, others by themselves."""
         names = sorted(self._named)
         for environment in names:
-            why = f"a gRPC transport of this environment; {len(names)} environments share the address"
+            sure = bool(self._named[environment])
+            why = f"a gRPC transport {'of' if sure else 'that may be of'} this environment; {len(names)} environments share the address"
             others = [name for name in names if name != environment]
-            self._story.ties.append(Tie(KIND, environment, self._address, "likely", why, conflicts=others))
+            self._story.ties.append(
+                Tie(KIND, environment, self._address, "likely" if sure else "possible", why, conflicts=others)
+            )
             self._note(environment)
         tied = {k for ks in self._named.values() for k in ks}
         for k in self._ks:

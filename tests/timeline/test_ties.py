@@ -91,6 +91,10 @@ def test_what_nothing_tells_apart_stays_untied_and_is_told():
     untied = [t.id for t in story.transports if t.connection is None]
     assert len(untied) == 2 and {(t.left, t.right) for t in left} == {(t, c) for t in untied for c in ("C1", "C2")}
     assert all(t.confidence == "possible" and t.conflicts and "left untied" in t.evidence for t in left)
+    assert not story.connections.environment  # of an address that two may share
+    assert {(t.left, t.confidence) for t in story.ties if t.kind == "environment-address"} == {
+        (ENVIRONMENT, "likely"), (OTHER, "possible"),
+    }  # fmt: skip
 
 
 def test_connects_in_a_row_keep_their_order():
