@@ -246,9 +246,14 @@ def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     """Whether a capture was running all through [start, end], as its own packets prove, and reports no drops."""
     p = story.connections.points[point]
     error = p.clock.error_ns or 0
-    if any("dropped" in problem.what for problem in p.data.problems):
+    if lossy(story, point):
         return False
     return p.span[0] <= start_ns - error and end_ns + error <= p.span[1]
+
+
+def lossy(story: Story, point: int) -> bool:
+    """Whether a capture reports that it dropped packets: then what it did not see may have been there."""
+    return any("dropped" in problem.what for problem in story.connections.points[point].data.problems)
 
 
 def missed_by(story: Story, k: int, start_ns: int, end_ns: int) -> int | None:

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from analyzer.model.findings import Confidence, Finding, Severity
+from analyzer.model.records import Freeze
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
@@ -168,6 +169,13 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
     return _finding(story, k, segments, fin, ack, next_own, end, stall, how, settings[Thresholds].fin_timeout_ns)
 
 
+def _confidence(story: Story, k: int, freeze: Freeze | None, ended: bool) -> Confidence:
+    """Less sure without a freeze; and where nothing ends the stall and every capture dropped packets: the client's FIN may be one."""
+    if not ended and all(common.lossy(story, point) for point in story.connections.seen_at(k)):
+        return Confidence.POSSIBLE
+    return Confidence.CERTAIN if freeze is not None else Confidence.LIKELY
+
+
 def _is_heard(segments: list[Segment], sent: Segment) -> bool:
     """Whether the server acknowledged what the client sent after its FIN: a socket that was closed, and not half, would reset."""
     return any(
@@ -244,7 +252,7 @@ def _finding(
     return Finding(
         CODE, NAME,
         Severity.WARNING if troubled else Severity.INFO,
-        Confidence.CERTAIN if freeze is not None else Confidence.LIKELY,
+        _confidence(story, k, freeze, bool(how)),
         f"server in FIN_WAIT_2, client in CLOSE_WAIT for {seconds(stall)}" + ("" if how else " and still at the end of the capture"),
         fin.time_ns, evidence, why + (f"; idle time near a known limit: {near}" if near else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env, request_ids=requests,
