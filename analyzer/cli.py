@@ -77,7 +77,7 @@ def start(
         raise typer.Exit
 
 
-@app.command()
+@app.command(short_help="Read anything and say what happened: the main job.")
 @with_groups
 def diagnose(
     paths: Paths,
@@ -97,7 +97,7 @@ def diagnose(
     _run(paths, ("pcap", "log"), to, choice, narrow, stamps, deep, redaction, loud, packets=packets)
 
 
-@app.command()
+@app.command(short_help="Packets to connections, states, what packets can prove.")
 @with_groups
 def pcap(
     paths: Paths,
@@ -118,7 +118,7 @@ def pcap(
     _run(paths, ("pcap",), to, choice, narrow, Stamps(), deep, redaction, loud, packets=packets)
 
 
-@app.command("grpc-log")
+@app.command("grpc-log", short_help="A gRPC trace to channels, transports, pings, calls.")
 @with_groups
 def grpc_log(
     paths: Paths, to: Report, choice: Choice, narrow: Narrow, stamps: Stamps, redaction: Redaction, loud: Loud
@@ -142,7 +142,7 @@ def lambda_log(
     _run(paths, ("log",), to, choice, narrow, stamps, Deep(), redaction, loud, view="lambda")
 
 
-@app.command()
+@app.command(short_help="The story of one connection, request or finding.")
 @with_groups
 def timeline(
     name: Annotated[
@@ -212,7 +212,7 @@ def timeline(
     _guarded(work)
 
 
-@app.command()
+@app.command(short_help="Pictures, publishable as they are.")
 @with_groups
 def plot(
     picture: Annotated[Picture, typer.Argument(metavar="PICTURE", help="What to draw, see below.", show_default=False)],
@@ -272,7 +272,7 @@ def plot(
     _guarded(work)
 
 
-@app.command()
+@app.command(short_help="The packets and log lines of some connections.")
 @with_groups
 def extract(
     arguments: Annotated[
@@ -316,7 +316,7 @@ def extract(
     _guarded(work)
 
 
-@app.command()
+@app.command(short_help="What a rule means and what to do, with an example.")
 @with_groups
 def explain(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="A code such as K101, or a name.")], loud: Loud
@@ -334,7 +334,7 @@ def explain(
     _guarded(work)
 
 
-@app.command("rules")
+@app.command("rules", short_help="Every rule: code, severity, thresholds.")
 @with_groups
 def list_rules(
     loud: Loud,
@@ -398,11 +398,15 @@ def _run(
     packets: Packets = AS_IS,
 ) -> None:
     def work() -> None:
+        from analyzer.streams import openable
+
         if to.page:
             from analyzer.report.html import require
 
             require()  # before the work, not after it
-        trace = _read(paths, kinds, loud, stamps, narrow, packets, choice, redaction)
+        good, bad = openable(paths)
+        trace = _read(good or paths, kinds, loud, stamps, narrow, packets, choice, redaction)
+        trace.story.skipped[:0] = bad
         _deepen(trace, deep)
         if redaction.wanted:
             trace = trace.redacted(redaction.redact_key)
@@ -415,6 +419,8 @@ def _run(
             _write([page(trace, to.everything)], to.page)
         if trace.story.interrupted:
             raise typer.Exit(EXIT_INTERRUPTED)
+        if bad:
+            raise InputError("; ".join(f"{path}: {why}" for path, why in bad))
         if to.fail_on is not None:
             from analyzer.model.findings import Severity
 

@@ -29,7 +29,7 @@ from analyzer.model.times import MS
 from analyzer.redact import Redactor
 from analyzer.redact.lines import frame, message
 from analyzer.redact.packets import PacketEditor
-from analyzer.streams import open_stream, whole_file
+from analyzer.streams import STANDARD, open_stream, whole_file
 from analyzer.tcp import fields as f
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from analyzer.timeline.points import Point
     from analyzer.trace import Trace
 
-STANDARD_INPUT = STANDARD_OUTPUT = "-"
 #: A connection as `Trace.index` takes it, or a finding: what tells them from paths on the command line.
 NAME = re.compile(r"[CcFf][0-9]{1,9}$|[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5}(-[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5})?$")
 
@@ -101,7 +100,7 @@ def extract(trace: Trace, ks: list[int], target: str, redactor: Redactor | None 
         for source, refs, name in plan.logs:
             out = stack.enter_context(_opened(name))
             told.append(f"{name}: {_write_lines(source, refs, out, redactor):,} log events of {source.label}")
-    return told + ([] if target == STANDARD_OUTPUT else _without_lines(trace, plan))
+    return told + ([] if target == STANDARD else _without_lines(trace, plan))
 
 
 def _without_lines(trace: Trace, plan: Plan) -> list[str]:
@@ -109,7 +108,7 @@ def _without_lines(trace: Trace, plan: Plan) -> list[str]:
     copied = {source.id for source, *_ in plan.logs}
     logs = [s for s in trace.story.sources if s.kind != "pcap" and s.id not in copied]
     why = {True: "standard input cannot be copied from", False: "no line of it could be tied to these connections"}
-    return [f"{s.label}: no log lines: {why[s.path == STANDARD_INPUT]}" for s in logs]
+    return [f"{s.label}: no log lines: {why[s.path == STANDARD]}" for s in logs]
 
 
 # ---- what goes where
@@ -119,7 +118,7 @@ def _plan(trace: Trace, ks: list[int], target: str, anonymous: bool) -> Plan:
     cs = trace.story.connections
     points = [(p, [int(cs.members[k, p]) for k in ks if cs.members[k, p] >= 0]) for p in range(len(cs.points))]
     points = [(p, rows) for p, rows in points if rows]
-    if target == STANDARD_OUTPUT and len(points) != 1:
+    if target == STANDARD and len(points) != 1:
         raise InputError(
             f"standard output takes one capture; these connections were seen in {len(points)}: give -o FILE"
         )
@@ -127,9 +126,9 @@ def _plan(trace: Trace, ks: list[int], target: str, anonymous: bool) -> Plan:
     names = _names(target, [cs.points[p].source for p, _ in points], anonymous)
     for (p, rows), name in zip(points, names, strict=True):
         plan.captures.append((cs.points[p], cs.points[p].rows[rows], name))
-    if target != STANDARD_OUTPUT:
+    if target != STANDARD:
         wanted = _refs(trace, ks)
-        logs = [s for s in trace.story.sources if wanted.get(s.id) and s.path != STANDARD_INPUT]
+        logs = [s for s in trace.story.sources if wanted.get(s.id) and s.path != STANDARD]
         lines = str(Path(target).with_suffix(".log"))
         for source, name in zip(logs, _names(lines, logs, anonymous), strict=True):
             refs = wanted[source.id]
@@ -188,7 +187,7 @@ def _refuse_inputs(trace: Trace, plan: Plan) -> None:
     targets = [name for *_, name in plan.captures] + [name for *_, name in plan.logs]
     read = {Path(s.path).resolve() for s in trace.story.sources}
     for name in targets:
-        if name != STANDARD_OUTPUT and Path(name).resolve() in read:
+        if name != STANDARD and Path(name).resolve() in read:
             raise InputError(f"{name} is one of the inputs: write elsewhere")
 
 
@@ -224,7 +223,7 @@ def _packed(hi: int, lo: int) -> bytes:
 
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
-    if name == STANDARD_OUTPUT:
+    if name == STANDARD:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif Path(name).exists() and not Path(name).is_file():

@@ -27,14 +27,17 @@ from analyzer.model.problems import InputError
 from analyzer.model.records import Source
 from analyzer.model.timing import timed
 from analyzer.standard_input import StandardInput
-from analyzer.streams import READ_ERRORS, open_stream, plain_size, read_head
+from analyzer.streams import READ_ERRORS, STANDARD, open_stream, plain_size, read_head
 from analyzer.timeline.points import Point
 
 #: Not looked at in a folder: editors' and version control's own.
 HIDDEN = "."
-STANDARD_INPUT = "-"
 #: What marks a folder as a saved trace (see `saved`).
 MANIFEST, SAVED, STORY = "manifest.json", "analyzer-trace", "story"
+#: Of so many files that are no input each is told why.
+SAID = 3
+#: A longer folder's name is shown by its end, where it tells files of one name apart.
+LONG_FOLDER = 20
 #: A running stream is looked at this often, and for at most this share of the time.
 LIVE_EVERY_S = 2.0
 LIVE_SHARE = 0.1
@@ -56,32 +59,44 @@ class Inputs:
 Live = Callable[[Inputs], None]
 
 
-def expand(paths: list[str]) -> list[tuple[str, bool]]:
-    """(file, named by the user) for every path; folders and globs expand in sorted order. Raises `InputError`."""
+def expand(paths: list[str], skipped: list[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """(file, named by the user) for every path; folders and globs expand in sorted order. Raises `InputError`.
+
+    Folders inside that cannot be opened are told in `skipped`.
+    """
     found: dict[str, bool] = {}
     for path in paths:
-        if path == STANDARD_INPUT:
+        if path == STANDARD:
             found[path] = True
         elif Path(path).is_dir():
-            saved = {p.parent for p in Path(path).rglob(MANIFEST) if is_saved(p.parent)}  # made of inputs, none itself
-            inside = sorted(
-                str(p)
-                for p in Path(path).rglob("*")
-                if p.is_file() and not _hidden(p, Path(path)) and saved.isdisjoint(p.parents)
-            )
-            for name in inside:
-                found.setdefault(name, False)
+            found |= dict.fromkeys(_inside(path, skipped), False) | found
         elif Path(path).exists():
             found[path] = True
         elif glob.has_magic(path) and (matches := sorted(glob.glob(path, recursive=True))):
             for name in matches:
-                found.setdefault(name, False)
+                found |= dict.fromkeys(_inside(name, skipped) if Path(name).is_dir() else [name], False) | found
         else:
             raise InputError(f"{path}: no such file or folder")
     seen: dict[str, str] = {}  # one file under several names is one input
     for name in found:
-        seen.setdefault(name if name == STANDARD_INPUT else os.path.realpath(name), name)
+        seen.setdefault(name if name == STANDARD else os.path.realpath(name), name)
     return [(name, found[name]) for name in seen.values()]
+
+
+def _inside(folder: str, skipped: list[tuple[str, str]]) -> list[str]:
+    """The regular files of a folder at any depth, but for hidden ones and saved traces, which are made of inputs."""
+    if is_saved(folder):
+        return []
+    found: list[str] = []
+
+    def closed(error: OSError) -> None:
+        skipped.append((str(error.filename), error.strerror or str(error)))
+
+    for at, folders, files in os.walk(folder, onerror=closed):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN) and not is_saved(Path(at) / name)]
+        names = (f"{Path(at) / name}" for name in files if not name.startswith(HIDDEN))
+        found += [name for name in names if os.path.isfile(name)]  # noqa: PTH113 - raises nothing where it may not look
+    return sorted(found)
 
 
 def is_saved(path: str | Path) -> bool:
@@ -91,12 +106,8 @@ def is_saved(path: str | Path) -> bool:
         return True
     try:
         return (folder / MANIFEST).is_file() and json.loads((folder / MANIFEST).read_bytes()).get("format") == SAVED
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(HIDDEN) for part in path.relative_to(root).parts)
 
 
 def is_capture(head: bytes) -> bool:
@@ -123,16 +134,16 @@ def read_inputs(
     """
     inputs = Inputs(options=options(shape, year, zone, counters), how=how)
     captures: list[First] = []
-    files = expand(paths)
+    files = expand(paths, inputs.skipped)
     for path, named in files:
-        if path != STANDARD_INPUT:
+        if path != STANDARD:
             with _skipping(path, named, inputs):
                 _read_file(path, path, kinds, inputs, captures)
     for group in candidates(captures):
         with _skipping(group[0].path, True, inputs):
             _read_ring(group, inputs, progress)
-    if (STANDARD_INPUT, True) in files:
-        with _skipping(STANDARD_INPUT, True, inputs):
+    if (STANDARD, True) in files:
+        with _skipping(STANDARD, True, inputs):
             _read_standard_input(kinds, inputs, progress, live)
     if not inputs.points and not inputs.logs:
         raise InputError(_nothing(paths, inputs.skipped, kinds))
@@ -141,8 +152,8 @@ def read_inputs(
 
 
 def _nothing(paths: list[str], skipped: list[tuple[str, str]], kinds: frozenset[str]) -> str:
-    if len(skipped) == 1:
-        return f"{skipped[0][0]}: {skipped[0][1]}"
+    if 0 < len(skipped) <= SAID:
+        return "; ".join(f"{path}: {why}" for path, why in skipped)
     wanted = {"pcap": "a capture (pcap, pcapng)", "log": "a Lambda log or a gRPC trace"}
     what = " or ".join(wanted[k] for k in sorted(kinds, reverse=True))
     return f"nothing readable in {', '.join(paths)}: {len(skipped)} files looked at, none is {what}"
@@ -245,16 +256,16 @@ def _read_standard_input(kinds: frozenset[str], inputs: Inputs, progress: Progre
                 stream.on_wait = look = _looking(reading, stream.copy, inputs, live)
                 progress = lambda *_: look()  # noqa: E731
             reading.read(cast("BinaryIO", stream), progress=progress)
-            _add_point([STANDARD_INPUT], [stream.copy], reading.result(), inputs)
+            _add_point([STANDARD], [stream.copy], reading.result(), inputs)
         else:
             stream.drain()
             captures: list[First] = []
-            _read_file(STANDARD_INPUT, stream.copy, kinds, inputs, captures)
+            _read_file(STANDARD, stream.copy, kinds, inputs, captures)
             if captures:  # a compressed one
                 reading = Reading(inputs.how)
                 with open_stream(stream.copy) as plain:
                     reading.read(plain, progress=progress)
-                _add_point([STANDARD_INPUT], [stream.copy], reading.result(), inputs)
+                _add_point([STANDARD], [stream.copy], reading.result(), inputs)
     inputs.interrupted = stream.interrupted
 
 
@@ -270,7 +281,7 @@ def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callabl
         seen = reading.records
         # Correlation writes into sources and events: it gets its own.
         points = [Point(deepcopy(p.source), p.data, p.parts, p.how) for p in inputs.points]
-        points.append(_point([STANDARD_INPUT], [copy], reading.snapshot(), inputs.how))
+        points.append(_point([STANDARD], [copy], reading.snapshot(), inputs.how))
         so_far = Inputs(points, deepcopy(inputs.logs))
         _number(so_far)
         live(so_far)
@@ -294,12 +305,35 @@ def _read_log(path: str, file: str, choice: Choice, inputs: Inputs) -> None:
 
 
 def _number(inputs: Inputs) -> None:
-    """Source ids by path, so that the order of the arguments changes nothing."""
+    """Source ids by path, so that the order of the arguments changes nothing; names that tell files of one name apart."""
     sources = sorted([p.source for p in inputs.points] + [s for s, _ in inputs.logs], key=lambda s: s.path)
     for number, source in enumerate(sources, 1):
         source.id = f"s{number}"
+    alike: dict[str, list[Source]] = {}
+    for source in sources:
+        alike.setdefault(source.label, []).append(source)
+    for same in alike.values():
+        _tell_apart(same)
     inputs.points.sort(key=lambda p: p.source.path)
     inputs.logs.sort(key=lambda entry: entry[0].path)
     for source, events in inputs.logs:
         for event in events:
             event.source = source.id
+
+
+def _tell_apart(same: list[Source]) -> None:
+    """Names for files of one name: as many of their folders as tell them apart, long ones (a log stream's) by their ends if
+    that is enough."""
+    paths = [source.path.replace("\\", "/").split("/") for source in same]
+    depth, most = 1, max(map(len, paths))
+    while depth < most and len({tuple(path[-depth:]) for path in paths}) < len(same):
+        depth += 1
+    whole = ["/".join(path[-depth:]) for path in paths]
+    short = ["/".join([*map(_short, path[-depth:-1]), path[-1]]) for path in paths]
+    names = short if len(set(short)) == len(set(whole)) else whole
+    for source, name in zip(same, names, strict=True):
+        source.name = name if depth > 1 else ""
+
+
+def _short(folder: str) -> str:
+    return folder if len(folder) <= LONG_FOLDER else f"…{folder[-8:]}"

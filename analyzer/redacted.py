@@ -176,6 +176,7 @@ class _Redaction:
         return replace(
             s,
             path=_path(s),
+            name="",
             parts=parts,
             problems=problems,
             clocks=[replace(c, how=self._clean(c.how)) for c in s.clocks],

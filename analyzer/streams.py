@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import gzip
 import io
 import os
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+#: Stands for standard input and output where a path is wanted.
+STANDARD = "-"
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
@@ -122,10 +125,23 @@ def plain_size(path: str) -> int | None:
     return size or None
 
 
+def openable(paths: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The paths that can be opened, and those that cannot, with why."""
+    good, bad = [], []
+    for path in paths:
+        try:
+            if path != STANDARD and not Path(path).is_dir() and (Path(path).exists() or not glob.glob(path)):
+                Path(path).open("rb").close()
+            good.append(path)
+        except OSError as error:
+            bad.append((path, error.strerror or str(error)))
+    return good, bad
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file that appears complete or not at all: a temporary neighbour, synced, renamed over the target."""
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays one
     try:
         fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:

@@ -81,6 +81,14 @@ def test_damage_inside_is_reported_and_the_rest_read(tmp_path):
     assert done.returncode == 0 and b"cut short" in done.stdout and b"C1" in done.stdout
 
 
+def test_what_cannot_be_opened_is_an_error_and_the_rest_is_told(tmp_path):
+    done = analyze("diagnose", CASE / "lambda.json", tmp_path / "missing.pcap", "--fail-on", "info")
+    assert done.returncode == 2 and b"missing.pcap: No such file" in done.stderr
+    assert b"lambda.json: " in done.stdout and b"skipped (no input): missing.pcap" in done.stdout
+    done = analyze("diagnose", tmp_path / "missing.pcap")
+    assert done.returncode == 2 and done.stdout == b""
+
+
 def test_a_hundred_inputs_are_a_summary(tmp_path):
     for n in range(100):
         (tmp_path / str(n)).mkdir()
@@ -192,6 +200,11 @@ def test_help_has_an_example_in_every_command():
     for command in ("pcap", "grpc-log", "lambda-log", "diagnose", "timeline", "plot", "extract", "explain"):
         assert command in listing
         assert b"Example" in analyze(command, "--help").stdout
+
+
+def test_the_list_of_commands_fits_a_narrow_terminal():
+    listed = analyze("--help", COLUMNS="80").stdout.decode().split("Commands:")[1]
+    assert "..." not in listed and max(map(len, listed.splitlines())) <= 80
 
 
 def test_every_command_may_be_quiet_and_in_local_time():

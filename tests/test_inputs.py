@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,3 +131,38 @@ def test_a_compressed_stream_and_a_log_are_read_when_they_have_come() -> None:
     assert packed == plain
     log = (CAPTURES / "zombie-fin-wait-2" / "lambda.json").read_bytes()
     assert b'"invocations"' in subprocess.run(run, input=log, capture_output=True, check=True).stdout
+
+
+def test_a_glob_of_folders_reads_what_is_in_them(tmp_path: Path) -> None:
+    for n in range(2):
+        shutil.copytree(CAPTURES / "healthy", tmp_path / f"report-{n}")
+    trace = analyzer.read(str(tmp_path / "report-*"))
+    assert sorted({s.label for s in trace.story.sources if s.label.endswith("lambda.json")}) == [
+        "report-0/lambda.json", "report-1/lambda.json",
+    ]  # fmt: skip
+
+
+def test_files_of_one_name_are_told_apart_by_as_many_folders_as_that_takes(tmp_path: Path) -> None:
+    for place in ("a/x", "b/x", "b/y"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "fn.log").write_text(f"START RequestId: {'0' * 8}-0000-4000-8000-{'0' * 12} Version: 1\n")
+    (tmp_path / "other.log").write_text(f"END RequestId: {'0' * 8}-0000-4000-8000-{'0' * 12}\n")
+    labels = [s.label for s in analyzer.read(tmp_path).story.sources]
+    assert labels == ["a/x/fn.log", "b/x/fn.log", "b/y/fn.log", "other.log"]
+
+
+def test_a_manifest_that_is_a_bomb_is_none(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[" * 200_000)
+    shutil.copy(CAPTURES / "healthy" / "lambda.json", tmp_path)
+    assert [path.rpartition("/")[2] for path, _ in analyzer.read(tmp_path).story.skipped] == ["manifest.json"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_a_closed_folder_inside_is_skipped_and_said(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    shutil.copy(CAPTURES / "healthy" / "lambda.json", tmp_path)
+    (tmp_path / "closed").chmod(0)
+    try:
+        assert [why for _, why in analyzer.read(tmp_path).story.skipped] == ["Permission denied"]
+    finally:
+        (tmp_path / "closed").chmod(0o700)

@@ -182,7 +182,7 @@ def _say_what_is_lost(data: LogData, envelope: Envelope, log: LogStream) -> None
     _drop_absurd_stamps(data)
     without = sum(1 for e in events if e.source_ns is None)
     if without and not envelope.LOST and not all(e.event_ns is None for e in events):
-        say(Problem("", f"{without:,} lines carry no usable time stamp"))
+        say(Problem("", f"lines without a usable time stamp: {without:,}"))
     data.problems += [Problem("", failure) for failure in discovery.failures]
 
 

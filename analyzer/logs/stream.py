@@ -20,6 +20,7 @@ from analyzer.logs.records import ANSI
 from analyzer.logs.sieve import Layout, Sieve
 from analyzer.model.problems import InputError, Problem
 from analyzer.model.times import SECOND
+from analyzer.streams import READ_ERRORS
 
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 #: Read at a time.
@@ -78,6 +79,8 @@ class LogStream:
     cut: int = 0
     cut_at: str = ""
     _started: bool = False
+    _any: bool = False
+    _damaged: bool = False
     _head: bytes = b""
     _decode: codecs.IncrementalDecoder | None = None
 
@@ -86,18 +89,33 @@ class LogStream:
         if not self._started:
             self._start()
         if size < 0:
-            return self._recoded(self._take(self.raw.read()), final=True)
+            return self._recoded(self._take(self._read(-1)), final=True)
         data = b""
         while len(data) < size:
-            piece = self._take(self.raw.read(size - len(data) - len(self._head)))
+            piece = self._take(self._read(size - len(data) - len(self._head)))
             data += self._recoded(piece, final=not piece)
             if not piece:
                 break
         return data
 
+    def _read(self, size: int) -> bytes:
+        """The next bytes of the file; one that is damaged further on ends there, and it is said."""
+        if self._damaged:
+            return b""
+        try:
+            data = self.raw.read(size)
+        except READ_ERRORS as error:
+            if not self._any:
+                raise
+            self._damaged = True
+            self.problems.append(Problem("", f"damaged, what follows is not read: {error}"))
+            return b""
+        self._any = self._any or bool(data)
+        return data
+
     def _start(self) -> None:
         self._started = True
-        self._head = self.raw.read(3)
+        self._head = self._read(3)
         for mark, encoding in BYTE_ORDER_MARKS:
             if self._head.startswith(mark):
                 self._head = self._head[len(mark) :]

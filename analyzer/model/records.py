@@ -24,6 +24,8 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     #: The files of a ring buffer: (records before it, its name); empty for a single file.
     parts: list[tuple[int, str]] = field(default_factory=list)
+    #: What tells it apart from other files of the same name; empty where its own name does.
+    name: str = ""
 
     @property
     def aligned(self) -> bool:
@@ -41,7 +43,9 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The file's own name, for a gutter."""
+        """The file's own name, for a gutter, with as many folders as tell it apart."""
+        if self.name:
+            return self.name
         if self.path == "-":
             return "stdin"
         return self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

@@ -73,10 +73,31 @@ def test_a_query_may_name_any_fields(header):
     assert signature(data.events) == [("start", shapes.request(1), 1_795_219_565_860_000_000, None)]
 
 
+@pytest.mark.parametrize("prefix", ["app-1  | ", "[pod/app-1/main] "])
+def test_names_without_stamps(prefix):
+    text = shapes.docker(LINES)
+    bare = "".join(f"{prefix}{line.partition(' ')[2]}" for line in text.splitlines(keepends=True))
+    choice, data = read(bare)
+    assert choice.envelope.SHAPE == "docker"
+    assert [(e.kind, e.request_id) for e in data.events] == [(kind, request) for kind, request, *_ in WANTED]
+    assert {e.environment for e in data.events} == {prefix.strip(" |[]")}
+
+
 def test_a_csv_in_utf_16():
     rows = '2026-11-21 00:06:05.860,"' + "漢" * 200 + '"\n'
     text = f'@timestamp,@message\n2026-11-21 00:06:05.860,"END RequestId: {shapes.request(1)}"\n' + rows * 3000
     assert len(read(text.encode("utf-16"))[1].events) == 3001
+
+
+@pytest.mark.parametrize("writer", [shapes.filter_pretty, shapes.tail_detailed, shapes.console_csv, shapes.firehose])
+def test_a_compressed_log_that_ends_early_is_read_until_there(writer, tmp_path):
+    packed = gzip.compress(writer(numbered(LINES * 40)).encode())
+    path = tmp_path / "x.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    with open_stream(str(path)) as stream:
+        data = read_log(stream, "x.gz", pick(writer(LINES).encode()))
+    assert len(data.events) > len(LINES)
+    assert any("damaged, what follows is not read" in p.what for p in data.problems)
 
 
 def test_a_line_end_between_two_blocks(monkeypatch):

@@ -1,4 +1,4 @@
-"""`docker logs -t`, `kubectl logs --timestamps` (a stamp of nanoseconds), optionally behind a pod's or service's name."""
+"""`docker logs -t`, `kubectl logs --timestamps`: a stamp of nanoseconds, or a pod's or service's name, or both before a message."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from analyzer.logs.records import LogRecord
 from analyzer.logs.stamps import utc_ns
 from analyzer.logs.stream import LogStream
 
-NAME = "docker or kubectl logs with time stamps"
+NAME = "docker or kubectl logs with time stamps or names"
 SHAPE = "docker"
-EXPECTS = "`[NAME | ]2026-11-21T00:06:05.860123456Z MESSAGE`"
+EXPECTS = "`[NAME | ][2026-11-21T00:06:05.860123456Z ]MESSAGE`"
 LOST: tuple[str, ...] = ()
 
-#: `[pod/name/container] ` of kubectl --prefix, `service-1  | ` of docker compose.
+#: `[pod/name/container] ` of kubectl --prefix, `service-1  | ` of docker compose; without a stamp nothing else is a name.
 _LINE = re.compile(
     r"(?:\[?([\w./-]{1,253})(?:\]| +\|) +)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7,9})Z (?!std(?:out|err) )", re.ASCII
 )
+_NAMED = re.compile(r"(?:\[(pod/[\w./-]{1,253})\] |([\w.-]{1,253}) +\| )", re.ASCII)
 
 
 def _split(line: str) -> LogRecord | None:
-    m = _LINE.match(line)
-    return LogRecord("", line[m.end() :], utc_ns(m[2]), m[1]) if m else None
+    if m := _LINE.match(line):
+        return LogRecord("", line[m.end() :], utc_ns(m[2]), m[1])
+    m = _NAMED.match(line)
+    return LogRecord("", line[m.end() :], stream=m[1] or m[2]) if m else None
 
 
 def score(head: str) -> float:
