@@ -130,17 +130,19 @@ def chained(inner: list[Piece], outer: list[Piece]) -> list[Piece]:
     found = []
     for since in sorted(starts):
         a = first.piece_at(since) or inner[0]
-        middle = since + a.shift(since)
-        b = second.piece_at(middle + ROUNDING_NS) or outer[0]
-        at = a.at_ns
-        shown = at + a.shift(at)
-        found.append(
-            Piece(
-                since, at, a.shift_ns + b.shift(shown), a.ppm + b.ppm + a.ppm * b.ppm * PPM,
-                a.error_ns + b.error(shown), a.error_ppm + b.error_ppm,
-            )
-        )  # fmt: skip
+        b = second.piece_at(since + a.shift(since) + ROUNDING_NS) or outer[0]
+        known_best = a.at_ns, b.at_ns - a.shift(b.at_ns - a.shift_ns)
+        found.append(min((_one(a, b, since, at) for at in known_best), key=lambda p: p.error_ns))
     return found
+
+
+def _one(a: Piece, b: Piece, since_ns: int, at_ns: int) -> Piece:
+    """First one piece and then another, stated at a stamp of the first: errors grow to both sides from wherever that is."""
+    shown = at_ns + a.shift(at_ns)
+    return Piece(
+        since_ns, at_ns, a.shift(at_ns) + b.shift(shown), a.ppm + b.ppm + a.ppm * b.ppm * PPM,
+        a.error(at_ns) + b.error(shown), a.error_ppm + b.error_ppm,
+    )  # fmt: skip
 
 
 def inverted(pieces: list[Piece]) -> list[Piece]:

@@ -16,7 +16,7 @@ import numpy as np
 from analyzer.model.clocks import PPM, Piece
 from analyzer.model.times import MS, SECOND
 from analyzer.timeline.bounds import MAX_PPM, Bounds, fit
-from analyzer.timeline.log_anchors import START_SLACK_NS, Kind, Kinds, Said, anchors_of
+from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Said, anchors_of
 from analyzer.timeline.points import Point
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-#: Of several thaws in a row that are alike the quickest takes no longer than this (measured: 12 to 23 ms).
-ALIKE, QUICK_START_NS = 5, 50 * MS
+#: So many thaws that took as long as each other were quick ones.
+ALIKE = 5
 #: Candidate offsets that are scored, and pairs of a line and a packet that propose them.
 MAX_CANDIDATES, MAX_PAIRS = 4_000, 4_000_000
 #: Proposals are counted in bins of this width where there are more than can be scored.
@@ -33,8 +33,14 @@ BIN_NS = 20 * MS
 #: Offsets beyond this, time zones aside, need anchors that cannot be coincidence (connects, pings, resets, ports).
 SHIFT_NS = 11 * SECOND
 STRONG_ANCHORS = 2
-#: A recording is looked at in stretches of this length (in which 100 ppm make 18 ms); the first has this many lines.
-STRETCH_NS, LEAST_VOTERS = 180 * SECOND, 60
+#: A recording is looked at in stretches of this length, or of this many lines; the vote has this many, and no more than an hour.
+STRETCH_NS, LEAST_LINES, LEAST_VOTERS, LONGEST_SEED_NS = 180 * SECOND, 4, 60, 3600 * SECOND
+#: A log's clock and a capture's drift apart by no more than this: one of them is the log service's, and true.
+DRIFT_PPM = 210.0
+#: Drifts are tried so near each other that lines at the ends of a stretch move by no more than this: for a vote, for bounds.
+SMEAR_NS, FINE_NS, MOST_TILTS = 50 * MS, 2 * MS, 8
+#: Offsets at which this part of the best's lines stand beside a reply are as good as it.
+GOOD_SHARE = 0.85
 #: A line that a reply caused is printed this soon after it (JavaScript runs to its next turn).
 REPLY_TO_LINE_NS = 4 * MS
 #: So many standard deviations (of counts, by Poisson) above the usual number of coincidences is none.
@@ -57,14 +63,29 @@ class Against:
 
 
 @dataclass(frozen=True, slots=True)
+class _Leeway:
+    """packet − line lies between `low` and `high` in the middle of a stretch, if the clocks drift apart so; ns.
+
+    `beside` lines stand beside a reply that caused them.
+    """
+
+    ppm: float
+    low: int
+    high: int
+    anchors: int
+    beside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Range:
-    """packet − line lies between `low` and `high`, around `at` (time of the log)."""
+    """packet − line lies between `low` and `high` at `at` (time of the log); `ends` has the same at both ends of a stretch too."""
 
     at: int
     low: int
     high: int
     anchors: int
-    narrowed: bool = False
+    narrowed: bool
+    ends: tuple[tuple[int, int, int], ...]
 
     @property
     def middle(self) -> int:
@@ -78,96 +99,123 @@ def against_log(log: Said, point: Point) -> Against | None:
     if not len(times):
         return None
     start, end = _seed(times)
-    first = _vote(kinds.within(start, end))
-    if first is None:
+    inside, at = kinds.within(start, end), (start + end) // 2
+    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
+    if vote is None:
         return None
-    found = _outwards(kinds, times, start, end, first)
+    ppm, equal = vote
+    first = equal[0]
+    begin = _begin(kinds.tilted(ppm, at), times, start, end, first)
+    drifted = round((sum(begin) // 2 - at) * (ppm * PPM))
+    begun = _merged([_range(kinds.within(*begin), offset + drifted) for offset in equal])
+    found = _outwards(kinds, times, begin, begun)
     pieces, proven = _line(found, point)
     anchors = sum(r.anchors for r in found)
     how = HOW + ("; lines beside replies" if any(r.narrowed for r in found) else "")
-    strong = sum(len(k.pairs(first)) for k in kinds.within(start, end).voters if not k.loose)
+    strong = sum(len(k.pairs(first)) for k in inside.tilted(ppm, at).voters if not k.loose)
     return Against(pieces, anchors, strong, how, proven)
 
 
 def _line(found: list[_Range], point: Point) -> tuple[list[Piece], bool]:
-    """What to add to the capture's stamps (the offset's negative), and whether drift is proven.
-
-    One stretch alone is too short for drift to matter beside its error.
-    """
+    """What to add to the capture's stamps (the offset's negative), and whether drift is proven."""
     first, last = point.data.first_ns, point.data.last_ns
-    if len(found) > 1:
-        at = np.array([r.at + r.middle for r in found], np.int64)  # by the capture's clock
-        high, low = np.array([-r.low for r in found], np.int64), np.array([-r.high for r in found], np.int64)
-        line = fit(Bounds(at, low, at, high), first, last, 2 * MS)
-        if line is not None:
-            return line.pieces, line.drift_proven
-    only = found[0]
-    return [Piece(first, (first + last) // 2, -only.middle, error_ns=(only.high - only.low) // 2 + 1)], False
+    ends = np.array([end for r in found for end in r.ends], np.int64)
+    at = ends[:, 0] + (ends[:, 1] + ends[:, 2]) // 2  # by the capture's clock
+    line = fit(Bounds(at, -ends[:, 2], at, -ends[:, 1]), first, last, 2 * MS if len(found) > 1 else 0)
+    assert line is not None  # there are bounds of both sides
+    return line.pieces, line.drift_proven
 
 
 def _seed(times: Ints) -> tuple[int, int]:
     """The stretch from which to begin: where most happens, and enough to vote."""
-    if times[-1] - times[0] <= STRETCH_NS or len(times) <= LEAST_VOTERS:
-        return int(times[0]) - STRETCH_NS, int(times[-1]) + STRETCH_NS
+    if times[-1] - times[0] <= STRETCH_NS:
+        return int(times[0]), int(times[-1]) + 1
     counts = np.searchsorted(times, times + STRETCH_NS) - np.arange(len(times))
     at = int(np.argmax(counts))
     last = min(at + max(int(counts[at]), LEAST_VOTERS), len(times)) - 1
-    at = min(at, last + 1 - LEAST_VOTERS)
+    at = max(min(at, last + 1 - LEAST_VOTERS), 0)
+    last = min(last, int(np.searchsorted(times, times[at] + LONGEST_SEED_NS)) - 1)
     return int(times[at]), int(times[last]) + 1
 
 
-def _outwards(kinds: Kinds, times: Ints, start: int, end: int, first: int) -> list[_Range]:
+def _tilts(span: int, smear: int) -> list[float]:
+    """Drifts to be tried for lines of this span, flat first: no two neighbours are further apart than `smear` at its ends."""
+    steps = min(int(DRIFT_PPM * PPM * span / smear), MOST_TILTS)
+    return [0.0, *(sign * DRIFT_PPM * step / steps for step in range(1, steps + 1) for sign in (1, -1))]
+
+
+def _begin(kinds: Kinds, times: Ints, start: int, end: int, first: int) -> tuple[int, int]:
+    """The stretch of [start, end) in which most lines agree with the offset that was voted for."""
+    stretches, edge = [], start
+    while (stretch := _next(times, edge, 1)) is not None and stretch[0] < end:
+        stretches.append(stretch)
+        edge = stretch[1]
+    return max(stretches, key=lambda s: sum(float(k.hits(np.array([first]))[0]) for k in kinds.within(*s).voters))
+
+
+def _outwards(kinds: Kinds, times: Ints, begin: tuple[int, int], begun: _Range) -> list[_Range]:
     """The ranges of all stretches that have some, each looked for near its neighbour's."""
-    begun = _range(kinds.within(start, end), first, (start + end) // 2)
     found = [begun]
     for step in (1, -1):
-        near, edge = begun, end if step > 0 else start
+        near, edge = begun, begin[1] if step > 0 else begin[0]
         while (stretch := _next(times, edge, step)) is not None:
             edge = stretch[1] if step > 0 else stretch[0]
             inside = kinds.within(*stretch)
-            at = (stretch[0] + stretch[1]) // 2
-            slack = round(MAX_PPM * PPM * abs(at - near.at)) + BIN_NS
+            slack = round(MAX_PPM * PPM * abs(sum(stretch) // 2 - near.at)) + BIN_NS
             grid = np.arange(near.middle - slack, near.middle + slack + 1, BIN_NS // 4, dtype=np.int64)
             scores = np.sum([k.hits(grid) for k in inside.voters], axis=0)
             if scores.max() < STRONG_ANCHORS:
                 continue
             best = grid[scores == scores.max()]
-            near = _range(inside, int(best[np.argmin(np.abs(best - near.middle))]), at)
+            near = _range(inside, int(best[np.argmin(np.abs(best - near.middle))]))
             found.append(near)
     return sorted(found, key=lambda r: r.at)
 
 
 def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
-    """The stretch that follows (or precedes) an edge and begins with a line."""
+    """The stretch that follows (or precedes) an edge and begins with a line: longer where lines are few."""
+    k = int(np.searchsorted(times, edge)) - (step < 0)
+    if not 0 <= k < len(times):
+        return None
+    other = int(times[min(max(k + step * (LEAST_LINES - 1), 0), len(times) - 1)])
     if step > 0:
-        k = int(np.searchsorted(times, edge))
-        return (int(times[k]), int(times[k]) + STRETCH_NS) if k < len(times) else None
-    k = int(np.searchsorted(times, edge)) - 1
-    return (int(times[k]) + 1 - STRETCH_NS, int(times[k]) + 1) if k >= 0 else None
+        return int(times[k]), max(int(times[k]) + STRETCH_NS, other + 1)
+    return min(int(times[k]) + 1 - STRETCH_NS, other), int(times[k]) + 1
 
 
 # ---- which offset
 
 
-def _vote(kinds: Kinds) -> int | None:
-    """The offset that most anchors agree with, the smallest of equals; None where too few do, or another does as well."""
-    voters = kinds.voters
-    every = _candidates(voters)
+def _vote(tilted: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
+    """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
+    are its equals; None where too few do, or another offset does as well."""
+    every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
+    for ppm, kinds in tilted:
+        candidates = _candidates(kinds.voters)
+        every = np.concatenate([every, candidates])
+        scores = np.concatenate([scores, np.sum([k.hits(candidates) for k in kinds.voters], axis=0)])
+        drifts = np.concatenate([drifts, np.full(len(candidates), ppm)])
     if not len(every):
         return None
-    scores = np.sum([k.hits(every) for k in voters], axis=0)
-    best = scores.max()
-    possible = float(sum(len(k.log) * k.weight for k in voters))
+    kinds, best = tilted[0][1], scores.max()
+    possible = float(sum(len(k.log) * k.weight for k in kinds.voters))
     if best < 2 or best < 0.3 * possible:
         return None
-    winners = every[scores == best]
-    start = int(winners[np.argmin(np.abs(winners))])
+    equal = np.flatnonzero(scores == best)
+    for drift, kinds_then in tilted if len(equal) > 1 else ():
+        mine = equal[drifts[equal] == drift]
+        scores[mine] += np.sum([k.quick().hits(every[mine]) for k in kinds_then.voters if k.loose], axis=0)
+    equal = equal[scores[equal] == scores[equal].max()]
+    chosen = equal[np.lexsort((np.abs(drifts[equal]), np.abs(every[equal])))[0]]
+    start, ppm = int(every[chosen]), float(drifts[chosen])
     rivals = np.abs(every[scores >= 0.9 * best] - start) > SECOND + 2 * kinds.error
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
-    if not plausible(start) and sum(len(k.pairs(start)) for k in voters if not k.loose) < STRONG_ANCHORS:
+    strong = (k for k in dict(tilted)[ppm].voters if not k.loose)
+    if not plausible(start) and sum(len(k.pairs(start)) for k in strong) < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
-    return start
+    near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]
+    return ppm, [start, *(edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS)]
 
 
 def _candidates(voters: list[Kind]) -> Ints:
@@ -203,8 +251,47 @@ def plausible(offset: int) -> bool:
 # ---- how near it is
 
 
-def _range(kinds: Kinds, offset: int, at: int) -> _Range:
-    """The interval that causes and effects leave around an offset, narrowed by lines that replies caused."""
+def _range(kinds: Kinds, offset: int) -> _Range:
+    """Where the offset is over a stretch of lines: between what causes and effects leave for any drift that may be."""
+    times = kinds.voting_times()
+    start, end = int(times[0]), int(times[-1])
+    at, tilts = (start + end) // 2, _tilts(end - start, FINE_NS)
+    tilts = tilts if len(tilts) > 1 else [0.0, DRIFT_PPM, -DRIFT_PPM]
+    tried = [_leeway(kinds.tilted(ppm, at), offset, ppm) for ppm in tilts]
+    possible = [x for x in tried if x.low <= x.high]
+    if not possible:  # anchors contradict each other: what is left is the neighbourhood of both
+        flat = tried[0]
+        possible = [replace(flat, low=flat.high - START_SLACK_NS, high=flat.low + START_SLACK_NS)]
+    beside = max(x.beside for x in possible)
+    possible = [x for x in possible if x.beside >= GOOD_SHARE * beside]
+    between = DRIFT_PPM * PPM / (len(tilts) - 1)  # half a step: drifts between those that were tried
+
+    def ends(time: int) -> tuple[int, int, int]:
+        way = [round((time - at) * (x.ppm * PPM)) for x in possible]
+        more = round(abs(time - at) * between)
+        low, high = (
+            min(x.low + w for x, w in zip(possible, way, strict=True)),
+            max(x.high + w for x, w in zip(possible, way, strict=True)),
+        )
+        return time, low - more, high + more
+
+    middle = ends(at)
+    return _Range(
+        at, middle[1], middle[2], max(x.anchors for x in possible), beside > 0, (ends(start), middle, ends(end))
+    )
+
+
+def _merged(ranges: list[_Range]) -> _Range:
+    """What offsets that are as good as each other leave of one stretch: all of it."""
+    ends = tuple(
+        (same[0][0], min(e[1] for e in same), max(e[2] for e in same))
+        for same in zip(*(r.ends for r in ranges), strict=True)
+    )
+    return replace(ranges[0], low=min(r.low for r in ranges), high=max(r.high for r in ranges), ends=ends)
+
+
+def _leeway(kinds: Kinds, offset: int, ppm: float) -> _Leeway:
+    """The interval that causes and effects leave around an offset for one drift, narrowed by lines that replies caused."""
     reach = 3 * START_SLACK_NS + max((k.error for k in kinds.voters), default=0)
     low, high, anchors = offset - reach, offset + reach, 0
     for k in kinds.cause:
@@ -220,12 +307,10 @@ def _range(kinds: Kinds, offset: int, at: int) -> _Range:
             low = max(low, bound - _slack(k, pairs) - 2 * k.error, _share(pairs, 90) - k.after)
             high, anchors = min(high, bound), anchors + len(pairs)
     for k in kinds.window:
-        last = k.last_before(offset)
+        last = k.last_before(high)
         if len(last):
             low, anchors = max(low, _share(last, 90) - k.after), anchors + len(last)
-    if low > high:  # anchors contradict each other: what is left is the neighbourhood of both
-        low, high = high - START_SLACK_NS, low + START_SLACK_NS
-    return _narrowed(kinds, _Range(at, low, high, anchors))
+    return _narrowed(kinds, _Leeway(ppm, low, high, anchors))
 
 
 def _share(values: Ints, percent: int) -> int:
@@ -244,7 +329,7 @@ def _moments(times: Ints) -> Ints:
     return array[np.diff(array, prepend=array[:1] - SECOND) > REPLY_TO_LINE_NS]
 
 
-def _narrowed(kinds: Kinds, found: _Range) -> _Range:
+def _narrowed(kinds: Kinds, found: _Leeway) -> _Leeway:
     """Lines are printed within a few ms of the reply that caused them: the offset at which most do."""
     lines = _moments(kinds.lines)
     if found.high - found.low < 4 * MS or len(lines) < 4 or not len(kinds.replies) or kinds.error:
@@ -256,8 +341,8 @@ def _narrowed(kinds: Kinds, found: _Range) -> _Range:
     best, usual = scores.max(), max(scores.mean(), 1)
     if best < 0.25 * len(lines) or best < usual + CLEARLY * usual**0.5:
         return found
-    good = offsets[scores >= 0.85 * best]
+    good = offsets[scores >= GOOD_SHARE * best]
     low, high = int(good.min()) - slack, int(good.max()) + slack
     if high - low >= found.high - found.low:
         return found
-    return replace(found, low=low, high=high, anchors=found.anchors + int(best), narrowed=True)
+    return replace(found, low=low, high=high, anchors=found.anchors + int(best), beside=int(best))

@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.capture import columns as col
 from analyzer.model.addresses import endpoint
+from analyzer.model.clocks import PPM
 from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
@@ -29,10 +30,18 @@ if TYPE_CHECKING:
 #: START is stamped up to 91 ms before the guest runs (measured), END a few ms after its last packet.
 START_SLACK_NS = 100 * MS
 END_SLACK_NS = 10 * MS
+#: Of several thaws in a row that are alike the quickest takes no longer than this (measured: 12 to 23 ms).
+QUICK_START_NS = 50 * MS
 #: A client silent this long begins a new burst when it sends again.
 BURST_GAP_NS = 500 * MS
 #: Lines of a kind that are looked at together; more add nothing but time.
 MOST_LINES = 300
+#: What a client's log says it sent: ping frames, by the layer that asks for one or by the one that writes it.
+_PINGS = frozenset(("ping-sent", "ping-frame-sent"))
+#: What it says it got, and the mark of the server's frame: lines of a kind that no packet shows (in TLS) say nothing.
+_FRAMES = {"ping-acked": col.M_H2_PING_ACK, "goaway-received": col.M_H2_GOAWAY}
+#: Errors that a reset causes.
+_RESET = frozenset(("ECONNRESET", "ECONNREFUSED"))
 _PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
 
 
@@ -52,6 +61,14 @@ class Kind:
     def within(self, start: int, end: int) -> Kind:
         """Only the lines of [start, end), or some of them."""
         return replace(self, log=_some(self.log, start, end))
+
+    def tilted(self, ppm: float, at: int) -> Kind:
+        """The lines where a clock that was right at `at` and drifts so would have stamped them."""
+        return replace(self, log=_tilted(self.log, ppm, at))
+
+    def quick(self) -> Kind:
+        """Only effects that follow at once."""
+        return replace(self, after=min(self.after, QUICK_START_NS + self.error))
 
     def hits(self, candidates: Ints) -> NDArray[np.float64]:
         """How many lines find a packet, for each candidate offset."""
@@ -109,9 +126,21 @@ class Kinds:
         )
         return replace(self, cause=cause, effect=effect, window=window, lines=_some(self.lines, start, end))
 
+    def tilted(self, ppm: float, at: int) -> Kinds:
+        """All lines where a clock that was right at `at` and drifts so would have stamped them."""
+        if not ppm:
+            return self
+        cause, effect, window = ([k.tilted(ppm, at) for k in kinds] for kinds in (self.cause, self.effect, self.window))
+        return replace(self, cause=cause, effect=effect, window=window, lines=_tilted(self.lines, ppm, at))
+
     def voting_times(self) -> Ints:
         """The lines that vote."""
         return np.sort(np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters)]))
+
+
+def _tilted(times: Ints, ppm: float, at: int) -> Ints:
+    moved: Ints = times + np.rint((times - at) * (ppm * PPM)).astype(np.int64)
+    return moved
 
 
 def _some(times: Ints, start: int, end: int) -> Ints:
@@ -139,9 +168,11 @@ def said(events: Iterable[Event], invocations: Iterable[Invocation]) -> Said:
     for e in events:
         if e.resolution_ns >= SECOND and e.layer != "lambda":
             found.error = max(found.error, e.resolution_ns // 2)
-        if e.kind in ("tcp-connected", "ping-sent"):
+        if e.kind == "tcp-connected" or e.kind in _FRAMES:
             found.by_remote[e.kind, e.remote].append(e.time_ns)
-        elif e.kind == "socket-error" or (e.kind == "error" and e.attrs.get("code") == "ECONNRESET"):
+        elif e.kind in _PINGS:
+            found.by_remote["ping-sent", e.remote].append(e.time_ns)
+        elif e.kind == "socket-error" or (e.kind == "error" and e.attrs.get("code") in _RESET):
             found.by_remote["reset", e.remote].append(e.time_ns)
         if e.layer in ("app", "grpc") and e.inner_ns is not None:
             found.lines.append(e.time_ns)
@@ -159,7 +190,7 @@ def anchors_of(log: Said, point: Point) -> Kinds:
     """The anchors between a log and one capture. Lines that name an address only meet connections to it."""
     rows, data, rtt = point.rows, point.data, _round_trip(point)
     off, late = log.error, log.window_error
-    # Of a capture too large to keep, only what its connections' rows say is at hand: no pings, and bursts only where they
+    # Of a capture too large to keep, only what its connections' rows say is at hand: no frames, and bursts only where they
     # open a connection, which most invocations do not.
     wants_pings = data.complete and any(kind == "ping-sent" for kind, _ in log.by_remote)
     pings = _pings(data, rtt + ANSWER_NS) if wants_pings else np.empty(0, np.int64)
@@ -169,11 +200,15 @@ def anchors_of(log: Said, point: Point) -> Kinds:
         mine = np.ones(len(rows), bool)
         if remote:
             mine = number == names.index(remote) if remote in names else ~mine
-        if kind == "ping-sent" and not wants_pings:
+        if (kind == "ping-sent" and not wants_pings) or (kind in _FRAMES and not data.complete):
             continue
         if kind == "ping-sent":
             packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
+        elif kind in _FRAMES:
+            packets = _frames(data, _FRAMES[kind], rows[mine, f.UID])
+            if len(packets):
+                cause.append(_kind(times, packets, 20 * MS + rtt, 2 * MS, 3.0, off))
         elif kind == "tcp-connected" or not _ended_rests(rows[mine]):
             packets = rows[mine, f.SYN_ACK_TS if kind == "tcp-connected" else SERVER + f.RST_TS]
             busy = 20 * MS if kind == "tcp-connected" else 50 * MS
@@ -183,14 +218,25 @@ def anchors_of(log: Said, point: Point) -> Kinds:
     if data.complete:
         bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
         effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
-    window = [_kind(log.ends, lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)]
+    window = [
+        _kind(_calm(log.ends, log.starts, START_SLACK_NS + 2 * late), lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)
+    ]
     return Kinds(cause, effect, window, np.sort(np.array(log.lines, np.int64)), _replies(data), rtt, off)
 
 
 def _ended_rests(rows: Ints) -> bool:
-    """Whether some reset came when all was answered: it ended a rest, and the client hears of it at its next use, whenever that is."""
-    answered = rows[:, SERVER + f.DATA_LAST_TS] >= rows[:, CLIENT + f.DATA_LAST_TS]
-    return bool((answered & (rows[:, SERVER + f.RST_TS] > 0)).any())
+    """Whether some reset came long after all was answered: it ended a rest, and the client hears of it at its next use, whenever that is."""
+    asked = rows[:, CLIENT + f.DATA_LAST_TS]
+    answer = rows[:, SERVER + f.DATA_LAST_TS]
+    return bool(((asked > 0) & (answer >= asked) & (rows[:, SERVER + f.RST_TS] - answer > BURST_GAP_NS)).any())
+
+
+def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:
+    """The ends that no invocation follows so soon that its packets might be taken for the last ones before the end."""
+    begun = np.sort(np.array(starts, np.int64))
+    at = np.searchsorted(begun, ends)
+    after = np.take(np.append(begun, np.iinfo(np.int64).max), at)
+    return [end for end, start in zip(ends, after.tolist(), strict=True) if start - end > within]
 
 
 def _servers(rows: Ints) -> tuple[list[str], Ints]:
@@ -213,6 +259,12 @@ def _replies(data: CaptureData) -> Ints:
     s = data.segments
     came = (data.kinds & f.K_SERVER > 0) & ((s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN | col.RST) > 0))
     return np.sort(s[came, col.TS])
+
+
+def _frames(data: CaptureData, mark: int, uids: Ints) -> Ints:
+    """When a server's frame of a kind passed, of some connections."""
+    of_server = (data.segments[:, col.MARKS] & mark > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == f.K_SERVER)
+    return np.asarray(data.segments[of_server & np.isin(data.uids, uids), col.TS], np.int64)
 
 
 def _pings(data: CaptureData, within_ns: int) -> Ints:

@@ -17,7 +17,7 @@ from analyzer.model.events import Event
 from analyzer.model.records import Environment, Invocation, Tie
 from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
-from analyzer.timeline.log_anchors import BURST_GAP_NS, START_SLACK_NS
+from analyzer.timeline.log_anchors import BURST_GAP_NS, END_SLACK_NS
 from analyzer.timeline.points import Connections
 from analyzer.timeline.story import Story
 from analyzer.timeline.transport_ties import frame_error
@@ -61,7 +61,8 @@ def tie_environments(story: Story) -> None:
     for (address, frame), ks in sorted(addresses.items()):
         if frame not in shares:
             here = {env: w for env, w in windows.items() if frames[env] == frame}
-            shares[frame] = _Shares(connections, frame, here, START_SLACK_NS + frame_error(story, frame))
+            # START is stamped before the guest runs, END after it has spoken.
+            shares[frame] = _Shares(connections, frame, here, END_SLACK_NS + frame_error(story, frame))
         _Address(story, environments, address, ks, shares[frame], maybe).tie()
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from analyzer.capture import columns as col
 from analyzer.model.addresses import endpoint, host
+from analyzer.model.clocks import PPM
 from analyzer.model.grpc import GO, JAVA
 from analyzer.model.records import Tie, Transport
 from analyzer.model.times import MS, SECOND
@@ -76,7 +77,9 @@ def frame_error(story: Story, frame: int) -> int:
         kind = "pcap" if source.kind == "pcap" else "log"
         for clock in source.clocks:
             if clock.frame == frame:
-                worst[kind] = max(worst[kind], *(piece.error_ns for piece in clock.pieces), 0)
+                length = (source.last_ns or 0) - (source.first_ns or 0)
+                errors = (piece.error_ns + round(length * piece.error_ppm * PPM) for piece in clock.pieces)
+                worst[kind] = max(worst[kind], *errors, 0)
     return sum(worst.values())
 
 

@@ -57,3 +57,41 @@ def test_the_error_of_a_cut_stamp_leaves_its_order_unproven(name, tmp_path):
     for before, after, line in zip(steps, steps[1:], lines[1:], strict=False):
         if before.source != after.source and after.time_ns - before.time_ns < before.placed_ns + after.placed_ns:
             assert "~" in line[:16], line
+
+
+#: Clocks of captures, given when the capture began.
+CLOCKS = {
+    "9 s behind": lambda _: warp.off(-9),
+    "200 ppm fast": lambda t0: warp.drifting(200, t0),
+    "200 ppm slow": lambda t0: warp.drifting(-200, t0),
+    "3.7 s ahead, 80 ppm fast": lambda t0: lambda t: warp.drifting(80, t0)(t) + 3_700_000_000,
+}
+
+
+def overstepped(folder, names, clock, tmp_path):
+    """By how much a capture's times lie beyond their stated errors, ns. Clocks of the cases are one host's, before they are moved."""
+    files = {name: (folder / name).read_bytes() for name in names}
+    first = min(warp.first_ns(content) for name, content in files.items() if ".pcap" in name)
+    moved = clock(first)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(warp.pcap(content, moved) if ".pcap" in name else content)
+    for point in analyzer.read(*(tmp_path / name for name in names)).story.connections.points:
+        stamps = np.linspace(point.data.first_ns, point.data.last_ns, 11).astype(np.int64).tolist()
+        for stamp in stamps:
+            true = stamp - (moved(stamp) - stamp)  # but for ppm of ppm
+            yield abs(point.clock.aligned(stamp) - true) - (point.clock.misplaced(stamp) or 0)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("case", ["tls-handshake", "late-keepalive"])
+def test_the_stated_error_holds_the_truth(case, clock, tmp_path):
+    names = {"tls-handshake": ["server.pcap", "lambda.json"], "late-keepalive": ["client.pcap", "lambda.json"]}[case]
+    assert max(overstepped(CAPTURES / case, names, CLOCKS[clock], tmp_path)) < 1e6
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("case", ["3_nat_idle_reset", "5_connection_storm"])
+def test_the_stated_error_holds_the_truth_of_two_captures(case, clock, shared, tmp_path):
+    names = ["fn.pcap", "srv.pcap", "lambda.json"]
+    assert max(overstepped(shared / "cases" / case, names, CLOCKS[clock], tmp_path)) < 1e6

@@ -1,0 +1,89 @@
+"""A capture's clock by a log's lines: which lines count, and how far off the result may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from analyzer.rules._cases import EPOCH, Case
+
+#: Two invocations that begin and end as many others would; what only lines of gRPC or errors tell apart.
+CALM = """
+00:00:00.000 START 1
+00:00:00.010 grpc 1 keepalive | (1) 10.0.0.9:6379 Sending ping with timeout 1000ms
+00:00:00.013 grpc 1 keepalive | (1) 10.0.0.9:6379 Received ping response
+00:00:04.002 grpc 1 transport | (1) 10.0.0.9:6379 connection closed by GOAWAY with code 11 and data too_many_pings
+00:00:04.100 REPORT 1
+00:00:09.000 START 2
+00:00:09.020 REPORT 2
+"""
+CALM_PACKETS = """
+-1.000 > SYN
+-0.999 < SYN-ACK
+-0.998 > ACK
+0.011 > PING
+0.012 < PING-ACK
+4.001 > PING
+4.0015 < GOAWAY 11 too_many_pings
+4.003 < FIN
+9.010 > FIN
+"""
+REFUSED = """
+00:00:00.000 START 1
+00:00:00.020 app 1 Error: connect ECONNREFUSED 10.0.0.9:6379
+00:00:00.030 REPORT 1
+00:00:03.000 START 2
+00:00:03.020 app 2 Error: connect ECONNREFUSED 10.0.0.9:6379
+00:00:03.030 REPORT 2
+00:00:03.100 START 3
+00:00:03.130 REPORT 3
+"""
+REFUSED_PACKETS = """
+0.017 > SYN port=40001
+0.018 < RST-ACK port=40001
+3.017 > SYN port=40002
+3.018 < RST-ACK port=40002
+"""
+
+
+def moved(script, seconds):
+    """Packets by a clock that is ahead."""
+    lines = [line.split(" ", 1) for line in script.strip().splitlines()]
+    return "\n".join(f"{float(at) + seconds:.6f} {rest}" for at, rest in lines)
+
+
+@pytest.mark.parametrize(
+    ("log", "packets"), [(CALM, CALM_PACKETS), (REFUSED, REFUSED_PACKETS)], ids=["calm", "refused"]
+)
+@pytest.mark.parametrize("seconds", [0, 10, -7.25, 3600, 137])
+def test_frames_and_refusals_align(log, packets, seconds):
+    """Answers of a server and the lines that tell of them, whatever the clock was off."""
+    clock = Case("", log, moved(packets, seconds)).story().connections.points[0].clock
+    assert clock.offset_ns is not None
+    assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 50e6
+
+
+def sparse(ppm, minutes=40):
+    """An invocation a minute, with its packets as a capture of another clock has them."""
+    log, packets = [], ["-1.000000 > SYN", "-0.999000 < SYN-ACK", "-0.998000 > ACK"]
+    for n in range(minutes):
+        at = 60 * n
+        log += [f"00:{n:02}:00.000 START {n + 1}", f"00:{n:02}:00.100 REPORT {n + 1}"]
+        delay = (12, 17, 23, 14, 20)[n % 5] / 1000
+        for time, what in (
+            (at + delay, "> 60"),
+            (at + delay + 0.002, "< 40"),
+            (at + 0.09, "> 30"),
+            (at + 0.092, "< 20"),
+        ):
+            packets.append(f"{time * (1 + ppm * 1e-6):.6f} {what}")
+    return Case("", "\n".join(log), "\n".join(packets))
+
+
+@pytest.mark.parametrize("ppm", [0, 35, 200, -200])
+def test_few_lines_over_a_long_time_still_tell_the_drift(ppm):
+    """An hour of a quiet function: a second's hundredth of drift a minute is more than the lines leave open."""
+    clock = sparse(ppm).story().connections.points[0].clock
+    for minute in range(40):
+        stamp = EPOCH + round(60 * minute * (1 + ppm * 1e-6) * 1e9)
+        assert abs(clock.aligned(stamp) - (EPOCH + 60 * minute * 10**9)) <= clock.misplaced(stamp) < 120e6
+    assert abs((clock.drift_ppm or 0) + ppm) < 40
