@@ -54,6 +54,7 @@ class Story:
     _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
     _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
     _libraries: dict[str, list[str]] | None = None
+    _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
     _places: dict[tuple[str, str], Event] = field(default_factory=dict)
     _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
@@ -125,14 +126,17 @@ class Story:
 
     def events_between(self, start_ns: int, end_ns: int, environment: str | None = None) -> list[Event]:
         """Log events in [start, end], of one environment if given."""
-        first = bisect_left(self.events, start_ns, key=lambda e: e.time_ns)
-        found = []
-        for e in self.events[first:]:
-            if e.time_ns > end_ns:
-                break
-            if environment is None or e.environment == environment:
-                found.append(e)
-        return found
+        events = self.events if environment is None else self._events_of(environment)
+        first = bisect_left(events, start_ns, key=lambda e: e.time_ns)
+        return events[first : bisect_right(events, end_ns, lo=first, key=lambda e: e.time_ns)]
+
+    def _events_of(self, environment: str) -> list[Event]:
+        if self._by_environment[0] != len(self.events):
+            groups: dict[str | None, list[Event]] = {}
+            for e in self.events:
+                groups.setdefault(e.environment, []).append(e)
+            self._by_environment = len(self.events), groups
+        return self._by_environment[1].get(environment, [])
 
     def libraries_of(self, environment: str) -> list[str]:
         """Client libraries that name themselves in an environment's errors, those named most often first."""
