@@ -33,6 +33,9 @@ BIN_NS = 20 * MS
 #: Offsets beyond this, time zones aside, need anchors that cannot be coincidence (connects, pings, resets, ports).
 SHIFT_NS = 11 * SECOND
 STRONG_ANCHORS = 2
+#: Where nothing but bursts tells, so many invocations must find one, or all where there are fewer (a slow first use finds none),
+#: before clocks are taken to be further apart than hosts that keep time.
+LOOSE_ANCHORS, AGREE_NS = 4, 200 * MS
 #: A recording is looked at in stretches of this length, or of this many lines; the vote has this many, and no more than an hour.
 STRETCH_NS, LEAST_LINES, LEAST_VOTERS, LONGEST_SEED_NS = 180 * SECOND, 4, 60, 3600 * SECOND
 #: A log's clock and a capture's drift apart by no more than this: one of them is the log service's, and true.
@@ -211,8 +214,10 @@ def _vote(tilted: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
     rivals = np.abs(every[scores >= 0.9 * best] - start) > SECOND + 2 * kinds.error
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
-    strong = (k for k in dict(tilted)[ppm].voters if not k.loose)
-    if not plausible(start) and sum(len(k.pairs(start)) for k in strong) < STRONG_ANCHORS:
+    strong = sum(len(k.pairs(start)) for k in dict(tilted)[ppm].voters if not k.loose)
+    if not strong and best < min(LOOSE_ANCHORS, possible) and abs(start) > AGREE_NS:
+        return None  # some of a few invocations find a burst somewhere
+    if not plausible(start) and strong < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
     near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]
     return ppm, [start, *(edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS)]
