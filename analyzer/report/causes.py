@@ -75,11 +75,14 @@ def causes(findings: list[Finding]) -> list[Cause]:
 
 def _cause(own: list[Finding], following: dict[str, list[Finding]]) -> Cause:
     consequences: dict[str, Finding] = {}
-    told = Impact()
+    told, counted = Impact(), set[str]()
     for f in own:
         chain = _chain(f, following)
         consequences |= {x.id: x for x in chain if x is not f}
-        told.lost_ns += max(x.lost_ns for x in chain)  # one wait, told by several rules
+        told.lost_ns += max(
+            (x.lost_ns for x in chain if x.id not in counted), default=0
+        )  # one wait, told by several rules
+        counted |= {x.id for x in chain}
         told.requests |= _requests(chain)
         told.environments |= {x.environment for x in chain if x.environment}
     return Cause(own[0].rule, own[0].name, own[0].server, own, list(consequences.values()), told)
