@@ -97,14 +97,23 @@ def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
             candidates = list(rule.select(story, settings))
             told.append(f"{len(candidates):,} candidates")
         for candidate in candidates:
-            k = candidate if isinstance(candidate, int) else getattr(candidate, "connection", None)
-            if isinstance(k, int):
+            if (k := _connection_of(story, candidate)) is not None:
                 waiting.setdefault(k, []).append((rule, candidate))
             else:
                 yield rule.examine(story, candidate, settings)
     for k in story.connections.loaded(waiting):
         for rule, candidate in waiting[k]:
             yield rule.examine(story, candidate, settings)
+
+
+def _connection_of(story: Story, candidate: Any) -> int | None:
+    """The connection whose packets a candidate's examination asks for: itself, or its transport's."""
+    if isinstance(candidate, int):
+        return candidate
+    named = getattr(candidate, "connection", None)
+    if named is None and (transport := getattr(candidate, "transport", None)) is not None:
+        named = (story.transport(transport) if isinstance(transport, str) else transport).connection
+    return int(named[1:]) - 1 if isinstance(named, str) else named
 
 
 def _settle(found: list[Finding]) -> list[Finding]:

@@ -51,8 +51,9 @@ class Story:
     examined: Examined | None = None
     _sources: dict[str, Source] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
-    _invocations: dict[str, list[Invocation]] = field(default_factory=dict)
-    _freezes: dict[str, list[Freeze]] = field(default_factory=dict)
+    #: By environment, with how many there were when they were grouped.
+    _invocations: tuple[int, dict[str, list[Invocation]]] = (0, {})
+    _freezes: tuple[int, dict[str, list[Freeze]]] = (0, {})
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
     _places: dict[tuple[str, str], Event] = field(default_factory=dict)
@@ -72,9 +73,9 @@ class Story:
 
     def invocations_of(self, environment: str | None) -> list[Invocation]:
         """Invocations of one environment, in order."""
-        if sum(map(len, self._invocations.values())) != len(self.invocations):
-            self._invocations = _grouped(self.invocations)
-        return self._invocations.get(environment or "", [])
+        if self._invocations[0] != len(self.invocations):
+            self._invocations = len(self.invocations), _grouped(self.invocations)
+        return self._invocations[1].get(environment or "", [])
 
     def invocation_before(self, environment: str | None, time_ns: int) -> Invocation | None:
         """The latest invocation of an environment that had started by a time."""
@@ -105,9 +106,9 @@ class Story:
 
     def freezes_of(self, environment: str | None) -> list[Freeze]:
         """Freezes of one environment, in order."""
-        if sum(map(len, self._freezes.values())) != len(self.freezes):
-            self._freezes = _grouped(self.freezes)
-        return self._freezes.get(environment or "", [])
+        if self._freezes[0] != len(self.freezes):
+            self._freezes = len(self.freezes), _grouped(self.freezes)
+        return self._freezes[1].get(environment or "", [])
 
     def freezes_between(self, environment: str | None, start_ns: int, end_ns: int) -> list[Freeze]:
         """Freezes of one environment that overlap [start, end]."""
