@@ -60,11 +60,12 @@ def between(longest_ns: int, shortest_ns: int, server: str = "") -> list[Limit]:
 
 
 def near(gap_ns: int, share: float, server: str = "") -> list[Limit]:
-    """Limits that a rest has just passed, by at most this share of them."""
+    """Limits that a rest has just passed, by at most this share of them; of one product only where the server's port is its own."""
     return [
         limit
         for limit in LIMITS
-        if limit.seconds * SECOND <= gap_ns <= limit.seconds * share * SECOND and _may_serve(limit, server)
+        if limit.seconds * SECOND <= gap_ns <= limit.seconds * share * SECOND
+        and (_may_serve(limit, server) if server else not limit.ports)
     ]
 
 
