@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from analyzer.doctor import MISSING, OK
 if TYPE_CHECKING:
     from analyzer.doctor import Check
     from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 
 
 def lines(found: list[Check], style: Style) -> Iterator[str]:
@@ -20,8 +20,8 @@ def lines(found: list[Check], style: Style) -> Iterator[str]:
     for check in found:
         role = "green" if check.state == OK else "error" if check.state == MISSING else "warning"
         state = style.paint(f"{check.state:<7}", role)
-        first, *more = textwrap.wrap(check.found, style.width - len(indent), break_on_hyphens=False) or [""]
+        first, *more = wrap(check.found, style.width - len(indent)) or [""]
         yield f"{check.what:<{room}}  {state}  {first}"
         yield from (f"{indent}{line}" for line in more)
-        for line in textwrap.wrap(check.then, style.width - len(indent) - 2, break_on_hyphens=False):
+        for line in wrap(check.then, style.width - len(indent) - 2):
             yield f"{indent}→ {line}"

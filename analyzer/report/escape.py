@@ -34,3 +34,8 @@ def short_environment(name: str) -> str:
 def count(n: int, noun: str) -> str:
     """`1 connection`, `2 connections`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def ended(n: int, status: str) -> str:
+    """How many invocations ended so: `1 error`, `2 timeouts`, `2 crashes`."""
+    return count(n, status) if n == 1 or status != "crash" else f"{n:,} crashes"

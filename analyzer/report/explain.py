@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Iterator
 
 from analyzer.model.problems import InputError
 from analyzer.report.style import Style
 from analyzer.report.text import finding as render
+from analyzer.report.wrapping import wrap
 from analyzer.rules import Rule, rules, run, thresholds
 
 
@@ -37,7 +37,7 @@ def example(rule: Rule, style: Style) -> tuple[str, str]:
 def explanation(name: str, style: Style) -> str:
     """The rule's documentation and thresholds, then its first case as `analyze` prints it."""
     rule = find(name)
-    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), *textwrap.wrap(rule.SUMMARY, style.width), ""]
+    lines = [style.paint(f"{rule.CODE} {rule.NAME}", "bold"), *wrap(rule.SUMMARY, style.width), ""]
     for title, text in documentation(rule):
         lines.append(style.paint(title, "bold"))
         for paragraph in text.split("\n\n"):
@@ -55,6 +55,4 @@ def explanation(name: str, style: Style) -> str:
 
 
 def _indented(text: str, style: Style, hanging: int = 2) -> list[str]:
-    return textwrap.wrap(
-        text, style.width - 2, initial_indent="  ", subsequent_indent=" " * hanging, break_on_hyphens=False
-    )
+    return wrap(text, style.width - 2, initial_indent="  ", subsequent_indent=" " * hanging)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from analyzer.model.records import Call, Ping, Transport
 from analyzer.model.times import MS, seconds
 from analyzer.report.escape import clip, short_environment, terminal
 from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 from analyzer.timeline.grpc import Process, processes_of
 from analyzer.timeline.story import Story
 
@@ -107,9 +107,7 @@ class _Section:
 
     def _wrapped(self, indent: str, text: str) -> list[str]:
         hang = " " * (len(indent) + 2)
-        return textwrap.wrap(
-            text, self._style.width, initial_indent=indent, subsequent_indent=hang, break_long_words=True, break_on_hyphens=False
-        )  # fmt: skip
+        return wrap(text, self._style.width, initial_indent=indent, subsequent_indent=hang)
 
     def _of(self, *kinds: str) -> list[Event]:
         return self._kinds[kinds[0]] if len(kinds) == 1 else [e for e in self._events if e.kind in kinds]

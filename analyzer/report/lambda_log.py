@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
 from analyzer.model.times import seconds
-from analyzer.report.escape import clip, count, terminal
+from analyzer.report.escape import clip, count, ended, terminal
 from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.story import Story
 
@@ -86,7 +86,7 @@ def _totals(
     statuses = Counter(i.status for i in everyone if i.status not in ("success", "unknown"))
     open_ = sum(i.end_ns is None for i in everyone)
     parts = [count(len(environments), "environment"), count(len(everyone), "invocation"), count(cold, "cold start")]
-    parts += [f"{n:,} {status}" for status, n in sorted(statuses.items())]
+    parts += [ended(n, status) for status, n in sorted(statuses.items())]
     parts += [f"{open_:,} unfinished"] if open_ else []
     durations = sorted(i.duration_ns for i in everyone if i.duration_ns is not None)
     if durations:
@@ -94,7 +94,7 @@ def _totals(
     if story.freezes:
         lengths = [z.length_ns for z in story.freezes]
         parts.append(f"{count(len(lengths), 'freeze')}, longest {seconds(max(lengths))}")
-    lines = textwrap.wrap(", ".join(parts), style.width - 2)
+    lines = wrap(", ".join(parts), style.width - 2)
     return "\n".join([style.paint("Lambda", "bold"), *(f"  {line}" for line in lines)])
 
 
@@ -117,7 +117,7 @@ def _environment(
         )
     facts += [_init(e, style) for e in told.inits if e.attrs.get("status") not in (None, "success")]
     lines = [style.paint(clip(name, style.width), "bold")]
-    return lines + [f"  {line}" for line in textwrap.wrap(" · ".join(facts), style.width - 2, break_long_words=False)]
+    return lines + [f"  {line}" for line in wrap(" · ".join(facts), style.width - 2, break_long_words=False)]
 
 
 def _epoch(e: Event, style: Style) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from analyzer.report.explain import documentation, example
 from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 from analyzer.rules import Rule, rules, thresholds
 
 HEAD = """# Rules
@@ -72,9 +72,7 @@ def listing(style: Style) -> str:
         lines.append(style.paint(f"{rule.CODE}  {rule.NAME}", "bold"))
         own = ", ".join(f"{t.name} {t.default:.10g}" for t in thresholds(rule))
         for text in (rule.SUMMARY, f"severity {levels(rule)}", f"thresholds: {own}" if own else ""):
-            lines += textwrap.wrap(
-                text, style.width, initial_indent=" " * 6, subsequent_indent=" " * 8, break_on_hyphens=False
-            )
+            lines += wrap(text, style.width, initial_indent=" " * 6, subsequent_indent=" " * 8)
     return "\n".join([*lines, "", "analyze explain CODE tells all about one"]) + "\n"
 
 

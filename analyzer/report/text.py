@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter, defaultdict
 
 from analyzer.model.clocks import Clock
@@ -13,8 +12,9 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
 from analyzer.report.coverage import said, unexplained, unseen
-from analyzer.report.escape import clip, count, short_environment, terminal
+from analyzer.report.escape import clip, count, ended, short_environment, terminal
 from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 from analyzer.rules import rules
 from analyzer.timeline.story import Story
 
@@ -30,14 +30,14 @@ SHOWN = 12
 SOURCES, PROBLEMS, SKIPPED = 20, 5, 12
 #: Findings that a folded line names.
 NAMED = 8
+#: Lines of a note below its evidence.
+NOTE_LINES = 3
 
 
 def finding(story: Story, item: Finding, style: Style) -> str:
     """One finding: headline, where, the evidence in order of time with silence drawn, why, what was ruled out, help."""
     head = f"{item.severity.word}[{item.rule}]"
-    title = textwrap.wrap(
-        f"{head}: {terminal(item.title)}", style.width, subsequent_indent="    ", break_on_hyphens=False
-    )
+    title = wrap(f"{head}: {terminal(item.title)}", style.width, subsequent_indent="    ")
     first = style.paint(head, item.severity.word) + style.paint(title[0].removeprefix(head), "bold")
     lines = [first, *(style.paint(line, "bold") for line in title[1:])]
     lines += _where(story, item, style)
@@ -69,7 +69,7 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
             + (f" and {len(item.request_ids) - 1} more" if len(item.request_ids) > 1 else "")
         )
     parts.append(style.when(item.time_ns))
-    wrapped = textwrap.wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
+    wrapped = wrap(terminal(" · ".join(parts)), style.width - 6, break_long_words=False)
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
 
 
@@ -111,7 +111,8 @@ def _fit(text: str, note: str, room: int, style: Style) -> list[str]:
         return [clip(text, room)]
     if len(text) + 2 + len(note) <= room:
         return [f"{text}  {style.paint(note, 'dim')}"]
-    return [clip(text, room), style.paint(clip(note, room), "dim")]
+    below = wrap(note, room, max_lines=NOTE_LINES, placeholder=" …")
+    return [clip(text, room), *(style.paint(line, "dim") for line in below)]
 
 
 def _note(name: str, text: str, style: Style) -> list[str]:
@@ -124,19 +125,13 @@ def _note(name: str, text: str, style: Style) -> list[str]:
             lines += [f"{hang}  {line}" for line in _command(piece, style.width - len(hang) - 2)]
         elif words := piece.strip(" ;"):
             lead = hang if lines else f"   = {name}: "
-            lines += textwrap.wrap(
-                _QUOTED.sub(lambda m: m[0].replace(" ", NO_BREAK), words), max(style.width, len(hang) + 30), initial_indent=lead,
-                subsequent_indent=hang, break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
-    lines = [line.replace(NO_BREAK, " ") for line in lines]
+            room = max(style.width, len(hang) + 30)
+            lines += wrap(words, room, initial_indent=lead, subsequent_indent=hang, break_long_words=False)
     return [lines[0].replace(name, style.paint(name, "bold"), 1), *lines[1:]]
 
 
 #: What stands in backticks and is longer than this is a command, not a word of the sentence.
 LONG_COMMAND = 40
-#: A short command, or words that someone printed: kept on one line.
-_QUOTED = re.compile(r"`[^`]*`")
-NO_BREAK = "\u00a0"
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
@@ -151,10 +146,14 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def _command(text: str, room: int) -> list[str]:
-    """A command in lines that a shell joins again, broken between its words where it is wider than the terminal."""
+    """A command in lines that a shell joins again, broken between its words where it is wider than the terminal; settings one a line."""
+    if len(text) > room and _SETTINGS.fullmatch(text):
+        return text.split()
     lines = [""]
     for word in _WORDS.findall(text):
-        if lines[-1] and len(lines[-1]) + len(word) + 3 > room:
+        if lines[-1].endswith(";") and len(text) > room:
+            lines.append(word)
+        elif lines[-1] and len(lines[-1]) + len(word) + 3 > room:
             lines[-1] += " \\"
             lines.append(f"  {word}")
         else:
@@ -164,6 +163,8 @@ def _command(text: str, room: int) -> list[str]:
 
 #: Words of a command as a shell takes them: what stands in quotes is one; an option keeps its value.
 _WORDS = re.compile(r"(?:-{1,2}[\w-]+ (?!-))?(?:'[^']*'|[^\s'])+")
+#: Environment variables, or logging properties: no command.
+_SETTINGS = re.compile(r"[\w.]+=\S+(?: [\w.]+=\S+)*")
 
 
 # ---- summaries
@@ -235,9 +236,7 @@ def overview(found: list[Cause], style: Style) -> str:
         parts += [f"{len(cause.findings):,} times"] if len(cause.findings) > 1 else []
         parts += [f"then {', '.join(f'{n:,} × {rule}' if n > 1 else rule for rule, n in led.items())}"] if led else []
         parts += [cost] if (cost := _cost(cause.impact)) else _connections(cause)
-        wrapped = textwrap.wrap(
-            f"{head} {'; '.join(parts)}", style.width - 2, subsequent_indent="    ", break_on_hyphens=False
-        )
+        wrapped = wrap(f"{head} {'; '.join(parts)}", style.width - 2, subsequent_indent="    ")
         first = style.paint(head, own.word) + wrapped[0].removeprefix(head)
         lines += [f"  {first}", *(f"  {line}" for line in wrapped[1:])]
     return "\n".join(lines)
@@ -281,11 +280,11 @@ def sources(story: Story, style: Style, everything: bool = False) -> str:
         more = len(listed) - SKIPPED
         if more > 0 and not everything:
             listed = [*listed[:SKIPPED], f"and {more:,} more names"]
-        lines += textwrap.wrap(
+        lines += wrap(
             f"skipped (no input): {', '.join(listed)}", style.width, subsequent_indent="    ", break_long_words=False
         )
     if story.connections.points and story.events and not story.aligned:
-        lines += textwrap.wrap(UNALIGNED, style.width, subsequent_indent="    ")
+        lines += wrap(UNALIGNED, style.width, subsequent_indent="    ")
     return "\n".join(style.paint(line, "dim") for line in lines)
 
 
@@ -328,7 +327,7 @@ def environments(story: Story, style: Style) -> str:
         bad = {status: n for status, n in statuses[e.id].items() if status not in ("success", "unknown")}
         frozen, longest = sum(lengths[e.id]), max(lengths[e.id], default=0)
         text = f"  {terminal(short_environment(e.id))}{' (inferred)' if e.inferred else ''}: {count(e.invocations, 'invocation')}"
-        text += "".join(f", {n} {status}" for status, n in sorted(bad.items()))
+        text += "".join(f", {ended(n, status)}" for status, n in sorted(bad.items()))
         if frozen:
             text += f", frozen {seconds(frozen)} in {count(len(lengths[e.id]), 'gap')}, longest {seconds(longest)}"
         if e.addresses:
@@ -336,7 +335,7 @@ def environments(story: Story, style: Style) -> str:
         rows.append((-sum(bad.values()), text))
     rows.sort(key=lambda r: r[0])
     for _, text in rows[:SHOWN]:
-        lines += textwrap.wrap(text, style.width, subsequent_indent="      ", break_long_words=False)
+        lines += wrap(text, style.width, subsequent_indent="      ", break_long_words=False)
     if len(rows) > SHOWN:
         lines.append(f"  … {len(rows) - SHOWN:,} more (`--all` shows them)")
     return "\n".join(lines)
@@ -374,7 +373,7 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
         cost = _cost(total(causes(findings)))
         tail = f"; {cost}" if cost else ""
         text = f"{count(len(findings), 'finding')}: {words}{tail}{outside}"
-        heads = textwrap.wrap(text, style.width, subsequent_indent="  ")
+        heads = wrap(text, style.width, subsequent_indent="  ")
         notes = [*said(story, unexplained(story, findings)), *choice(story)]
         return "\n".join([*(style.paint(line, "bold") for line in heads), *_indented(notes, style)])
     have = []
@@ -394,7 +393,7 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
 def _indented(items: list[str], style: Style) -> list[str]:
     lines = []
     for item in items:
-        lines += textwrap.wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
+        lines += wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
     return lines
 
 

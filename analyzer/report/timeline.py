@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from analyzer.model.times import SECOND, seconds
@@ -23,6 +22,7 @@ from analyzer.report.details import detail_lines
 from analyzer.report.escape import clip, count, terminal
 from analyzer.report.folding import Folded, Quiet, summary, whole
 from analyzer.report.style import Style
+from analyzer.report.wrapping import wrap
 from analyzer.timeline.order import error_between
 from analyzer.timeline.steps import MAIN, TOLD, Step
 from analyzer.timeline.subjects import CONNECTION, ENVIRONMENT, REQUEST, environment_of
@@ -48,8 +48,6 @@ LEAST_ROOM = 12
 WRAPPED = 3
 #: A silence is all frozen where all but this part of it is.
 WHOLE_FREEZE = 0.95
-#: Words that are not parted from the next, and numbers from their unit.
-_TIED = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|B|copies)\b)|(?<=^env) |(?<=· env) |(?<=· from) |(?<=±) ")
 #: A transport's number and address before a trace line: where all is about one connection, they say nothing.
 _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
 _LAYERS = {"tcp": "pcap"}
@@ -148,10 +146,8 @@ def _ends(story: Story, k: int) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str, hanging: str) -> list[str]:
-    """A line in the width, escaped, numbers beside their units."""
-    tied = _TIED.sub("\N{NO-BREAK SPACE}", terminal(text))
-    parts = wrap(tied, width, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False)
-    return [part.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
+    """A line in the width, escaped."""
+    return wrap(terminal(text), width, initial_indent=indent, subsequent_indent=hanging)
 
 
 def _findings(told: Timeline, style: Style) -> list[str]:
@@ -305,7 +301,7 @@ class Body:
                 if len(note) < room // 2
                 else [clip(text, room), note[2:]]
             )
-        lines = wrap(text + note, room, break_on_hyphens=False)
+        lines = wrap(text + note, room)
         return lines if len(lines) <= WRAPPED else [*lines[: WRAPPED - 1], clip(" ".join(lines[WRAPPED - 1 :]), room)]
 
     def _whose(self, s: Step) -> str:

@@ -80,10 +80,11 @@ def logs(
 
 
 def insights(story: Story, environment: str | None, start_ns: int, end_ns: int, match: str) -> str:
-    """A Logs Insights query that counts lines with a fixed text by minute and environment."""
+    """A Logs Insights query that counts lines with a fixed text by minute and environment, and the wait for its result."""
     query = f"filter @message like /{match}/ | stats count(*) by bin(1m), @logStream"
     start, end = start_ns // SECOND, -(-end_ns // SECOND)
-    return f"`aws logs start-query --log-group-name {group(story, environment)} --start-time {start} --end-time {end} --query-string {shlex.quote(query)}`"
+    ask = f"aws logs start-query --log-group-name {group(story, environment)} --start-time {start} --end-time {end} --query-string {shlex.quote(query)}"
+    return f"`id=$({ask} --query queryId --output text); sleep 10; aws logs get-query-results --query-id $id`"
 
 
 def _window(start_ns: int, end_ns: int) -> list[str]:
@@ -102,5 +103,6 @@ def platform_lines(story: Story, environment: str | None, start_ns: int, end_ns:
 
 
 def trace(dialect: str) -> str:
-    """The environment variables (for Java: logging properties) that make a gRPC library tell of transports, pings and calls."""
-    return f"`{TRACES.get(dialect, TRACES[JS])}`"
+    """What makes a gRPC library tell of transports, pings and calls: environment variables, for Java logging properties."""
+    where = "logging.properties" if dialect == JAVA else "the function's environment"
+    return f"set in {where} `{TRACES.get(dialect, TRACES[JS])}`"

@@ -129,7 +129,7 @@ def server_closed(segments: list[Segment], close: Segment) -> str:
         data = (goaway.goaway or (0, ""))[1]
         return f"the server ended the connection by GOAWAY{f' ({data})' if data else ''}"
     rest = rest_before(segments, close)
-    return "the server closed" + (f" after {seconds(rest)} idle" if rest is not None else "")
+    return "the server closed" + (f" after {seconds(rest)} idle" if rest is not None and rest >= SECOND else "")
 
 
 def environment(story: Story, k: int) -> str | None:

@@ -1,7 +1,7 @@
 """fin-wait-1-stall
 
 ## What it does
-Flags a server's FIN that was retransmitted and acknowledged never, or only when the client woke: the server was in
+Flags a server's FIN that was retransmitted and never acknowledged, or only when the client woke: the server was in
 FIN_WAIT_1, the client frozen or gone.
 
 ## Why it matters

@@ -395,8 +395,8 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         f"request written {seconds(gap)} after the server had closed the connection",
         reset.time_ns, evidence,
         "the server's close "
-        + (f"came while the function was frozen ({seconds(freeze.length_ns)})" if freeze else "went unnoticed by the client")
-        + "; its next write was answered with a reset"
+        + (f"came while the function was frozen ({seconds(freeze.length_ns)}), whose" if freeze else "went unnoticed by the client, whose")
+        + " next write was answered with a reset"
         + ("; the request never reached the server's application: one retry is safe" if untouched else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - write.time_ns,
@@ -456,11 +456,11 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         "EPIPE means that the server's FIN had come before the write" if broken
         else f"the server says itself that it ended the connection{setting}" if by_server
         else f"{either} says so of a reset, too: the server, or a box between that had forgotten the connection (R303), ended it" if either
-        else "the peer ended the connection: its FIN, or its end, had come when it was used"
+        else "the peer's FIN, or a reset, was read"
     )  # fmt: skip
     return Finding(
         CODE, NAME, Severity.ERROR, confidence,
-        f"used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}, a connection that {'had been' if either else 'the server had'} ended",
+        f"connection used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}: {'it had been ended' if either else 'the server had ended it'}",
         e.time_ns, evidence,
         f"{'EPIPE' if broken else 'found closed'} {told.when(story, death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "FIN", death.peer)) else ""),

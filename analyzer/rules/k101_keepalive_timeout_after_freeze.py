@@ -11,8 +11,8 @@ nothing: the client tears down a healthy connection and the next request pays fo
 
 ## What to do
 Turn keepalive pings off in functions (omit `grpc.keepalive_time_ms` and `grpc.keepalive_permit_without_calls`), and
-recreate channels that were idle longer than 240 s by wall clock. Pings alone off leaves silent drops unnoticed; both
-belong together. Where pings must stay, a timeout of 20 s or more makes the race rarer, not impossible.
+recreate channels that were idle longer than 240 s by wall clock. Without pings a silent drop goes unnoticed: do
+both. Where pings must stay, a timeout of 20 s or more makes the race rarer, not impossible.
 
 ## Known limits
 Request ids support, never decide: a line printed right after the thaw can carry the previous id. A late

@@ -187,7 +187,7 @@ def examine(story: Story, limit: Limit | Exhausted, settings: Settings) -> Findi
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if thrown else Confidence.LIKELY,
         f"connection limit: {limit.server or 'a server'} threw out {count}" if thrown else "connection limit named by the server",
         when, evidence,
-        (f"the server accepted and closed {count} with its own words; it held {held} others of these clients at that moment"
+        (f"the server accepted and closed {count} with its own words; it held {f'{held:,} other' if held else 'no other'}{'s' if held > 1 else ''} of these clients at that moment"
          if thrown else "the server's error text says so"),
         connections=ids, server=limit.server or None, request_ids=common.failed_requests(story, errors),
         ruled_out=["a refused connection (it was accepted first)", "an idle close (nothing had been idle)"],
