@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
 from analyzer.capture.reader import AS_IS, CaptureData, How, Progress, Reading
 from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
-from analyzer.logs.envelopes import Choice
-from analyzer.logs.reader import describe, pick, read_log
-from analyzer.logs.stream import DEFAULTS, Options, options
+from analyzer.logs.options import DEFAULTS, Options, options
 from analyzer.model.clocks import Clock
 from analyzer.model.events import Event
 from analyzer.model.problems import InputError
@@ -29,6 +27,9 @@ from analyzer.model.timing import timed
 from analyzer.standard_input import StandardInput
 from analyzer.streams import READ_ERRORS, STANDARD, open_stream, plain_size, read_head
 from analyzer.timeline.points import Point
+
+if TYPE_CHECKING:
+    from analyzer.logs.envelopes import Choice
 
 #: Not looked at in a folder: editors' and version control's own.
 HIDDEN = "."
@@ -192,6 +193,8 @@ def _read_file(path: str, file: str, kinds: frozenset[str], inputs: Inputs, capt
         with open_stream(file) as stream:
             captures.append(first_of(path, stream))
         return
+    from analyzer.logs.reader import describe, pick  # a capture alone is read without them: 20 ms
+
     choice = pick(head, inputs.options.shape)
     if choice.envelope is None:
         raise InputError(describe(head))
@@ -294,6 +297,8 @@ def _looking(reading: Reading, copy: str, inputs: Inputs, live: Live) -> Callabl
 
 
 def _read_log(path: str, file: str, choice: Choice, inputs: Inputs) -> None:
+    from analyzer.logs.reader import read_log
+
     with open_stream(file) as stream, timed(f"read {path}") as told:
         data = read_log(stream, path, choice, inputs.options)
         told += [f"{data.records:,} records", f"{len(data.events):,} events"]

@@ -10,10 +10,11 @@ from analyzer import discovery
 from analyzer.logs import foreign, runtimes
 from analyzer.logs.envelopes import Choice, Envelope, choose, named
 from analyzer.logs.envelopes._streams import stream_in
+from analyzer.logs.options import DEFAULTS, Options
 from analyzer.logs.recognisers import counters, recognise
 from analyzer.logs.records import ANSI, LogRecord
 from analyzer.logs.stamps import completed, is_coarser, yearless
-from analyzer.logs.stream import BYTE_ORDER_MARKS, DEFAULTS, MOST_LINES, LogStream, Options
+from analyzer.logs.stream import BYTE_ORDER_MARKS, MOST_LINES, LogStream
 from analyzer.model.events import Event
 from analyzer.model.memory import uncollected
 from analyzer.model.problems import InputError, Problem

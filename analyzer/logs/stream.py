@@ -8,18 +8,16 @@ outside an invocation, become text at all.
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
-from analyzer.logs.recognisers.counters import compiled
+from analyzer.logs.options import DEFAULTS, Options
 from analyzer.logs.records import ANSI
 from analyzer.logs.sieve import Layout, Sieve
-from analyzer.model.problems import InputError, Problem
-from analyzer.model.times import SECOND
+from analyzer.model.problems import Problem
 from analyzer.streams import READ_ERRORS
 
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -31,38 +29,6 @@ LONGEST_LINE = 1 << 22
 MOST_LINES = 2_000
 #: So much of a file is read line by line, whatever the lines say; small cases keep their every line.
 READ_WHOLE = 1 << 22
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user says about logs whose format does not: year, zone (local time less UTC), the envelope's name, and
-    patterns of counters (see `recognisers.counters`)."""
-
-    year: int | None = None
-    zone_ns: int = 0
-    shape: str | None = None
-    counters: tuple[re.Pattern[str], ...] = ()
-
-
-DEFAULTS = Options()
-_ZONE = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
-
-
-def options(
-    shape: str | None = None, year: int | None = None, zone: str | None = None, counters: Iterable[str] = ()
-) -> Options:
-    """Options from what a person writes; `zone` is `+02:00`, `-0500` or `UTC`. Raises `InputError` for what is none."""
-    return Options(year, _offset(zone), shape, tuple(compiled(text) for text in counters))
-
-
-def _offset(zone: str | None) -> int:
-    if zone is None or zone.upper() in ("UTC", "Z"):
-        return 0
-    m = _ZONE.fullmatch(zone)
-    if m is None or int(m[2]) > 14 or int(m[3]) > 59:
-        raise InputError(f"--tz {zone!r}: write the difference to UTC, such as +02:00")
-    offset = (int(m[2]) * 60 + int(m[3])) * 60 * SECOND
-    return offset if m[1] == "+" else -offset
 
 
 @dataclass(slots=True)

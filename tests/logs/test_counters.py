@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.logs.options import options
 from analyzer.logs.reader import pick, read_log
 from analyzer.logs.recognisers import counters
-from analyzer.logs.stream import options
 from analyzer.model.problems import InputError
 from tests.logs import shapes
 from tests.logs.shapes import START_MS, STREAMS, numbered, session

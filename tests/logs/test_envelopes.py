@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from analyzer.logs import stream as streams
 from analyzer.logs.envelopes import envelopes, named
+from analyzer.logs.options import Options, options
 from analyzer.logs.reader import describe, pick, read_log
-from analyzer.logs.stream import LogStream, Options, options
+from analyzer.logs.stream import LogStream
 from analyzer.model.problems import InputError
 from analyzer.streams import open_stream
 from tests.logs import shapes

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from analyzer.logs.envelopes import _lines
 from analyzer.logs.envelopes.docker import joined
+from analyzer.logs.options import DEFAULTS, Options
 from analyzer.logs.records import LACKS_YEAR, YEARLESS, LogRecord
 from analyzer.logs.stamps import completed, utc_ns, zoned_ns
-from analyzer.logs.stream import DEFAULTS, LogStream, Options
+from analyzer.logs.stream import LogStream
 from analyzer.model.problems import Problem
 
 NAME = "syslog"
