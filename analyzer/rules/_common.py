@@ -229,7 +229,7 @@ def failed_requests(story: Story, events: list[Event]) -> list[str]:
     """Request ids of the invocations in which these events stand."""
     found: list[str] = []
     for e in events:
-        i = story.invocation_at(e.environment, e.time_ns, slack_ns=100 * MS)
+        i = story.invocation_of(e, slack_ns=100 * MS)
         request_id = i.request_id if i is not None else e.request_id
         if request_id and request_id not in found:
             found.append(request_id)

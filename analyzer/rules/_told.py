@@ -99,7 +99,7 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     for e in story.events:
         if e.kind != "error" or not e.environment or e.level == "INFO" or not wanted(e):
             continue
-        invocation = story.invocation_at(e.environment, e.time_ns, SLACK_NS)
+        invocation = story.invocation_of(e, SLACK_NS)
         began = invocation.start_ns if invocation else None
         death = latest.get((e.environment, e.remote or ""))
         if (

@@ -263,7 +263,7 @@ def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
 
 def _only_tells(story: Story, e: Event) -> bool:
     """Whether an error is the callback of a closed socket at a thaw, still under the id of the request before: no request failed."""
-    invocation = story.invocation_at(e.environment, e.time_ns, told.SLACK_NS)
+    invocation = story.invocation_of(e, told.SLACK_NS)
     stale = invocation is not None and e.request_id not in (None, invocation.request_id)
     return stale and e.attrs.get("code") == "CLOSED"
 

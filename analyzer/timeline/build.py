@@ -27,6 +27,11 @@ from analyzer.timeline.transport_ties import tie_transports
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_STRANGE_GUESTS = (
+    "the stamps that the guest{s} of {lost} environment{s} printed do not run with the log service's "
+    "(a clock that stands in freezes?): the service's are taken"
+)
+
 
 def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     """The story of these inputs. The order in which they are given changes nothing but the list of sources."""
@@ -74,6 +79,9 @@ def _read_logs(logs: list[tuple[Source, list[Event]]]) -> tuple[list[Event], lis
             source.problems.append(Problem("", f"{count:,} lines delivered more than once are read once"))
     env.infer_environments(events)
     clocks = log_clocks(logs, twin_of)
+    for clock in clocks.values():
+        if lost := sum(1 for guest in clock.guests.values() if guest is None):
+            clock.source.problems.append(Problem("", _STRANGE_GUESTS.format(s="s" if lost > 1 else "", lost=lost)))
     _place_by_requests(clocks, events)
     stamped = {id(e) for e in events if clocks[e.source].read(e)}
     return place(events, stamped), list(clocks.values())

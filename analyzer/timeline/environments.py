@@ -51,12 +51,45 @@ def infer_environments(events: list[Event]) -> None:
         else:
             rest[e.source].append(e)
     count = 0
+    for log in _parts_joined(rest):
+        count = _by_nesting(log, count)
+
+
+def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
+    """The lines of each log without streams, in order: inputs that share a line or a request are pages of one, or overlap."""
+    first = {source: source for source in rest}
+
+    def log_of(source: str) -> str:
+        while first[source] != source:
+            first[source] = source = first[first[source]]
+        return source
+
+    seen: dict[str, str] = {}
     for source in sorted(rest):
-        count = _by_nesting(rest[source], count)
+        for e in rest[source]:
+            others = [other for other, _ in e.also if other in rest]
+            if e.request_id:
+                others.append(seen.setdefault(e.request_id, source))
+            for other in others:
+                one, two = log_of(other), log_of(source)
+                first[max(one, two)] = min(one, two)
+    logs: dict[str, list[Event]] = defaultdict(list)
+    for source in sorted(rest):
+        logs[log_of(source)] += rest[source]
+    return [_by_stamps(events) for events in logs.values()]
+
+
+def _by_stamps(events: list[Event]) -> list[Event]:
+    """Lines of several inputs in the order of the service's stamps; those without one stay behind the line before them."""
+    last, keys = 0, []
+    for e in events:
+        last = e.event_ns if e.event_ns is not None else last
+        keys.append(last)
+    return [events[k] for k in sorted(range(len(keys)), key=keys.__getitem__)]
 
 
 def _by_nesting(events: list[Event], count: int) -> int:
-    """One source's lines, in order, to environments; returns how many there are now."""
+    """One log's lines, in order, to environments; returns how many there are now."""
     platform = any(e.layer == "lambda" for e in events)
     alone = not platform and len({e.pid for e in events if e.pid}) <= 1  # one process, or nothing that tells two apart
     nesting = _Nesting(events, count, platform)

@@ -35,6 +35,8 @@ WHOLE_FROM = 2
 STEADY = (5, 50, 95)
 #: The times of a guest's lines are looked at for drift and steps from this many on.
 LEAST_MOVING = 8
+#: A guest's clock that may be off by more tells less than the service's stamps: one that stands while its machine is frozen.
+MOST_GUEST_ERROR_NS = SECOND
 #: Lines by which two logs are compared, and how many of them must meet at one distance.
 SAMPLE, LEAST_TWINS, LEAST_TWIN_SHARE = 400, 3, 0.5
 #: A time inside a line.
@@ -57,10 +59,10 @@ def resolution(stamps: list[int]) -> int:
 # ---- guests
 
 
-def guest_clocks(events: list[Event], event_cut: int, inner_cut: int) -> dict[str | None, Clock]:
+def guest_clocks(events: list[Event], event_cut: int, inner_cut: int) -> dict[str | None, Clock | None]:
     """Per environment: from the stamps that a guest prints to the service's, from lines that carry both.
 
-    `event_cut` and `inner_cut` are what the stamps were cut to, ns.
+    `event_cut` and `inner_cut` are what the stamps were cut to, ns. None is a clock that is of no use.
     """
     pairs: dict[str | None, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for e in events:
@@ -68,11 +70,14 @@ def guest_clocks(events: list[Event], event_cut: int, inner_cut: int) -> dict[st
             stamps, differences = pairs[e.environment]
             stamps.append(e.inner_ns)
             differences.append(e.event_ns - e.inner_ns)
-    found = {}
+    found: dict[str | None, Clock | None] = {}
+    most = MOST_GUEST_ERROR_NS + event_cut + inner_cut
     for environment, (stamps, differences) in pairs.items():
         at, apart = np.array(stamps, np.int64), np.array(differences, np.int64)
-        pieces = _guest(at, apart, event_cut, inner_cut)
-        found[environment] = Clock("inner", anchors=len(at), how="both stamps of a line", pieces=pieces)
+        clock = Clock(
+            "inner", anchors=len(at), how="both stamps of a line", pieces=_guest(at, apart, event_cut, inner_cut)
+        )
+        found[environment] = clock if clock.worst_error(int(at.min()), int(at.max())) <= most else None
     return found
 
 
@@ -214,8 +219,8 @@ class LogClock:
     frame: str
     event: Clock | None
     inner: Clock | None
-    #: By environment, where guests differ.
-    guests: dict[str | None, Clock]
+    #: By environment, where guests differ; None where a guest's stamps do not run as the service's do.
+    guests: dict[str | None, Clock | None]
     event_cut: int
     inner_cut: dict[str | None, int]  # by dialect: one library prints fractions, another does not
     #: First and last stamp of either kind.
@@ -232,8 +237,9 @@ class LogClock:
     def read(self, e: Event) -> bool:
         """Set an event's time in the frame, how far it may be off, and which stamp that comes from; False without a stamp."""
         inner_cut = self.inner_cut.get(e.dialect, STAMP_NS)
-        if e.inner_ns is not None and (e.event_ns is None or inner_cut <= self.event_cut):
-            clock = self.guests.get(e.environment) or self.inner
+        clock = self.guests.get(e.environment, self.inner)
+        lost = clock is None and e.environment in self.guests
+        if e.inner_ns is not None and not lost and (e.event_ns is None or inner_cut <= self.event_cut):
             e.clock, e.source_ns, e.resolution_ns = "inner", e.inner_ns, inner_cut
         elif e.event_ns is not None:
             clock = self.event
@@ -285,13 +291,13 @@ def _as_twin(
         pieces = chained(twin.clock.pieces, clock.pieces if clock is not None else [])
         return Clock("inner", pieces=pieces, anchors=twin.clock.anchors, how=f"{twin.clock.how} ({of.source.label})")
 
-    guests = {environment: through(clock) for environment, clock in of.guests.items()}
+    guests = {environment: clock and through(clock) for environment, clock in of.guests.items()}
     return LogClock(source, of.frame, None, through(of.inner), guests, cut, inner_cut)
 
 
-def _summary(guests: dict[str | None, Clock]) -> Clock | None:
+def _summary(guests: dict[str | None, Clock | None]) -> Clock | None:
     """One clock for a log of several guests: the middle one's, all of them inside its error."""
-    clocks = list(guests.values())
+    clocks = [clock for clock in guests.values() if clock is not None]
     if len(clocks) < 2:
         return clocks[0] if clocks else None
     shifts = [(piece.shift_ns, piece.error_ns) for clock in clocks for piece in clock.pieces]

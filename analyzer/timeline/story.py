@@ -91,6 +91,19 @@ class Story:
             return mine[at - 1]
         return mine[at] if at < len(mine) and mine[at].start_ns <= time_ns + slack_ns else None
 
+    def invocation_of(self, event: Event, slack_ns: int = 0) -> Invocation | None:
+        """The invocation in which a line stands: the one that it names where its stamp allows that, else the one that runs then.
+
+        A line may carry the id of an invocation that ended long before: then it is not that one.
+        """
+        running = self.invocation_at(event.environment, event.time_ns, slack_ns)
+        if running is None or event.request_id in (None, running.request_id):
+            return running
+        mine = self.invocations_of(event.environment)
+        at = bisect_right(mine, event.time_ns + event.error_ns, key=lambda i: i.start_ns - i.error_ns)
+        own = (i for i in mine[max(at - 2, 0) : at] if i.request_id == event.request_id)
+        return next((i for i in own if event.time_ns - event.error_ns <= (i.end_ns or 0) + i.error_ns), running)
+
     def invocations_near(self, freeze: Freeze) -> list[Invocation]:
         """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""
         mine = self.invocations_of(freeze.environment)

@@ -9,6 +9,7 @@ import pytest
 
 import analyzer
 from tests.helpers import ALL_CASES, CASES
+from tests.logs import shapes
 from tests.timeline import warp
 
 #: Of the shipped cases, those whose findings need log and capture together.
@@ -89,6 +90,42 @@ def test_a_guests_clock_may_be_off(seconds, tmp_path):
     assert said(trace) == said(analyzer.read(*(folder / name for name in files)))
     (inner,) = [c for s in trace.story.sources for c in s.clocks if c.name == "inner"]
     assert abs(inner.offset_ns + round(seconds * 1e9)) <= inner.error_ns
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
+def test_a_guests_clock_may_stand_while_its_machine_does(folder, tmp_path):
+    """Lines take the service's stamps then, and the report says so."""
+    files = inputs(folder)
+    plain = analyzer.read(*(folder / name for name in files))
+    clock = warp.standing((z.start_ns, z.end_ns - 20 * warp.MS) for z in plain.story.freezes)
+    trace = read({n: warp.log(c, inner=clock) if is_log(n) else c for n, c in files.items()}, tmp_path)
+    assert said(trace) == said(plain)
+    assert any("stands in freezes" in p.what for s in trace.story.sources for p in s.problems)
+
+
+@pytest.mark.parametrize("which", ["inner", "event"])
+def test_a_line_at_the_border_of_two_invocations_stands_in_the_one_that_it_names(which, tmp_path):
+    (folder,) = (f for f in ALL_CASES if f.name == "server-keepalive")
+    files = inputs(folder)
+    clock = {which: warp.drifting(200, first_ns(files))}
+    worse = {n: warp.log(c, **clock) if is_log(n) else c for n, c in files.items()}
+    assert said(read(worse, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
+
+
+@pytest.mark.parametrize("writer", [shapes.get_log_events, shapes.tail_detailed, shapes.insights_newest_first])
+@pytest.mark.parametrize(
+    "parts", [((0, 6), (4, 10)), ((0, 4), (4, 10)), ((0, 10), (0, 10))], ids=["overlap", "pages", "same"]
+)
+@pytest.mark.parametrize("name", ["frozen-keepalive", "event-loop-blocked", "zombie-fin-wait-2"])
+def test_an_export_in_parts(name, parts, writer, tmp_path):
+    """With streams and without: what two parts share counts once, and an invocation that the cut divides is one."""
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    files = inputs(folder)
+    plain, lines = said(analyzer.read(*(folder / n for n in files))), warp.lines(files.pop("lambda.json"))
+    for number, (start, end) in enumerate(parts):
+        part = lines[len(lines) * start // 10 : len(lines) * end // 10]
+        files[f"{number}.log"] = writer(part).encode()
+    assert said(read(files, tmp_path)) == plain
 
 
 def test_stamps_of_the_service_cut_to_seconds(tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+
+from tests.logs.shapes import Line
 
 SECOND = 1_000_000_000
 MS = 1_000_000
@@ -16,6 +19,8 @@ Clock = Callable[[int], int]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(rb"(?<!\d)(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z")
 _EVENT = re.compile(rb'("(?:timestamp|ingestionTime)":\s*)(\d{13})')
+#: The service's stamp before a line: of `aws logs tail`, or of Logs Insights' CSV.
+_EVENT_TEXT = re.compile(rb'(?m)^(20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d)\.(\d{3})(?=000\+00:00 |,")')
 
 
 def off(seconds: float) -> Clock:
@@ -27,6 +32,12 @@ def off(seconds: float) -> Clock:
 def drifting(ppm: float, since_ns: int) -> Clock:
     """A clock that was right once and is fast."""
     return lambda t: t + round((t - since_ns) * ppm * 1e-6)
+
+
+def standing(pauses: Iterable[tuple[int, int]]) -> Clock:
+    """A clock that stood still from time to time."""
+    pauses = list(pauses)
+    return lambda t: t - sum(end - start for start, end in pauses if end <= t)
 
 
 def jumping(seconds: float, at_ns: int) -> Clock:
@@ -105,29 +116,38 @@ def in_two(data: bytes) -> tuple[bytes, bytes]:
 
 
 def log(data: bytes, inner: Clock | None = None, event: Clock | None = None, digits: int = 3) -> bytes:
-    """A log by other clocks: `inner` for the stamps that lines print, `event` for the service's own in a JSON export.
+    """A log by other clocks: `inner` for the stamps that lines print, `event` for the service's own.
 
     `digits` of a second are printed; with none the point goes too.
     """
 
+    def shown(match: re.Match[bytes], clock: Clock | None) -> str:
+        stamp = datetime.fromisoformat(match[1].decode()).replace(tzinfo=UTC)
+        ns = ((stamp - _EPOCH) // timedelta(seconds=1)) * SECOND + int(match[2]) * MS
+        return (_EPOCH + timedelta(microseconds=(clock(ns) if clock else ns) // 1000)).isoformat(" ", "microseconds")
+
     def printed(match: re.Match[bytes]) -> bytes:
-        moved = datetime.fromisoformat(match[1].decode()).replace(tzinfo=UTC)
-        ns = ((moved - _EPOCH) // timedelta(seconds=1)) * SECOND + int(match[2]) * MS
-        ns = inner(ns) if inner else ns
-        text = (_EPOCH + timedelta(microseconds=ns // 1000)).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        text = shown(match, inner).replace(" ", "T")
         return (text[: 20 + digits] if digits else text[:19]).encode() + b"Z"
+
+    def before(match: re.Match[bytes]) -> bytes:
+        return shown(match, event)[:23].replace(" ", match[1][10:11].decode()).encode()
 
     def stamped(match: re.Match[bytes]) -> bytes:
         return match[1] + str((event(int(match[2]) * MS) if event else int(match[2]) * MS) // MS).encode()
 
-    return _EVENT.sub(stamped, _ISO.sub(printed, data))
+    return _EVENT_TEXT.sub(before, _EVENT.sub(stamped, _ISO.sub(printed, data)))
+
+
+def lines(export: bytes) -> list[Line]:
+    """The events of a JSON export."""
+    events = json.loads(export)["events"]
+    return [Line(e["timestamp"], e["logStreamName"], e["message"], number) for number, e in enumerate(events)]
 
 
 def lines_twice(data: bytes) -> bytes:
     """Every line, or every event of a JSON export (with its id), delivered twice."""
     if data.lstrip().startswith(b"{"):
-        import json
-
         document = json.loads(data)
         document["events"] = [event for event in document["events"] for _ in range(2)]
         return json.dumps(document).encode()
