@@ -183,6 +183,9 @@ _TIMERS: dict[tuple[str, str], Remedy] = {
     ("aws-sdk-js-v3", "connectionTimeout"): _r("AWS SDK: the SDK retries it by itself (maxAttempts); keep requestHandler connectionTimeout times maxAttempts below the function's time limit"),
     ("mongodb", "serverSelectionTimeoutMS"): _r("mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error"),
     ("mongodb", "socketTimeoutMS"): _r("mongodb: the driver drops the connection by itself; raise socketTimeoutMS only if queries need longer", "with maxIdleTimeMS 60000, so that idle connections are not used dead"),
+    ("PostgreSQL", "statement_timeout"): _r("look at the statement first (a lock, a missing index); statement_timeout is set by the server, the role, the database or the connection's options"),
+    ("PostgreSQL", "lock_timeout"): _r("find who holds the lock (pg_locks, pg_stat_activity), a transaction left open by a frozen environment among them, before raising lock_timeout"),
+    ("MySQL", "max_execution_time"): _r("look at the statement first (a missing index); max_execution_time is set by the server, the session or a hint in the statement"),
     ("undici", "connect.timeout"): _r("undici: check that the address answers before raising connect.timeout (10 s by default)"),
     ("node", "autoSelectFamilyAttemptTimeout"): _r("Node.js gives each address of a host 250 ms (happy eyeballs): raise net.setDefaultAutoSelectFamilyAttemptTimeout where a handshake takes longer"),
 }  # fmt: skip

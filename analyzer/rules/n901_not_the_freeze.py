@@ -45,7 +45,9 @@ SEVERITIES = (Severity.INFO,)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.POSSIBLE)
 
 #: Errors that a connection gone stale would give, and that therefore are blamed on the freeze.
-BLAMED = frozenset(("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "NOT_CONNECTED", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
+BLAMED = frozenset(
+    ("ECONNRESET", "EPIPE", "ETIMEDOUT", "CLOSED", "BROKEN", "NOT_CONNECTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+)
 #: A request that finds no connection so soon after an error says no more than that error.
 SAME_NS = SECOND
 #: The server's end and the error that it made stand this close, besides what clocks are off (measured: within 20 ms).
@@ -53,7 +55,11 @@ WITH_NS = 100 * MS
 #: So many connections are looked at.
 MOST_ENDS = 20
 #: Codes of ours that no application prints.
-WORDS = {"CLOSED": "a connection that its peer ended", "NOT_CONNECTED": "a request without a connection"}
+WORDS = {
+    "CLOSED": "a connection that its peer ended",
+    "BROKEN": "a connection that failed",
+    "NOT_CONNECTED": "a request without a connection",
+}
 
 
 class Thresholds(Values):

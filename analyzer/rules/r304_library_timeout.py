@@ -2,7 +2,8 @@
 
 ## What it does
 Flags a time-out that no kernel raised: a client library's own timer, or one that the function's code set, gave up. It names
-the library and the setting that made it, with its value where the line prints it and its default otherwise.
+the library and the setting that made it, with its value where the line prints it and its default otherwise. A database that
+ends a statement for taking too long (`statement_timeout`) is told apart: that is an answer, and the connection lives.
 
 ## Why it matters
 ETIMEDOUT reads like a verdict on the network, yet here it tells only that a timer of 5 or 10 s was over. The kernel's own is of
@@ -43,6 +44,8 @@ FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 TIMERS = frozenset(("ETIMEDOUT", "TIMEOUT"))
 #: Who sets timers above the kernel.
 ABOVE_KERNEL = frozenset(("library", "function"))
+#: A database's own timer, which ended a statement.
+BY_SERVER = "QUERY_TIMEOUT"
 #: What the timer waited for, and what the kernel's own limit would have been (ip-sysctl: tcp_syn_retries, tcp_retries2).
 WAITED = {
     "connect": ("the connection to be made", "the kernel's own connect time-out comes after 127 s or more, with errno and address"),
@@ -59,6 +62,14 @@ FIRES = (
         00:00:00.000 START 1
         00:00:10.020 app 1 [ioredis] Unhandled error event: Error: connect ETIMEDOUT { errorno: 'ETIMEDOUT', code: 'ETIMEDOUT', syscall: 'connect' }
         00:00:10.100 REPORT 1
+        """,
+    ),
+    Case(
+        "the database ended a statement",
+        log="""
+        00:00:00.000 START 1
+        00:00:30.020 app 1 pq: canceling statement due to statement timeout
+        00:00:30.100 REPORT 1
         """,
     ),
     Case(
@@ -83,6 +94,10 @@ QUIET = (
     Case(
         "a peer that closed is no timer",
         log="00:00:00.000 START 1\n00:00:01.000 app 1 Error: Socket closed unexpectedly\n00:00:01.100 REPORT 1",
+    ),
+    Case(
+        "somebody asked the database to cancel: a context that ended, or an operator",
+        log="00:00:00.000 START 1\n00:00:01.000 app 1 pq: canceling statement due to user request\n00:00:01.100 REPORT 1",
     ),
     Case(
         "a deadline names itself",
@@ -111,7 +126,8 @@ def select(story: Story, settings: Settings) -> Iterable[Timer]:
     found: dict[tuple[str, ...], Timer] = {}
     for e in story.events:
         a = e.attrs
-        if e.kind != "error" or a.get("code") not in TIMERS or a.get("raised_by") not in ABOVE_KERNEL:
+        expired = a.get("code") in TIMERS and a.get("raised_by") in ABOVE_KERNEL
+        if e.kind != "error" or not (expired or a.get("code") == BY_SERVER):
             continue
         if a.get("stage") == "resolve" or e.level == "INFO":
             continue  # C404's matter; and what a program says in passing
@@ -123,6 +139,8 @@ def select(story: Story, settings: Settings) -> Iterable[Timer]:
 
 def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
     """The proof: the line, and what in it shows that no kernel spoke."""
+    if timer.events[0].attrs.get("code") == BY_SERVER:
+        return _by_server(story, timer)
     first, last = timer.events[0], timer.events[-1]
     waited, kernel = WAITED.get(timer.stage, _ANY)
     who = timer.library or "a library"
@@ -142,6 +160,23 @@ def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
         ruled_out=[f"a time-out of the kernel: {kernel}"],
         help=remedies.timer(timer.library, timer.setting, timer.stage),
         upgrade=_upgrade(timer),
+    )  # fmt: skip
+
+
+def _by_server(story: Story, timer: Timer) -> Finding:
+    """A statement that the database ended: its answer, not the connection's failure."""
+    first, last = timer.events[0], timer.events[-1]
+    times = f", {len(timer.events)} times" if len(timer.events) > 1 else ""
+    return Finding(
+        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
+        f"a statement was ended by {timer.library}'s {timer.setting}{times}: no connection failed",
+        first.time_ns, [story.evidence(first, primary=True), *([story.evidence(last)] if last is not first else [])],
+        f"the server itself says that it ended the statement when {timer.setting} was over; the connection is usable, and no timer of the function's had a part in it",
+        server=timer.peer or None, environment=first.environment, request_ids=common.failed_requests(story, timer.events),
+        ruled_out=["a connection that died: the server answered on it", "a time-out of a client library: the server's own words"],
+        help=remedies.timer(timer.library, timer.setting, timer.stage),
+        upgrade="what the statement waited for, in the server's own log: "
+        + ("log_lock_waits and log_min_duration_statement" if timer.library == "PostgreSQL" else "slow_query_log"),
     )  # fmt: skip
 
 

@@ -8,7 +8,10 @@ from analyzer.logs.recognisers._errors import (
     CONNECT,
     ESTABLISHED,
     FUNCTION,
+    KERNEL,
     POOL,
+    SERVER,
+    TLS,
     WORDS,
     Facts,
     Family,
@@ -44,6 +47,8 @@ _LIBRARIES = {
     "Amazon.Runtime": "aws-sdk-net", "System.Net.Http": "HttpClient", "Grpc.Net": "grpc-dotnet",
 }  # fmt: skip
 
+_CONNECTING = ("ConnectAsync", "UnableToConnect", "DoConnect", "Failed to connect to")
+
 ROWS = (
     row("Timeout awaiting response", "StackExchange.Redis", "TIMEOUT", ESTABLISHED, "AsyncTimeout", 5_000,
         adds=r"(?P<elapsed_ms>[0-9]{1,9})ms elapsed, timeout is (?P<ms>[0-9]{1,9})ms"),
@@ -59,12 +64,23 @@ ROWS = (
     row("Timeout during reading attempt", "npgsql", "TIMEOUT", ESTABLISHED, "Command Timeout", 30_000),
     row("The operation has timed out", "npgsql", "TIMEOUT", CONNECT, "Timeout", 15_000, r"NpgsqlException.{0,200}The operation has timed out"),
     row("connection pool has been exhausted", "npgsql", "TIMEOUT", POOL, "Timeout", 15_000),
-    row("Attempted to read past the end of the stream", "npgsql", "CLOSED", ESTABLISHED),
+    row("Attempted to read past the end of the stream", "", "CLOSED", ESTABLISHED),
+    row("header bytes but only received", "MySqlConnector", "CLOSED", ESTABLISHED, pattern=r"Expected to read [0-9]{1,4} header bytes but only received 0"),
+    row("The Command Timeout expired", "MySqlConnector", "TIMEOUT", ESTABLISHED, "DefaultCommandTimeout", 30_000),
+    row("selecting a server using", "mongodb-csharp", "TIMEOUT", CONNECT, "ServerSelectionTimeout", 30_000, r"A timeout occurred after (?P<ms>[0-9]{1,9})ms selecting a server"),
     row("obtaining a connection from the pool", "SqlClient", "TIMEOUT", POOL, "Connect Timeout", 15_000),
     row("onnection Timeout Expired", "SqlClient", "TIMEOUT", CONNECT, "Connect Timeout", 15_000),
     row("xecution Timeout Expired", "SqlClient", "TIMEOUT", ESTABLISHED, "Command Timeout", 30_000),
     row("Connect Timeout expired", "MySqlConnector", "TIMEOUT", CONNECT, "ConnectionTimeout", 15_000),
+    row("transport-level error has occurred", "SqlClient", "ECONNRESET", ESTABLISHED, by=KERNEL, pattern=r"error has occurred when.{0,120}forcibly closed by the remote host"),
+    row("transport-level error has occurred", "SqlClient", "BROKEN", ESTABLISHED),
+    row("network-related or instance-specific error", "SqlClient", "CONNECT_FAILED", CONNECT),
+    row("SSL connection could not be established", "HttpClient", "CLOSED", TLS, pattern=r"could not be established.{0,200}unexpected EOF or 0 bytes"),
+    row("SSL connection could not be established", "HttpClient", "TLS", TLS),
     row("response ended prematurely", "HttpClient", "CLOSED", ESTABLISHED),
+    row("HTTP/2 server closed the connection", "HttpClient", "CLOSED", ESTABLISHED, by=SERVER),
+    row("respond to a ping request within", "HttpClient", "PING_TIMEOUT", ESTABLISHED, "KeepAlivePingTimeout", 20_000),
+    row("Exception while ", "npgsql", "BROKEN", ESTABLISHED, pattern=r"NpgsqlException.{0,40}Exception while (?:reading from|writing to) stream"),
     row("did not properly respond", "", "ETIMEDOUT", CONNECT, by="kernel"),
     row("HttpRequestException", "HttpClient"),
     row("TaskCanceledException", "", "TIMEOUT", "", "CancellationToken", by=FUNCTION, pattern=r"TaskCanceledException: .{0,80}\n.{0,200}TimeoutException"),
@@ -93,7 +109,9 @@ def kernel(body: str) -> Facts | None:
             if "read data from" in body
             else {"syscall": "write", "stage": ESTABLISHED}
         )
-    if facts is not None and any(word in body for word in ("ConnectAsync", "UnableToConnect", "DoConnect")):
+    if facts is not None and "SSL connection could not be established" in body:
+        facts["stage"] = TLS
+    if facts is not None and any(word in body for word in _CONNECTING):
         facts |= {"syscall": "connect", "stage": CONNECT}
     return facts
 

@@ -15,6 +15,7 @@ from analyzer.logs.recognisers._errors import (
     LIBRARY,
     POOL,
     RESOLVE,
+    SERVER,
     SMALL_WORDS,
     TLS,
     Facts,
@@ -41,6 +42,9 @@ _LIBRARIES = {
     for name in ("go-redis", "redigo", "go-sql-driver", "lib/pq", "pgx", "mongo-driver", "aws-sdk-go-v2", "aws-sdk-go")
 }
 
+#: How the MongoDB driver names a connection.
+_MONGO = r"connection\((?P<peer>[\w.-]{1,253}:[0-9]{1,5})\[-?[0-9]{1,9}\]\) "
+
 ROWS = (
     row("operation error", "aws-sdk-go-v2", pattern=r"operation error [A-Z][\w ]{1,40}: \w"),
     row("RequestError: send request failed", "aws-sdk-go"),
@@ -55,6 +59,18 @@ ROWS = (
     row("invalid connection", "go-sql-driver", "CLOSED", ESTABLISHED, pattern=r"(?:^|\n|: |\")invalid connection(?:$|\"|\n)"),
     row("[mysql]", "go-sql-driver"),
     row("failed to connect to", "pgx", pattern=r"failed to connect to `"),
+    row("dial error", "pgx", stage=CONNECT, pattern=r"dial error: timeout: "),
+    row("conn closed", "pgx", "NOT_CONNECTED", pattern=r"(?:^|\n|: )conn closed(?:$|\n|\")"),
+    row("incomplete read of message header", "mongo-driver", "CLOSED", ESTABLISHED, pattern=rf"{_MONGO}incomplete read of message header: (?:unexpected )?EOF"),
+    row("socket was unexpectedly closed", "mongo-driver", "CLOSED", ESTABLISHED, pattern=rf"{_MONGO}socket was unexpectedly closed"),
+    row("erver selection timeout", "mongo-driver", "TIMEOUT", CONNECT, "serverSelectionTimeout", 30_000, r"server selection error: .{0,40}erver selection timeout"),
+    row("error reading from server", "grpc-go", "CLOSED", ESTABLISHED, pattern=r"error reading from server: EOF"),
+    row("server sent GOAWAY and closed the connection", "net/http", "CLOSED", ESTABLISHED, by=SERVER),
+    row("graceful shutdown GOAWAY", "net/http", "CLOSED", ESTABLISHED, by=SERVER),
+    row("client conn not usable", "net/http", "NOT_CONNECTED", pattern=r"http2: client conn not usable"),
+    row("received from peer", "net/http", "RST_STREAM", ESTABLISHED, by=SERVER, pattern=r"stream error: stream ID [0-9]{1,10}; (?P<library_code>[A-Z_]{3,30}); received from peer"),
+    row("remote error: tls: ", "", "TLS", TLS),
+    row("failed to verify certificate", "", "TLS", TLS, pattern=r"tls: failed to verify certificate"),
     row("context deadline exceeded", "", "TIMEOUT", "", "context deadline", by=FUNCTION),
     row("use of closed network connection", "", "NOT_CONNECTED", ESTABLISHED),
     row("unexpected EOF", "", "CLOSED", ESTABLISHED, pattern=r"(?:^|: |\"|read )unexpected EOF"),

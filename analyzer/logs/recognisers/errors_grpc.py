@@ -34,11 +34,12 @@ NEEDLES = (
     "code = Unavailable",
     "StatusCode=",
     "ServiceUnavailable: 503",
+    "GRPC::",
 )
 
 #: google-api-core calls UNAVAILABLE ServiceUnavailable and DEADLINE_EXCEEDED DeadlineExceeded (google/api_core/exceptions.py).
 _STATUS = re.compile(
-    r"\b(?:(?:4|13|14) |StatusCode[.=]\"?|StatusRuntimeException: |StatusException: |code[=:] ?|code = |RpcError: |Exception: |grpc_status:|exceptions\.)"
+    r"\b(?:(?:4|13|14) |StatusCode[.=]\"?|StatusRuntimeException: |StatusException: |code[=:] ?|code = |RpcError: |Exception: |grpc_status:|exceptions\.|GRPC::)"
     r"(?P<name>DEADLINE_EXCEEDED|UNAVAILABLE|INTERNAL|DeadlineExceeded|Unavailable|ServiceUnavailable|Internal)\b"
 )
 _DEADLINE = re.compile(r"[Dd]eadline exceeded after (?P<after>[0-9]{1,9}(?:\.[0-9]{1,9})?)s")
@@ -62,20 +63,24 @@ _STAGES = {"connect": CONNECT, "dial": CONNECT, "getaddrinfo": RESOLVE} | dict.f
 )
 #: What they say when the peer ended the connection (grpc-js, C-core, Go, Java), and what C-core said up to 1.2x of any failed read.
 _ENDED = re.compile(
-    "Connection dropped|[Ss]ocket closed|transport is closing|Network closed for unknown reason|error reading from server: EOF|TCP Read failed"
+    "Connection dropped|[Ss]ocket closed|transport is closing|Network closed for unknown reason|error reading from server: EOF|TCP Read failed|"
+    "The response ended prematurely|The HTTP/2 server closed the connection"
 )
 #: Debug data of the GOAWAY that gRPC servers send a client that pings too often; ENHANCE_YOUR_CALM alone may be about memory.
 _TOO_MANY_PINGS = "too_many_pings"
 _UNRESOLVED = re.compile(r"(?:[Nn]ame|DNS) resolution failed for (?:target )?(?:dns:/{0,3})?(?P<name>[\w.-]{1,253})")
 #: What they say when a keepalive ping was not answered (Go, Java, C-core up to 1.5x and since, grpc-js).
 _PING_TIMEOUT = re.compile(
-    r"keepalive ping failed to receive ACK|[Kk]eepalive failed|keepalive watchdog timeout|[Kk]eepalive timeout|ping timeout"
+    r"keepalive ping failed to receive ACK|[Kk]eepalive failed|keepalive watchdog timeout|[Kk]eepalive timeout|ping timeout|"
+    "server didn't respond to a ping request"
 )
+#: grpc-go's dialer gave up: a connect may take MinConnectTimeout, and longer as the back-off grows (its dialoptions.go).
+_UNDIALLED = re.compile(r"error while dialing: dial tcp [^\n]{1,100}: i/o timeout", re.IGNORECASE)
 _RST_STREAM = re.compile(r"RST_STREAM with (?:error )?code:? ?(?P<h2>[0-9]{1,2})")
 _LIBRARIES = (
     ("StatusRuntimeException", "grpc-java"), ("rpc error: code = ", "grpc-go"), ("StatusCode.", "grpcio"), ("grpc_status:", "grpcio"),
     ("StatusCode=", "grpc-dotnet"), ("@grpc/grpc-js", "grpc-js"), ("metadata filters: ", "grpc-js"), ("Waiting for LB pick", "grpc-js"),
-    ("name resolution: ", "grpc-js"), ("google.api_core", "google-api-core"),
+    ("name resolution: ", "grpc-js"), ("google.api_core", "google-api-core"), ("GRPC::", "grpc-ruby"),
 )  # fmt: skip
 
 
@@ -116,6 +121,14 @@ def _details(body: str) -> Facts | None:
         return {"code": "PING_TIMEOUT", "raised_by": LIBRARY, "stage": ESTABLISHED}
     if (m := _WORDS.search(body)) is not None:
         return worded(m["words"]) | _stage(m["syscall"])
+    if _UNDIALLED.search(body) is not None:
+        return {
+            "code": "TIMEOUT",
+            "raised_by": LIBRARY,
+            "stage": CONNECT,
+            "setting": "MinConnectTimeout",
+            "default_ms": 20_000,
+        }
     if _ENDED.search(body) is not None:
         return {"code": "CLOSED", "raised_by": LIBRARY, "stage": ESTABLISHED}
     if (m := _RST_STREAM.search(body)) is not None:

@@ -24,7 +24,7 @@ from analyzer.logs.records import Recognised
 
 RANK = 53
 _KERNEL = re.compile(
-    rf"(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException)[:(][^\n]{{0,160}}?"
+    rf"(?<!\\)\b(?:SocketException|ConnectException|IOException|NativeIoException|NoRouteToHostException|UnknownHostException)[:(][^\n]{{0,160}}?"
     rf"(?P<words>{WORDS}|Connection reset\b)|ConnectionException: (?:\(conn=[0-9]{{1,12}}\) )?(?P<driver>Connection reset(?: by peer)?|Broken pipe)\b"
 )
 _CONNECTING = ("ConnectException", "NoRouteToHostException", "PlainSocketImpl.socketConnect", "Net.connect(")

@@ -13,6 +13,7 @@ from analyzer.logs.recognisers._errors import (
     CONNECT,
     ESTABLISHED,
     FUNCTION,
+    LIBRARY,
     POOL,
     RESOLVE,
     TLS,
@@ -72,6 +73,15 @@ _LIBRARIES = {
 _BARE, _NOTHING = r"(?:^|\n)", r": ?(?:timed out)?(?:\n|$)"
 _S = r"(?P<s>[0-9]{1,6}(?:\.[0-9]{1,6})?)"
 
+#: Python's asynchronous time-outs carry no message.
+_EMPTY_TIMEOUT = re.compile(r"(?:^|\n)(?:asyncio\.exceptions\.|builtins\.)?TimeoutError:? ?(?:\n|$)")
+#: Which of asyncpg's timers it was, by the innermost of these in the stack (asyncpg/connection.py: `timeout` 60 s, `command_timeout` none).
+_ASYNCPG: tuple[tuple[str, Facts], ...] = (
+    ("connect_utils.py", {"stage": CONNECT, "setting": "timeout", "default_ms": 60_000}),
+    ("asyncpg/protocol/protocol.pyx", {"stage": ESTABLISHED, "setting": "command_timeout"}),
+    ("asyncpg/pool.py", {"stage": POOL, "setting": "timeout"}),
+)
+
 #: Clients that print MySQL's own numbers and words alike; a stack tells which it is.
 _MYSQL = "pymysql|mysqlclient"
 
@@ -107,15 +117,18 @@ ROWS = (
     row("could not connect to server", "psycopg"),
     row("could not translate host name", "psycopg", "ENOTFOUND", RESOLVE),
     row("connection was closed in the middle of operation", "asyncpg", "CLOSED", ESTABLISHED),
+    row("unexpected connection_lost() call", "asyncpg", "CLOSED", ESTABLISHED),
+    row("connection is closed", "asyncpg", "NOT_CONNECTED", pattern=r"InterfaceError: (?:cannot call [\w.]{1,60}\(\): )?connection is closed"),
     row("couldn't get a connection after", "psycopg_pool", "TIMEOUT", POOL, "timeout", 30_000, rf"get a connection after {_S} sec"),
     row("QueuePool limit", "sqlalchemy", "TIMEOUT", POOL, "pool_timeout", 30_000, rf"connection timed out, timeout {_S}"),
     # MySQL: client errors CR_CONN_HOST_ERROR, CR_SERVER_GONE_ERROR, CR_SERVER_LOST.
+    row("mysql.connector.", "mysql-connector", pattern=r"\bmysql\.connector\.errors\."),
     row("t connect to MySQL server", _MYSQL, "TIMEOUT", CONNECT, "connect_timeout", 10_000, r"\(?(?P<library_code>200[23]|2003)?.{0,80}t connect to MySQL server on .{1,260}?\((?:timed out|115)\)"),
     row("onnection to MySQL server", _MYSQL, "TIMEOUT", ESTABLISHED, "read_timeout", pattern=r"Lost connection to MySQL server.{0,80}?\((?:The read operation )?timed out\)", own="2013"),
     row("onnection to MySQL server", _MYSQL, "CLOSED", ESTABLISHED, pattern=r"Lost connection to MySQL server", own="2013"),
     row("MySQL server has gone away", _MYSQL, "CLOSED", ESTABLISHED, own="2006"),
     row("MySQL Connection not available", "mysql-connector", "NOT_CONNECTED"),
-    row("InterfaceError: (0, '')", "pymysql", "NOT_CONNECTED"),
+    row("(0, '')", "pymysql", "NOT_CONNECTED", pattern=r"InterfaceError\)?:? \(0, ''\)"),
     row("t connect to MySQL server", _MYSQL),
     # MongoDB.
     row("ServerSelectionTimeoutError", "pymongo", "TIMEOUT", CONNECT, "serverSelectionTimeoutMS", 30_000, adds=rf"\bTimeout: {_S}s"),
@@ -139,10 +152,16 @@ ROWS = (
     row("PoolTimeout", "httpx", "TIMEOUT", POOL, "timeout.pool", 5_000, rf"(?:httpx|httpcore)\.PoolTimeout\b|{_BARE}PoolTimeout{_NOTHING}"),
     row("PoolTimeout", "psycopg_pool", "TIMEOUT", POOL, "timeout", 30_000, r"psycopg_pool\.PoolTimeout\b"),
     row("Server disconnected without sending a response", "httpx", "CLOSED", ESTABLISHED, own="RemoteProtocolError"),
+    row("ReadError", "httpx", "BROKEN", ESTABLISHED, pattern=rf"(?:httpx|httpcore)\.ReadError\b|{_BARE}ReadError{_NOTHING}"),
+    row("WriteError", "httpx", "BROKEN", ESTABLISHED, pattern=rf"(?:httpx|httpcore)\.WriteError\b|{_BARE}WriteError{_NOTHING}"),
+    row("APITimeoutError", "openai or anthropic", "TIMEOUT", "", "timeout", 600_000, r"APITimeoutError: Request timed out"),
+    row("APIConnectionError", "openai or anthropic", "BROKEN", pattern=r"APIConnectionError: Connection error"),
     row("All connection attempts failed", "httpx", "CONNECT_FAILED", CONNECT),
     row("Connection timeout to host", "aiohttp", "TIMEOUT", CONNECT, "timeout.sock_connect", 30_000),
     row("Timeout on reading data from socket", "aiohttp", "TIMEOUT", ESTABLISHED, "timeout.sock_read"),
     row("ServerDisconnectedError", "aiohttp", "CLOSED", ESTABLISHED),
+    row("ClientPayloadError", "aiohttp", "CLOSED", ESTABLISHED, pattern=r"ClientPayloadError: Response payload is not completed"),
+    row("aiohttp.client_exceptions.", "aiohttp"),
     row("Cannot connect to host", "aiohttp", "CONNECT_FAILED", CONNECT),
     row("Connect call failed", "asyncio", "CONNECT_FAILED", CONNECT),
     row("IncompleteReadError", "asyncio", "CLOSED", ESTABLISHED, pattern=r"IncompleteReadError: "),
@@ -160,7 +179,9 @@ ROWS = (
 
 
 def kernel(body: str) -> Facts | None:
-    """The number or strerror's words of an `OSError`; None where it speaks of no connection."""
+    """The number or strerror's words of an `OSError`, or asyncpg's own timer; None where it speaks of no connection."""
+    if (waited := _awaited(body)) is not None:
+        return waited
     for m in _NUMBER.finditer(body):
         if (facts := numbered(int(m[m.lastindex or 0]))) is not None:
             return facts | _doing(body, facts["code"])
@@ -170,6 +191,17 @@ def kernel(body: str) -> Facts | None:
     if number := said.groupdict().get("errno"):
         facts |= {"errno": int(number), "told_by": f"errno {number}"}
     return facts | _doing(body, facts["code"])
+
+
+def _awaited(body: str) -> Facts | None:
+    """asyncpg's time-outs: an empty TimeoutError, and the place in the stack tells which of them."""
+    if "asyncpg" not in body or _EMPTY_TIMEOUT.search(body) is None:
+        return None
+    facts: Facts = {"code": "TIMEOUT", "raised_by": LIBRARY, "library": "asyncpg", "told_by": "asyncpg in the stack"}
+    for place, found in _ASYNCPG:
+        if place in body:
+            return facts | found
+    return None
 
 
 def _doing(body: str, code: str) -> Facts:
@@ -183,6 +215,7 @@ def _doing(body: str, code: str) -> Facts:
 
 NEEDLES = needles(
     ROWS,
+    "asyncpg/",
     "[Errno ",
     "[WinError ",
     "onnection reset by peer",

@@ -1,4 +1,4 @@
-"""What a server says before it closes a connection, in the words that every client hands on: too many connections, going down, idle.
+"""What a server says before it closes a connection, or why it ended a statement, in the words that every client hands on: too many connections, going down, idle.
 
 PostgreSQL's SQLSTATEs 53300, 57P01 … 57P05 (errcodes.txt), MySQL's ER_CON_COUNT_ERROR (1040), ER_USER_LIMIT_REACHED (1226) and, since 8.0.24, ER_CLIENT_INTERACTION_TIMEOUT (4031),
 Redis's `max number of clients reached`. The process's own limit of file descriptors stands here too: it is another limit.
@@ -20,6 +20,10 @@ def _ended(word: str, library_code: str, setting: str = "", pattern: str = "") -
     return row(word, "", "CLOSED", ESTABLISHED, setting, by=SERVER, own=library_code, pattern=pattern)
 
 
+def _statement(word: str, library: str, setting: str, library_code: str) -> Row:
+    return row(word, library, "QUERY_TIMEOUT", ESTABLISHED, setting, by=SERVER, own=library_code)
+
+
 ROWS = (
     _limit("max number of clients reached"),
     _limit("ER_CON_COUNT_ERROR", "ER_CON_COUNT_ERROR"),
@@ -27,6 +31,9 @@ ROWS = (
     _limit("too many clients already", "53300"),
     _limit("connection slots are reserved", "53300"),
     _limit("max_user_connections", "1226", r"has (?:exceeded|already more than) the? ?'?max_user_connections|more than 'max_user_connections'"),
+    _statement("canceling statement due to statement timeout", "PostgreSQL", "statement_timeout", "57014"),
+    _statement("canceling statement due to lock timeout", "PostgreSQL", "lock_timeout", "55P03"),
+    _statement("maximum statement execution time exceeded", "MySQL", "max_execution_time", "3024"),
     _ended("due to administrator command", "57P01"),
     _ended("due to unexpected postmaster exit", "57P02"),
     _ended("due to idle-session timeout", "57P05", "idle_session_timeout"),
