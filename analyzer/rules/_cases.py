@@ -6,7 +6,7 @@ there too), `TLS n` (one record of application data, n bytes with its header), P
 bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
 do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port, `ts=N` its sender's
 TSval. Log:
-`HH:MM:SS.mmm` and then `INIT -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
+`HH:MM:SS.mmm` and then `INIT -`, `RESTORE -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
 `app n TEXT` (level ERROR; `info`: level INFO); `other` before it: in another environment.
 """
 
@@ -101,6 +101,9 @@ def _log(script: str) -> str:
         if kind == "TIMEOUT":
             number, limit = rest.split(" ")
             out.append(f"{iso} {_request(number)} Task timed out after {limit} seconds")
+            continue
+        if kind == "RESTORE":
+            out.append("RESTORE_START Runtime Version: java:21.v1")
             continue
         if kind in ("START", "REPORT"):
             request = _request(rest)

@@ -28,7 +28,7 @@ from analyzer.rules._thresholds import Settings
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
-from analyzer.timeline.environments import EPOCH_ENDS
+from analyzer.timeline.environments import EPOCH_ENDS, FREEZE_ERROR_NS
 from analyzer.timeline.points import CLIENT, SERVER
 from analyzer.timeline.story import Story
 
@@ -41,6 +41,9 @@ FIRST_USE_NS = 5 * SECOND
 OPENED = re.compile(r"\b(?:connect|connected|ready|open|opened)\b", re.IGNORECASE)
 #: START is stamped up to 91 ms before the guest runs (measured).
 SLACK_NS = 100 * MS
+#: The initialisation that the first request waits for takes no longer (Lambda developer guide, runtime environment: the Init phase is
+#: limited to 10 seconds); what was initialised earlier was so ahead of any request (provisioned concurrency, proactive initialisation).
+INIT_NS = 10 * SECOND
 #: Signs of a connection that died, or that may have.
 DEADLY = (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
 #: Without invocations, lines of one failure stand this close.
@@ -124,9 +127,22 @@ def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None
     near = story.freezes_between(invocation.environment, invocation.start_ns - SECOND, invocation.start_ns + SECOND)
     found = next((z for z in near if z.after == invocation.request_id and z.length_ns >= common.LEAST_STALL_NS), None)
     if found is None:
-        return None
+        return _initialised_ahead(story, invocation)
     meanwhile = story.events_between(found.start_ns, invocation.start_ns, invocation.environment)
     return found if not any(e.kind in EPOCH_ENDS for e in meanwhile) else None  # no socket survives a new process
+
+
+def _initialised_ahead(story: Story, invocation: Invocation) -> Freeze | None:
+    """The rest of a process between its initialisation and its first invocation, where it was started before anybody asked for it."""
+    env, start = invocation.environment, invocation.start_ns
+    earlier = story.invocation_before(env, start - 1)
+    since = earlier.start_ns if earlier is not None else 0
+    begun = [e for e in story.events_between(since, start - 1, env) if e.kind == "init-start"]
+    if not begun:
+        return None
+    last = story.events_between(begun[-1].time_ns, start - 1, env)[-1].time_ns
+    error = FREEZE_ERROR_NS + invocation.error_ns
+    return Freeze(env, last, start, error, "platform", after=invocation.request_id) if start - last > INIT_NS else None
 
 
 def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
@@ -277,7 +293,8 @@ def confidence(story: Story, death: Death) -> Confidence:
     if death.absent is not None:
         return Confidence.LIKELY
     soon = death.began_ns is None or death.first.time_ns - death.began_ns <= FIRST_USE_NS
-    sure = (death.rest_ns >= USUAL_LIMIT_NS and soon) or death.recurs
+    used = death.freeze is None or bool(death.freeze.before)  # not only initialised: that it had a connection is known
+    sure = (death.rest_ns >= USUAL_LIMIT_NS and soon and used) or death.recurs
     return Confidence.LIKELY if sure and opened(story, death) is None else Confidence.POSSIBLE
 
 
@@ -298,6 +315,9 @@ def _opens(e: Event) -> bool:
 def evidence(story: Story, death: Death) -> list[Evidence]:
     """The freeze before, the last packet that a capture saw, the errors; in order of time."""
     found = common.freeze_evidence(story, death.freeze)
+    if death.freeze is not None and not death.freeze.before:
+        begun = story.events_between(death.freeze.start_ns, death.freeze.start_ns, death.environment)
+        found += [story.evidence(e, "initialised ahead, then frozen") for e in begun[-1:]]
     if death.connection is not None:
         last = [s for s in story.connections.segments(death.connection) if s.time_ns < (death.began_ns or 0)][-1]
         found.append(story.packet(last, "the last packet of this connection in this capture"))

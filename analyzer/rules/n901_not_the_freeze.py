@@ -1,8 +1,8 @@
 """not-the-freeze
 
 ## What it does
-Says of a connection error that nothing else explains that a freeze does not explain it either: since the environment began, it
-was not frozen or idle for as long as the shortest idle limit in use.
+Says of a connection error that nothing else explains that a freeze does not explain it either: since the process began, it
+was not frozen or idle for as long as the shortest idle limit in use. What an earlier process of the environment opened is gone with it.
 
 ## Why it matters
 Freezes are blamed for what they did not do. A gap of 3.6 s is shorter than any limit that could have closed the connection; a
@@ -19,7 +19,7 @@ START and REPORT lines and log streams that tell environments apart, and keeps s
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.story import Story
 
 CODE = "N901"
@@ -83,8 +84,29 @@ FIRES = (
         00:00:03.800 REPORT 2
         """,
     ),
+    Case(
+        "a new process after half an hour: what the one before had opened is gone with it",
+        log="""
+        00:00:00.000 INIT -
+        00:00:00.500 START 1
+        00:00:00.600 REPORT 1
+        00:30:00.000 INIT -
+        00:30:00.500 START 2
+        00:30:00.520 app 2 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:30:00.600 REPORT 2
+        """,
+    ),
 )
 QUIET = (
+    Case(
+        "restored from a snapshot: a connection from before it may be in use",
+        log="""
+        00:00:00.000 RESTORE -
+        00:00:00.500 START 1
+        00:00:00.520 app 1 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:00:00.600 REPORT 1
+        """,
+    ),
     Case(
         "after a minute frozen it may well be the freeze",
         log="""
@@ -121,23 +143,28 @@ class Failure:
 
     code: str
     peer: str
+    since_ns: int | None = None  # when the process began, where the log tells
     events: list[Event] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)  # connections that the server ended by force at that time
 
 
 def select(story: Story, settings: Settings) -> Iterable[Failure]:
     """Connection errors of environments whose freezes are known, none of them after a freeze or rest long enough."""
-    rested = _rested(story, settings[Thresholds].shortest_limit_ns)
+    processes = _processes(story, settings[Thresholds].shortest_limit_ns)
     found: dict[tuple[str, str, str], Failure] = {}
+    may_be = set[tuple[str, str, str]]()
     latest: dict[str, int] = {}
     for e in story.events:
-        if e.kind == "error" and e.environment in rested and e.attrs.get("code") in BLAMED and e.level != "INFO":
+        if e.kind == "error" and e.environment in processes and e.attrs.get("code") in BLAMED and e.level != "INFO":
             code, peer = str(e.attrs["code"]), e.remote or ""
             consequence = code == "NOT_CONNECTED" and e.time_ns - latest.get(e.environment, 0) <= SAME_NS
             latest[e.environment] = e.time_ns
             if not consequence:
-                found.setdefault((e.environment, code, peer), Failure(code, peer)).events.append(e)
-    failures = [x for x in found.values() if x.events[-1].time_ns < rested[x.events[0].environment or ""]]
+                process, key = _running(processes[e.environment], e.time_ns), (e.environment, code, peer)
+                if e.time_ns >= process.rested_ns:
+                    may_be.add(key)
+                found.setdefault(key, Failure(code, peer, process.began_ns)).events.append(e)
+    failures = [x for key, x in found.items() if key not in may_be]
     ends, margin = _resets(story) if failures else [], common.clock_margin(story) + WITH_NS
     for failure in failures:
         at = failure.events[0].time_ns
@@ -146,32 +173,50 @@ def select(story: Story, settings: Settings) -> Iterable[Failure]:
     return failures
 
 
-def _rested(story: Story, shortest_ns: int) -> dict[str, int]:
-    """For each environment with platform lines, from when on a rest that could close a connection lies behind it."""
+@dataclass(slots=True)
+class Process:
+    """One process of an environment: when it began, where the log tells, and from when on a rest that could close a connection lies behind it."""
+
+    began_ns: int | None
+    rested_ns: int
+
+
+def _processes(story: Story, shortest_ns: int) -> dict[str, list[Process]]:
+    """For each environment with platform lines, its processes in their order."""
     never = max((e.time_ns for e in story.events), default=0) + 1
     guessed = {environment.id for environment in story.environments if environment.inferred}
-    first = {i.environment: never for i in story.invocations if i.environment not in guessed}
+    found = {i.environment: [Process(None, never)] for i in story.invocations if i.environment not in guessed}
     last: dict[str, int] = {}
     for e in story.events:
         env = e.environment or ""
-        if env in first and e.time_ns - last.get(env, e.time_ns) >= shortest_ns:
-            first[env] = min(first[env], last[env])
+        if env not in found:
+            continue
+        if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot
+            found[env].append(Process(e.time_ns, e.time_ns if e.kind == "restore-start" else never))
+        elif e.time_ns - last.get(env, e.time_ns) >= shortest_ns:
+            found[env][-1].rested_ns = min(found[env][-1].rested_ns, last[env])
         last[env] = e.time_ns
     for z in story.freezes:
-        if z.environment in first and z.length_ns + z.error_ns >= shortest_ns:
-            first[z.environment] = min(first[z.environment], z.start_ns)
-    if first:
+        if z.environment in found and z.length_ns + z.error_ns >= shortest_ns:
+            process = _running(found[z.environment], z.start_ns)
+            process.rested_ns = min(process.rested_ns, z.start_ns)
+    if found:
         for k in story.connections.by_point(signs.IDLE, lambda rows: rows[:, f.IDLE_NS] >= shortest_ns):
-            owner = story.connections.environment.get(k)
-            if owner in first:
-                first[owner] = 0
-    return first
+            for process in found.get(story.connections.environment.get(k, ""), ()):
+                process.rested_ns = 0
+    return found
+
+
+def _running(processes: list[Process], time_ns: int) -> Process:
+    """The process that ran at a time."""
+    return processes[max(bisect_right(processes, time_ns, key=lambda p: p.began_ns or 0) - 1, 0)]
 
 
 def examine(story: Story, failure: Failure, settings: Settings) -> Finding | None:
     """The error, the longest gap before it, and what would be shorter."""
     first = failure.events[0]
-    gaps = [z.length_ns for z in story.freezes_of(first.environment) if z.start_ns <= first.time_ns]
+    since = failure.since_ns or 0
+    gaps = [z.length_ns for z in story.freezes_of(first.environment) if since <= z.start_ns <= first.time_ns]
     longest = max(gaps, default=0)
     count = len(failure.events)
     times = f", {count} times" if count > 1 else ""
@@ -179,10 +224,15 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
     gap = (
         f"the longest freeze before it was {seconds(longest)}, below {limit}"
         if longest
+        else f"the process had begun {seconds(first.time_ns - since)} before: none of its connections is older, and nothing rested for {limit}"
+        if since
         else f"nothing before it rested for {limit}"
     )
-    whole = {i.environment for i in story.invocations if i.environment == first.environment and i.cold_start}
+    whole = since or any(i.environment == first.environment and i.cold_start for i in story.invocations)
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(failure.events[-1])] if count > 1 else [])
+    if since and not longest:
+        began = [e for e in story.events_between(since, since, first.environment) if e.kind in EPOCH_ENDS]
+        evidence += [story.evidence(e, "a new process") for e in began[:1]]
     ends = _ends(story, failure)
     ids = [story.connections.id(k) for k in ends]
     for end in list(ends.values())[:2]:
@@ -198,7 +248,7 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
         gap,
         connection=ids[0] if len(ids) == 1 else None, connections=ids,
         server=failure.peer or None, environment=first.environment, request_ids=common.failed_requests(story, failure.events),
-        ruled_out=["a freeze or an idle limit: " + ("the environment was new" if whole and not longest else "no gap was long enough")],
+        ruled_out=["a freeze or an idle limit: " + ("the process was new" if whole and not longest else "no gap was long enough")],
         help="look for a restart or deployment of the server, its connection limit, a path that drops, an error in the request itself",
         upgrade=_upgrade(story, failure, bool(ends)),
         clock=common.clock_line(story, evidence),

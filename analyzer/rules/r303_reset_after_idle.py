@@ -47,7 +47,7 @@ CODE = "R303"
 NAME = "reset-after-idle"
 SUMMARY = "what the client first sent after an idle gap was answered with a reset, no close was seen"
 SEVERITIES = (Severity.WARNING, Severity.ERROR)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 
 class Thresholds(Values):
@@ -78,6 +78,10 @@ FIRES = (
         + "\n0.090 > 20\n0.091 < 39 lost\n0.300 < 39 again lost\n0.720 < 39 again\n16.105 > ACK\n16.106 < RST",
     ),
     Case("from the log alone", log=_LOG.format("00:06:14")),
+    Case(
+        "from the log: initialised ahead of the first request, half an hour before it",
+        log=_LOG.format("00:36:14").replace("START 1", "INIT -", 1).replace("        00:00:00.100 REPORT 1\n", "", 1),
+    ),
     Case(
         "from the log, beside a capture of a reset that nobody asked for and whose clock nothing ties to the log's",
         log=_LOG.format("00:06:14"),
