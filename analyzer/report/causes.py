@@ -84,7 +84,9 @@ def _cause(own: list[Finding], following: dict[str, list[Finding]]) -> Cause:
         )  # one wait, told by several rules
         counted |= {x.id for x in chain}
         told.requests |= _requests(chain)
-        harmed = [x for x in chain if x is f or x.severity is not Severity.INFO]  # what followed and cost nothing is left out
+        harmed = [
+            x for x in chain if x is f or x.severity is not Severity.INFO
+        ]  # what followed and cost nothing is left out
         told.environments |= {x.environment for x in harmed if x.environment}
     return Cause(own[0].rule, own[0].name, own[0].server, own, list(consequences.values()), told)
 

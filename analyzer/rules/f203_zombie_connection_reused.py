@@ -149,6 +149,14 @@ QUIET = (
     Case("no close before the reset: R303", packets=_OPEN + "\n16.1 > 60\n16.101 < RST"),
     Case("the log alone: no rest before it (N901)", log=_LOG.format(_BROKEN, "00:00:02")),
     Case(
+        "Java's HttpClient, its stack a line an event: the cause below says that it was a reset (R303)",
+        log=_LOG.format(
+            "2 java.io.IOException: HTTP/1.1 header parser received no bytes\n"
+            "        00:06:16.110 app 2 Caused by: java.net.SocketException: Connection reset",
+            "00:06:16",
+        ),
+    ),
+    Case(
         "the function connects and closes in every invocation",
         log="""
         00:00:00.000 START 1
@@ -183,8 +191,11 @@ _CLOSED = re.compile(
 )
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
-#: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed.
-EITHER_END = {"server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC"}
+#: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed,
+#: Java's HttpClient (Http1Response.java), which prints the cause below.
+EITHER_END = {
+    "server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC", "header parser received no bytes": "java.net.http",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -197,7 +208,12 @@ class Noticed:
 
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
-    deaths = told.rested(story, _is_end, settings)
+    reset = {(d.environment, d.began_ns) for d in told.rested(story, r303.is_reset, settings)}
+    deaths = [
+        death
+        for death in told.rested(story, _is_end, settings)
+        if not (_either(death.first) and (death.environment, death.began_ns) in reset)  # its cause is printed beside it
+    ]
     failed = set()
     for death in deaths:
         if death.freeze is not None:
@@ -299,6 +315,11 @@ def _is_end(e: Event) -> bool:
     """Whether an error says that the peer had ended the connection."""
     code = e.attrs.get("code")
     return code == "EPIPE" or (code == "CLOSED" and e.attrs.get("stage") in (None, "established"))
+
+
+def _either(e: Event) -> str:
+    """Who says of an end what it would say of a reset, empty where an end is meant."""
+    return next((who for words, who in EITHER_END.items() if words in e.text[:2000]), "")
 
 
 def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
@@ -448,7 +469,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
-    either = next((who for words, who in EITHER_END.items() if words in e.text[:2000]), "")
+    either = _either(e)
     known = by_server or (broken and told.opened(story, death) is None)
     confidence = Confidence.LIKELY if known else Confidence.POSSIBLE if either else told.confidence(story, death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""

@@ -231,6 +231,8 @@ PYTHON = [
     ("httpx.ReadTimeout", said("TIMEOUT", LIBRARY, "httpx", setting="timeout.read")),
     ("httpx.RemoteProtocolError: Server disconnected without sending a response.", said("CLOSED", LIBRARY, "httpx")),
     ("aiohttp.client_exceptions.ServerDisconnectedError: Server disconnected", said("CLOSED", LIBRARY, "aiohttp")),
+    ("[ERROR] ClientOSError: [Errno None] Can not write request body for http://10.0.2.20:8080/", said("CLOSED", LIBRARY, "aiohttp", peer="10.0.2.20:8080")),
+    ("aiohttp.client_exceptions.ClientConnectionResetError: Cannot write to closing transport", said("CLOSED", LIBRARY, "aiohttp")),
     ("aiohttp.client_exceptions.ClientConnectorError: Cannot connect to host api.example.test:443 ssl:default [Connect call failed ('10.0.0.77', 443)]", said("CONNECT_FAILED", LIBRARY, "aiohttp", peer="10.0.0.77:443")),
     ("aiohttp.client_exceptions.ClientOSError: [Errno 104] Connection reset by peer", said("ECONNRESET", KERNEL, errno=104)),
     ("TimeoutError\nTraceback (most recent call last):\n  File \"/var/task/app.py\", line 9, in handler\n  File \"asyncpg/protocol/protocol.pyx\", line 207, in bind_execute", said("TIMEOUT", LIBRARY, "asyncpg", setting="command_timeout")),
@@ -368,6 +370,9 @@ OTHERS = [
     ("cURL error 35: OpenSSL SSL_connect: Connection reset by peer in connection to api.example.test:443", said("ECONNRESET", KERNEL, "curl", stage="tls", peer="api.example.test:443")),
     ("PDOException: SQLSTATE[HY000]: General error: 2006 MySQL server has gone away", said("CLOSED", LIBRARY, "pdo")),
     ("PDOException: SQLSTATE[HY000]: General error: 7 server closed the connection unexpectedly", said("CLOSED", LIBRARY, "pdo")),
+    ("request failed: 599 Could not read from socket: 'Connection reset by peer'", said("ECONNRESET", KERNEL, stage="established")),
+    ("500 Can't connect to 10.0.2.20:8080 (Connection refused)", said("ECONNREFUSED", KERNEL, peer="10.0.2.20:8080", stage="connect")),
+    ('{"level":"error","msg":"upstream","error":"Connection reset by peer","attempt":1}', said("ECONNRESET", KERNEL)),
     ("PHP Warning:  stream_socket_client(): Unable to connect to tcp://10.0.0.1:6379 (Connection timed out)", said("TIMEOUT", LIBRARY, "php", peer="10.0.0.1:6379", default_ms=60_000)),
 ]  # fmt: skip
 FAMILIES = {
@@ -410,6 +415,8 @@ PROSE = (
     "PHP Warning:  file_get_contents(x.json): Failed to open stream: No such file or directory",
     "ActiveRecord::RecordNotFound: Couldn't find User with 'id'=1",
     "Too many connections in the pool is a warning sign",
+    'retryOn = ["Connection reset by peer", "Connection refused"]',
+    "a Connection reset by peer is retried",
     "handler: closing connection to server at shutdown",
     "[mysql] 2026/11/21 10:51:00 packets.go:122: closing bad idle connection: connection reset by peer",  # replaced before use
 )

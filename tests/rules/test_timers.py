@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from analyzer.model.times import MS, SECOND
 from analyzer.rules import _timers as timers
+from analyzer.rules import r304_library_timeout as r304
+from analyzer.rules import run
 
 
 def test_the_documented_numbers():
@@ -85,3 +87,8 @@ def test_connects():
         sent(0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67), 70 * SECOND
     )
     assert timers.connect_given_up(sent(0, 1), 2 * SECOND) == ""
+
+
+def test_a_time_out_that_is_caught_logged_and_thrown_on_is_counted_once():
+    once, twice = (next(c for c in r304.FIRES if words in c.what) for words in ("thrown on", "twice"))
+    assert [f.title.count("times") for c in (once, twice) for f in run(c.story()) if f.rule == "R304"] == [0, 1]
