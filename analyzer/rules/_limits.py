@@ -35,7 +35,8 @@ class Limit:
 
 WEB, REDIS = ("80", "443", "3000", "8000", "8080", "8443"), ("6379", "6380")
 LIMITS = (
-    Limit(5, "Node.js http server", (FIN,), "nodejs/node: keepAliveTimeout 5 s, with keepAliveTimeoutBuffer 6 s", (0, 2**31), ports=WEB),
+    Limit(5, "Node.js http server", (FIN,), "nodejs/node: keepAliveTimeout 5 s", (0, 2**31), ports=WEB),
+    Limit(6, "Node.js http server with keepAliveTimeoutBuffer", (FIN,), "nodejs/node: keepAliveTimeout 5 s, and 1 s of keepAliveTimeoutBuffer", (0, 2**31), ports=WEB),
     Limit(60, "ALB or classic ELB", (FIN,), "Elastic Load Balancing guide; gRPC proposal A8", (1, 4000), "`aws elbv2 describe-load-balancer-attributes --load-balancer-arn ARN`"),
     Limit(75, "nginx", (FIN,), "ngx_http_core_module: keepalive_timeout", (0, 2**31), ports=WEB),
     Limit(240, "Azure load balancer", (SILENCE, RST), "learn.microsoft.com: load-balancer-tcp-reset", (240, 6000)),

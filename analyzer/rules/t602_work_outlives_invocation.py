@@ -2,7 +2,8 @@
 
 ## What it does
 Flags work of the application that went on after the request that began it had ended: a call that begins when no invocation runs, or
-that begins in one and ends in a later one; a request sent, or a line printed under a request's id, when no invocation runs.
+that begins in one and ends in a later one; a request sent, a line printed or an operation that failed under a request's id, when no
+invocation runs.
 
 ## Why it matters
 The environment is frozen as soon as the response is out and all extensions are done: what is under way stops in the middle and goes on
@@ -14,7 +15,8 @@ Await everything before the handler returns (every promise, stream and queue; fl
 longer to a queue or another function.
 
 ## Known limits
-A stream that is kept open on purpose looks the same, and so does work of a library in the background. What happens at the thaw under
+A stream that is kept open on purpose looks the same, and so does work of a library in the background: an operation that failed is
+possible only. What happens at the thaw under
 the id of the request before is no sign: callbacks of sockets and timers run first. Fire-and-forget work that ended in time leaves no trace.
 """
 
@@ -53,12 +55,17 @@ CODE = "T602"
 NAME = "work-outlives-invocation"
 SUMMARY = "a call, a request or a line of the application after its invocation had ended: not awaited"
 SEVERITIES = (Severity.INFO, Severity.ERROR)
-FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
+FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 #: What ends by itself or by its own limit says nothing: OK, CANCELLED, DEADLINE_EXCEEDED (T601).
 NO_FAILURE = frozenset((0, 1, 4))
 #: Levels of lines that report a failure: callbacks of sockets and timers print them.
 FAILURES = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
+#: Errors that somebody's operation ends with: a call, a query, a wait for the pool. A socket's own (a reset, an end, a reconnect that
+#: timed out) come without one.
+OPERATIONS = frozenset(
+    ("TIMEOUT", "DEADLINE_EXCEEDED", "UNAVAILABLE", "CONNECT_FAILED", "QUERY_TIMEOUT", "NOT_CONNECTED")
+)
 #: Pieces of evidence shown.
 SHOWN = 3
 
@@ -103,8 +110,28 @@ FIRES = (
         00:01:00.300 REPORT 2
         """,
     ),
+    Case(
+        "a query fails seven seconds after the end of its request",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.080 REPORT 1
+        00:00:07.080 app 1 PrismaClientInitializationError: Can't reach database server at `db.example`:`5432` { errorCode: 'P1001' }
+        00:01:00.000 START 2
+        00:01:00.080 REPORT 2
+        """,
+    ),
 )
 QUIET = (
+    Case(
+        "a socket that nobody uses is reset",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:02.100 app 1 Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }
+        00:01:00.000 START 2
+        00:01:00.300 REPORT 2
+        """,
+    ),
     Case(
         "awaited",
         log=f"""
@@ -177,12 +204,13 @@ class Gap:
 
 @dataclass(slots=True)
 class Work:
-    """What an environment did after the request that began it: calls, lines, connections that sent something."""
+    """What an environment did after the request that began it: calls, lines, operations that failed, connections that sent something."""
 
     environment: str
     gaps: list[Gap]
     calls: list[tuple[Call, Invocation]] = field(default_factory=list)
     lines: list[tuple[Event, Invocation]] = field(default_factory=list)
+    errors: list[tuple[Event, Invocation]] = field(default_factory=list)
     connections: list[int] = field(default_factory=list)
 
     def gap(self, time_ns: int) -> Gap | None:
@@ -208,10 +236,12 @@ def select(story: Story, settings: Settings) -> Iterable[Work]:
         if work is not None and begun is not None:
             work.calls.append((call, begun))
     for e in story.events:
-        work = works.get(e.environment or "") if e.layer == "app" and e.kind == "line" else None
-        gap = work.gap(e.time_ns) if work is not None and e.inner_ns is not None and e.level not in FAILURES else None
-        if work is not None and gap is not None and e.request_id == gap.before.request_id:
-            work.lines.append((e, gap.before))
+        work = works.get(e.environment or "") if e.layer == "app" and e.inner_ns is not None else None
+        if work is None or not (_failed(e) or (e.kind == "line" and e.level not in FAILURES)):
+            continue
+        gap = work.gap(e.time_ns)
+        if gap is not None and e.request_id == gap.before.request_id:
+            (work.errors if _failed(e) else work.lines).append((e, gap.before))
     mine: dict[str, list[int]] = defaultdict(list)
     for k, env in story.connections.environment.items():
         if story.shares_clock(k, env):
@@ -219,7 +249,12 @@ def select(story: Story, settings: Settings) -> Iterable[Work]:
     for env, ks in mine.items():
         if env in works:
             works[env].connections = sorted(_may_have_sent(story, works[env], np.array(ks)))
-    return [work for _, work in sorted(works.items()) if work.calls or work.lines or work.connections]
+    return [work for _, work in sorted(works.items()) if work.calls or work.lines or work.errors or work.connections]
+
+
+def _failed(e: Event) -> bool:
+    """Whether an error is what somebody's operation ended with."""
+    return e.kind == "error" and e.attrs.get("code") in OPERATIONS and e.level != "INFO"
 
 
 def _gaps(story: Story, slack_ns: int) -> dict[str, list[Gap]]:
@@ -296,13 +331,14 @@ def _sent(story: Story, work: Work) -> list[tuple[int, Segment, Invocation]]:
 def examine(story: Story, work: Work, settings: Settings) -> Finding | None:
     """The proof: the invocation's end, and what came after it."""
     sent = _sent(story, work)
-    whose = [i for _, i in work.calls] + [i for _, i in work.lines] + [i for _, _, i in sent]
+    whose = [i for _, i in work.calls + work.lines + work.errors] + [i for _, _, i in sent]
     if not whose:
         return None
     proof: list[Evidence] = []
     for call, begun in work.calls[:SHOWN]:
         proof += _call(story, call, begun)
     proof += [story.evidence(e, "its request had ended") for e, _ in work.lines[:SHOWN]]
+    proof += [story.evidence(e, "its request had ended") for e, _ in work.errors[:SHOWN]]
     proof += [story.packet(s, "no invocation runs") for _, s, _ in sent[:SHOWN]]
     first = min(whose, key=lambda i: i.start_ns)
     freeze = next((z for z in story.freezes_of(work.environment) if z.before == first.request_id), None)
@@ -314,16 +350,19 @@ def examine(story: Story, work: Work, settings: Settings) -> Finding | None:
     failed = [call for call, _ in work.calls if call.status is not None and call.status not in NO_FAILURE]
     ids = sorted({k for k, _, _ in sent})
     late = _late(work, sent)
+    only_errors = not (work.calls or work.lines or sent)
     return Finding(
-        CODE, NAME, Severity.ERROR if failed else Severity.INFO, Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR if failed or work.errors else Severity.INFO, Confidence.POSSIBLE if only_errors else Confidence.LIKELY,
         f"{_what(work, sent)} after the invocation had ended", next(e.time_ns for e in evidence if e.primary), evidence,
         f"the invocation had ended up to {seconds(late)} before: it did not wait for this work, which a freeze stops in the middle"
-        + (f"; {len(failed)} of the calls failed" if failed else ""),
+        + (f"; {len(failed)} of the calls failed" if failed else "")
+        + ("; what a library does by itself in the background (a reconnect, a health check) may fail so, too" if only_errors else ""),
         connection=story.connections.id(ids[0]) if len(ids) == 1 else None, connections=[story.connections.id(k) for k in ids],
         environment=work.environment, request_ids=list(dict.fromkeys(i.request_id for i in whose)),
         silences=_silences(proof, freeze),
         ruled_out=["a close or an acknowledgement by the kernel (these carry no request)", "a callback at the thaw (this was not within "
-                   f"{seconds(settings[Thresholds].slack_ns)} of an invocation)" if work.lines or sent else "a deadline that ran out in the freeze (T601)"],
+                   f"{seconds(settings[Thresholds].slack_ns)} of an invocation)" if work.lines or work.errors or sent else "a deadline that ran out in the freeze (T601)"],
+        upgrade="the stack of the error, which tells whether the handler began it" if only_errors else "",
         help="await every promise, stream and queue before the handler returns, and flush loggers, metrics and traces; hand longer work to a queue",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -356,11 +395,17 @@ def _silences(proof: list[Evidence], freeze: Freeze | None) -> list[Silence]:
 
 def _late(work: Work, sent: list[tuple[int, Segment, Invocation]]) -> int:
     """How long after its invocation's end the latest of it came, ns."""
-    times = [((c.end_ns or c.start_ns or 0), i) for c, i in work.calls] + [(e.time_ns, i) for e, i in work.lines]
+    times = [((c.end_ns or c.start_ns or 0), i) for c, i in work.calls]
+    times += [(e.time_ns, i) for e, i in work.lines + work.errors]
     times += [(s.time_ns, i) for _, s, i in sent]
     return max(time - (i.end_ns or time) for time, i in times)
 
 
 def _what(work: Work, sent: list[tuple[int, Segment, Invocation]]) -> str:
-    counts = ((len(work.calls), "call"), (len(sent), "request"), (len(work.lines), "line"))
+    counts = (
+        (len(work.calls), "call"),
+        (len(sent), "request"),
+        (len(work.lines), "line"),
+        (len(work.errors), "failed operation"),
+    )
     return " and ".join(f"{n} {noun}{'s' if n > 1 else ''}" for n, noun in counts if n)

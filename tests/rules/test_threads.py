@@ -81,3 +81,31 @@ def test_calls_that_fail_until_the_kernel_gives_up():
     (finding,) = run(Case("", log=log).story())
     assert (finding.rule, finding.confidence.word, len(finding.request_ids)) == ("R302", "possible", 2)
     assert "10 min 02 s" in finding.why and "answers too slowly" in finding.why
+
+
+def test_a_query_that_fails_after_the_end():
+    """prisma#24718: P1001, seven seconds after the invocation had ended."""
+    log = """
+        00:00:00.000 START 1
+        00:00:00.080 REPORT 1
+        00:00:07.080 app 1 PrismaClientInitializationError: Can't reach database server at `db.example`:`5432` { errorCode: 'P1001' }
+        00:01:00.000 START 2
+        00:01:00.080 REPORT 2
+    """
+    (finding,) = run(Case("", log=log).story())
+    assert (finding.rule, finding.confidence.word) == ("T602", "possible")
+    assert "7 s before" in finding.why
+
+
+@pytest.mark.parametrize(("quiet", "rules"), [(5.005, ["F204"]), (6.1, ["F204"]), (5.7, []), (60.2, ["F204"])])
+def test_a_reset_within_an_invocation(quiet, rules):
+    """undici#583: resets at the server's keepAliveTimeout, with no freeze in sight."""
+    log = f"""
+        00:00:00.000 START 1
+        00:00:00.080 app 1 info ok
+        {_at("00:00:00", 0.080 + quiet)} app 1 Error: read ECONNRESET {{ errno: -104, code: 'ECONNRESET', syscall: 'read' }}
+        00:02:00.000 REPORT 1
+    """
+    found = run(Case("", log=log).story())
+    assert [f.rule for f in found] == rules
+    assert all(f.confidence.word == "possible" for f in found)
