@@ -40,7 +40,7 @@ class Rule(Protocol):
     def select(self, story: Story, settings: Settings) -> Iterable[Any]:
         """Candidates, what is worth examining: numbers of connections, or things of the rule's own.
 
-        Where such a thing has a number as `connection`, the segments of that one are at hand when it is examined.
+        Where such a thing has a number as `connection`, or several as `connections`, their segments are at hand when it is examined.
         """
 
     def examine(self, story: Story, candidate: Any, settings: Settings) -> Finding | None:
@@ -91,29 +91,33 @@ def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
 
 def _examined(story: Story, settings: Settings) -> Iterator[Finding | None]:
     """Every rule's word on each of its candidates; connections group by group, so that each capture is read again once."""
-    waiting: dict[int, list[tuple[Rule, Any]]] = {}
+    waiting: dict[tuple[int, ...], list[tuple[Rule, Any]]] = {}
     for rule in rules():
         with timed(f"{rule.CODE} looked") as told:
             candidates = list(rule.select(story, settings))
             told.append(f"{len(candidates):,} candidates")
         for candidate in candidates:
-            if (k := _connection_of(story, candidate)) is not None:
-                waiting.setdefault(k, []).append((rule, candidate))
+            if ks := _connections_of(story, candidate):
+                waiting.setdefault(ks, []).append((rule, candidate))
             else:
                 yield rule.examine(story, candidate, settings)
-    for k in story.connections.loaded(waiting):
-        for rule, candidate in waiting[k]:
+    for ks in story.connections.together(waiting):
+        for rule, candidate in waiting[ks]:
             yield rule.examine(story, candidate, settings)
 
 
-def _connection_of(story: Story, candidate: Any) -> int | None:
-    """The connection whose packets a candidate's examination asks for: itself, or its transport's."""
+def _connections_of(story: Story, candidate: Any) -> tuple[int, ...]:
+    """The connections whose packets a candidate's examination asks for: itself, its own, or its transport's."""
     if isinstance(candidate, int):
-        return candidate
+        return (candidate,)
+    if several := getattr(candidate, "connections", None):
+        return tuple(several)
     named = getattr(candidate, "connection", None)
     if named is None and (transport := getattr(candidate, "transport", None)) is not None:
         named = (story.transport(transport) if isinstance(transport, str) else transport).connection
-    return int(named[1:]) - 1 if isinstance(named, str) else named
+    if named is None:
+        return ()
+    return (int(named[1:]) - 1 if isinstance(named, str) else named,)
 
 
 def _settle(found: list[Finding]) -> list[Finding]:

@@ -136,11 +136,16 @@ QUIET = (
 
 @dataclass(slots=True)
 class TimedOut:
-    """An invocation that timed out, those of its environment, and whether such time-outs came more than once, each after a freeze."""
+    """An invocation that timed out, those of its environment, and whether such time-outs came more than once, each after a freeze.
+
+    `ran` are the connections that its environment had meanwhile, `connections` those that it may have written to.
+    """
 
     invocation: Invocation
     siblings: list[Invocation]
     recurs: bool
+    ran: list[int]
+    connections: list[int]
 
 
 @dataclass(slots=True)
@@ -160,18 +165,24 @@ def select(story: Story, settings: Settings) -> Iterable[TimedOut]:
     for i in story.invocations:
         if i.environment in wanted:
             siblings[i.environment].append(i)
+    connections: dict[str, list[int]] = defaultdict(list)
+    for k, environment in story.connections.environment.items():
+        connections[environment].append(k)
     recurs = len(timed_out) > 1 and all(_freeze_before(story, i) is not None for i in timed_out)
-    return [TimedOut(i, siblings[i.environment], recurs) for i in timed_out]
+    for i in timed_out:
+        ran = [k for k in connections[i.environment] if _ran(story, k, i)]
+        yield TimedOut(i, siblings[i.environment], recurs, ran, [k for k in ran if _wrote(story, k, i)])
 
 
 def examine(story: Story, candidate: TimedOut, settings: Settings) -> Finding | None:
     """The proof: the platform's line, and the request that waited, or the call, or the silence."""
     invocation, t = candidate.invocation, settings[Thresholds]
-    waiting = _waiting(story, invocation, t.least_wait_ns)
-    if waiting:
+    # Requests of this environment's connections, sent in the invocation, that had no answer at its end.
+    loaded = story.connections.loaded(candidate.connections)
+    unanswered = (_unanswered(story, k, invocation, t.least_wait_ns) for k in loaded)
+    if waiting := [w for w in unanswered if w is not None]:
         return _on_connection(story, invocation, max(waiting, key=lambda w: w.request.time_ns))
-    mine = [k for k, env in story.connections.environment.items() if env == invocation.environment]
-    if any(_ran(story, k, invocation) for k in mine):
+    if candidate.ran:
         return None  # the captures saw its connections, and none was waiting
     calls = [
         c for c in story.calls if c.environment == invocation.environment and c.start_ns is not None
@@ -194,18 +205,11 @@ def _ran(story: Story, k: int, invocation: Invocation) -> bool:
     )
 
 
-def _waiting(story: Story, invocation: Invocation, least_ns: int) -> list[Waiting]:
-    """Requests of this environment's connections, sent in the invocation, that had no answer at its end."""
-    ks = [
-        k for k, env in story.connections.environment.items()
-        if env == invocation.environment and story.shares_clock(k, env) and _ran(story, k, invocation)
-        and any(
-            aligned(int(row[CLIENT + f.DATA_LAST_TS])) >= invocation.start_ns - SLACK_NS
-            for row, aligned in story.connections.rows(k)
-        )
-    ]  # fmt: skip
-    story.connections.load(ks)
-    return [w for w in (_unanswered(story, k, invocation, least_ns) for k in ks) if w is not None]
+def _wrote(story: Story, k: int, invocation: Invocation) -> bool:
+    return story.shares_clock(k, invocation.environment) and any(
+        aligned(int(row[CLIENT + f.DATA_LAST_TS])) >= invocation.start_ns - SLACK_NS
+        for row, aligned in story.connections.rows(k)
+    )
 
 
 def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> Waiting | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from analyzer.capture import columns as col
 from analyzer.payload import errors, http1, http2, tls
@@ -52,7 +53,8 @@ class Segment:
     @property
     def time_ns(self) -> int:
         """Aligned time of the first sighting."""
-        return min(p.time_ns for p in self.places)
+        places = self.places
+        return places[0].time_ns if len(places) == 1 else min(p.time_ns for p in places)
 
     @property
     def syn(self) -> bool:
@@ -223,37 +225,50 @@ def _renumbered(tables: list[NDArray[np.int64]]) -> bool:
     return len(shared) >= RENUMBERED_FROM and not any(first.get(key) == number for key, number in later)
 
 
-def merge(
-    parts: list[tuple[int, str, NDArray[np.int64], NDArray[np.int64], Clock, dict[int, bytes]]],
-) -> list[Segment]:
-    """One list out of several points' rows: (point, source, segments, kinds, clock, payload texts).
+#: What a point saw of a connection: (point, source, segments, kinds, clock, payload texts).
+Part: TypeAlias = "tuple[int, str, NDArray[np.int64], NDArray[np.int64], Clock, dict[int, bytes]]"
+
+
+def merge(parts: list[Part]) -> list[Segment]:
+    """One list out of several points' rows.
 
     Sightings of one segment are joined by direction, sequence, acknowledgement, length, flags, timestamp option and, where
     no NAT writes its own, IP identification; the k-th copy at one point is the k-th at another.
     """
+    segments = [s for _, s in _seen_at(*parts[0])] if len(parts) == 1 else _joined(parts)
+    segments.sort(key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
+    mark_pings(segments)
+    return segments
+
+
+def _joined(parts: list[Part]) -> list[Segment]:
+    """The segments of several points, each once."""
     joined: dict[tuple[int, ...], Segment] = {}
-    fields = IDENTITY[:-1] if _renumbered([rows for _, _, rows, *_ in parts]) else IDENTITY
-    for point, source, rows, kinds, clock, texts in parts:
+    fields = IDENTITY[:-1] if _renumbered([part[2] for part in parts]) else IDENTITY
+    for part in parts:
         seen: dict[tuple[int, ...], int] = {}
-        times = clock.aligned_all(rows[:, col.TS])
-        for row, kind, time in zip(rows.tolist(), kinds.tolist(), times.tolist(), strict=True):
-            if kind & f.K_DUPLICATE:
-                continue
-            key = (kind & f.K_SERVER, *[row[k] for k in fields])
+        for row, segment in _seen_at(*part):
+            key = (segment.kinds & f.K_SERVER, *[row[k] for k in fields])
             count = seen[key] = seen.get(key, 0) + 1
-            place = Place(point, source, row[col.NO], row[col.TS], time)
-            segment = joined.get((*key, count))
-            if segment is not None:
-                segment.places.append(place)
-                segment.kinds |= kind
-                continue
-            joined[(*key, count)] = Segment(
+            known = joined.setdefault((*key, count), segment)
+            if known is not segment:
+                known.places += segment.places
+                known.kinds |= segment.kinds
+    return list(joined.values())
+
+
+def _seen_at(
+    point: int, source: str, rows: NDArray[np.int64], kinds: NDArray[np.int64], clock: Clock, texts: dict[int, bytes]
+) -> Iterator[tuple[list[int], Segment]]:
+    """What one point saw, copies of one packet left out: the row, and the segment made of it."""
+    times = clock.aligned_all(rows[:, col.TS])
+    for row, kind, time in zip(rows.tolist(), kinds.tolist(), times.tolist(), strict=True):
+        if not kind & f.K_DUPLICATE:
+            yield row, Segment(
                 from_client=not kind & f.K_SERVER,
                 flags=row[col.FLAGS], seq=row[col.SEQ], ack=row[col.ACK], length=row[col.LEN], window=row[col.WIN],
-                ttl=row[col.TTL], tsval=row[col.TSVAL], marks=row[col.MARKS], kinds=kind, places=[place],
+                ttl=row[col.TTL], tsval=row[col.TSVAL], marks=row[col.MARKS], kinds=kind,
+                places=[Place(point, source, row[col.NO], row[col.TS], time)],
                 text=texts.get(row[col.NO], b""), has_options=row[col.TSVAL] >= 0,
                 tsecr=row[col.TSECR], ip_id=row[col.IPID], options=row[col.OPTIONS],
             )  # fmt: skip
-    segments = sorted(joined.values(), key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
-    mark_pings(segments)
-    return segments

@@ -253,8 +253,14 @@ class Connections:
 
     def loaded(self, ks: Iterable[int]) -> Iterator[int]:
         """These connections in order, the segments of each at hand: a capture is read again once a group."""
-        for group in self.batches(ks):
-            self.load(group)
+        for (k,) in self.together((k,) for k in ks):
+            yield k
+
+    def together(self, wanted: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+        """These sets of connections in order, the segments of each at hand; of one too big for memory, when `loaded` asks for them."""
+        for group in self._groups(wanted):
+            if len(group) > 1 or self._room(group[0]) >= 0:
+                self.load(k for ks in group for k in ks)
             yield from group
 
     def load(self, ks: Iterable[int]) -> None:
@@ -280,17 +286,26 @@ class Connections:
 
     def batches(self, ks: Iterable[int]) -> Iterator[list[int]]:
         """These connections in order, in groups whose segments fit in memory together."""
-        group: list[int] = []
-        room = KEEP_SEGMENTS
-        for k in sorted(ks):
-            size = max(self._packets(p, [int(self.members[k, p])]) for p in self.seen_at(k))
-            if size > room and group:
+        for group in self._groups((k,) for k in ks):
+            yield [k for (k,) in group]
+
+    def _groups(self, wanted: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+        group: list[tuple[int, ...]] = []
+        inside, room = set[int](), KEEP_SEGMENTS
+        for ks in sorted(wanted):
+            left = self._room([k for k in ks if k not in inside], room)
+            if group and left < 0:
                 yield group
-                group, room = [], KEEP_SEGMENTS
-            group.append(k)
-            room -= size
+                group, inside, left = [], set(), self._room(ks)
+            group.append(ks)
+            inside.update(ks)
+            room = left
         if group:
             yield group
+
+    def _room(self, ks: Iterable[int], room: int = KEEP_SEGMENTS) -> int:
+        """What is left of the room for segments when those of these connections are in it."""
+        return room - sum(max(self._packets(p, [int(self.members[k, p])]) for p in self.seen_at(k)) for k in ks)
 
     def kept(self, p: int, ks: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """(uids, kinds, segments) of these connections at point `p`, loaded group by group."""

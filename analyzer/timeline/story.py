@@ -51,6 +51,7 @@ class Story:
     examined: Examined | None = None
     _sources: dict[str, Source] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
+    _environments: dict[str, Environment] = field(default_factory=dict)
     #: By environment, with how many there were when they were grouped.
     _invocations: tuple[int, dict[str, list[Invocation]]] = (0, {})
     _freezes: tuple[int, dict[str, list[Freeze]]] = (0, {})
@@ -178,7 +179,11 @@ class Story:
     def shares_clock(self, k: int, environment: str | None = None) -> bool:
         """Whether the captures of connection `k` share a clock with the logs of an environment; with any, where none is named."""
         frame = self.connections.frame(k)
-        return any(e.frame == frame for e in self.environments if environment is None or e.id == environment)
+        if environment is None:
+            return any(e.frame == frame for e in self.environments)
+        if len(self._environments) != len(self.environments):
+            self._environments = {e.id: e for e in self.environments}
+        return environment in self._environments and self._environments[environment].frame == frame
 
     def clock_error(self, *source_ids: str) -> int | None:
         """How far times of two of these sources may be misplaced against each other at most, None where two share no clock."""
