@@ -221,7 +221,7 @@ def errors_beside(
 
 def errors_of_reset(story: Story, k: int, sent: Segment, reset: Segment) -> list[Event]:
     """What the application said of a write that a reset answered: within 2 s."""
-    codes = ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
+    codes = ("ECONNRESET", "EPIPE", "CLOSED", "BROKEN", "UNAVAILABLE")
     return errors_beside(story, k, sent.time_ns - 5 * MS, reset.time_ns + 2 * SECOND, codes)
 
 

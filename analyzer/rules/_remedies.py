@@ -91,6 +91,8 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         "knex": _r("pool.min 0, and one retry on a connection error (tarn's reaper is a timer)", cost=_HANDSHAKE),
         "prisma": _r("connection_limit=1 and one retry, or $disconnect() before a long rest", cost="after $disconnect() the next query connects anew"),
         "sqlalchemy": _r("pool_pre_ping=True", cost="a round trip each time a connection is taken out"),
+        "asyncpg": _r("SELECT 1 before a connection that rested is used (a pool's max_inactive_connection_lifetime is a timer)", cost="a round trip each time"),
+        "redis-rb": _r("leave reconnect_attempts at 1 or more, which repeats a command once on a new connection", cost=_TWICE),
         "psycopg": _r("SELECT 1 before a connection that rested is used (pool_pre_ping=True under SQLAlchemy)", cost="a round trip each time"),
         "mongodb": _r("maxIdleTimeMS 60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
         "pymongo": _r("maxIdleTimeMS=60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
@@ -200,11 +202,18 @@ _PORTS = {
     "6379": "Redis", "6380": "Redis", "3306": "MySQL", "33060": "MySQL", "5432": "PostgreSQL", "6432": "PostgreSQL", "27017": "MongoDB", "50051": "gRPC",
 }  # fmt: skip
 _SPEAK = {
-    "Redis": ("ioredis", "redis-py", "node-redis"),
+    "Redis": ("ioredis", "redis-py", "node-redis", "redis-rb"),
     "MySQL": ("mysql2", "mysql", "pymysql", "prisma", "knex", "sqlalchemy"),
-    "PostgreSQL": ("pg", "psycopg", "sqlalchemy", "prisma", "knex"),
+    "PostgreSQL": ("pg", "psycopg", "asyncpg", "sqlalchemy", "prisma", "knex"),
     "MongoDB": ("mongodb", "pymongo"),
     "gRPC": (JS, GO, JAVA, CORE),
+}
+#: Libraries that speak with such a server too, and have no advice of their own: that of another language would only confuse.
+_OTHERS = {
+    "Redis": ("phpredis", "predis", "go-redis", "jedis", "lettuce"),
+    "MySQL": ("mysql2-rb", "go-sql-driver", "mysql-connector-j", "mysqli", "pdo", "sqlx", "activerecord", "hikaricp"),
+    "PostgreSQL": ("ruby-pg", "pgx", "pgjdbc", "npgsql", "tokio-postgres", "sqlx", "pdo", "activerecord", "hikaricp"),
+    "MongoDB": ("mongodb-java", "mongo-driver", "mongo-ruby", "mongodb-csharp"),
 }
 #: The same library under another name of its logs.
 _ALSO = {
@@ -240,7 +249,7 @@ def known(
     named = [str(e.attrs.get("library") or "") for e in events]
     named += story.libraries_of(environment) if environment else []
     found = dict.fromkeys(_ALSO.get(name, name) for name in named)
-    speaks = _SPEAK.get(service(server), ())
+    speaks = (*_SPEAK.get(service(server), ()), *_OTHERS.get(service(server), ()))
     return [
         name for name in found if name and (name in speaks if speaks else any(name in rows for rows in _TABLE.values()))
     ]
@@ -267,7 +276,7 @@ def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
     names = [name for name in libraries if name in rows][:2]
     usual = (
         [name for name in _SPEAK.get(here, ()) if name in rows][:2]
-        if trouble in (Trouble.STALE, Trouble.SILENT)
+        if trouble in (Trouble.STALE, Trouble.SILENT) and not libraries
         else []
     )
     if names:

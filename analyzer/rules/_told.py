@@ -48,6 +48,11 @@ INIT_NS = 10 * SECOND
 DEADLY = (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
 #: Without invocations, lines of one failure stand this close.
 SAME_NS = SECOND
+#: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed,
+#: Java's HttpClient (Http1Response.java), which prints the cause below.
+EITHER_END = {
+    "server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC", "header parser received no bytes": "java.net.http",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -118,6 +123,12 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     for death in found:
         death.recurs = always and len(found) > 1
     return _left_to_the_log(story, found)
+
+
+def either_end(e: Event) -> str:
+    """Who says of an end what it would say of a reset, empty where an end is meant, or the server gave its reason."""
+    said = EITHER_END.items() if e.attrs.get("code") == "CLOSED" and e.attrs.get("raised_by") != "server" else ()
+    return next((who for words, who in said if words in e.text[:2000]), "")
 
 
 def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None:

@@ -191,11 +191,6 @@ _CLOSED = re.compile(
 )
 #: Callbacks of sockets run first thing after a thaw (measured: 1 to 25 ms after START, which is stamped up to 91 ms early).
 AT_THAW_NS = 150 * MS
-#: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed,
-#: Java's HttpClient (Http1Response.java), which prints the cause below.
-EITHER_END = {
-    "server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC", "header parser received no bytes": "java.net.http",
-}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -208,11 +203,11 @@ class Noticed:
 
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
-    reset = {(d.environment, d.began_ns) for d in told.rested(story, r303.is_reset, settings)}
+    others = {(death.environment, death.began_ns) for death in r303.rested(story, settings)}
     deaths = [
         death
         for death in told.rested(story, _is_end, settings)
-        if not (_either(death.first) and (death.environment, death.began_ns) in reset)  # its cause is printed beside it
+        if not (told.either_end(death.first) and (death.environment, death.began_ns) in others)
     ]
     failed = set()
     for death in deaths:
@@ -317,11 +312,6 @@ def _is_end(e: Event) -> bool:
     return code == "EPIPE" or (code == "CLOSED" and e.attrs.get("stage") in (None, "established"))
 
 
-def _either(e: Event) -> str:
-    """Who says of an end what it would say of a reset, empty where an end is meant."""
-    return next((who for words, who in EITHER_END.items() if words in e.text[:2000]), "")
-
-
 def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:
     """Closes that a line reports right after a freeze, with no error before it, of functions that do not close by themselves."""
     tidy: dict[str, bool] = {}
@@ -396,9 +386,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         return None  # the reset did not arrive: R302, R301
     env = common.environment(story, k)
     freeze = common.frozen(story, k, close.time_ns, write.time_ns)
-    errors = common.errors_beside(
-        story, k, write.time_ns - 5 * MS, reset.time_ns + ERROR_WITHIN_NS, ("ECONNRESET", "EPIPE", "CLOSED", "UNAVAILABLE")
-    )  # fmt: skip
+    errors = common.errors_of_reset(story, k, write, reset)
     evidence = [
         story.packet(close, "the server closed" if close.fin else "the server closed by a reset"),
         *common.freeze_evidence(story, freeze),
@@ -469,7 +457,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
-    either = _either(e)
+    either = told.either_end(e)
     known = by_server or (broken and told.opened(story, death) is None)
     confidence = Confidence.LIKELY if known else Confidence.POSSIBLE if either else told.confidence(story, death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""

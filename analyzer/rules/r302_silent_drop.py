@@ -63,7 +63,7 @@ LEAST_DEADLINES = 2
 #: Lines of a trace that show a transport alive.
 ANSWERS = frozenset(("call-headers", "call-trailers", "ping-acked", "ping-frame-acked", "settings-acked"))
 #: What a connection that nobody answers ends with: the kernel's word, an ICMP error's, a library's or the function's timer.
-CODES = ("ETIMEDOUT", "TIMEOUT", "DEADLINE_EXCEEDED", "UNAVAILABLE", "EHOSTUNREACH", "ENETUNREACH")
+CODES = ("ETIMEDOUT", "TIMEOUT", "DEADLINE_EXCEEDED", "UNAVAILABLE", "BROKEN", "EHOSTUNREACH", "ENETUNREACH")
 
 
 class Thresholds(Values):

@@ -123,8 +123,14 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
         return found & (wrote > 0) & (rows[:, SERVER + f.RST_TS] - wrote >= f.WAKE_AFTER)
 
     cs = story.connections
-    yield from told.rested(story, is_reset, settings)
+    yield from rested(story, settings)
     yield from sorted({*cs.showing(signs.RESET_ON_WAKING), *cs.by_point(signs.SERVER_RESET, acknowledged)})
+
+
+def rested(story: Story, settings: Settings) -> list[told.Death]:
+    """Resets that only the log tells of, after a rest; and ends that may be resets, where a capture at the server saw no end."""
+    found = told.rested(story, lambda e: is_reset(e) or bool(told.either_end(e)), settings)
+    return [death for death in found if death.absent is not None or any(map(is_reset, death.events))]
 
 
 def is_reset(e: Event) -> bool:
@@ -252,6 +258,13 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
     return "a middlebox that forgot the flow, or a server that lost its state", False
 
 
+def _named(death: told.Death) -> str:
+    """The error: the kernel's, or what a library says of a reset as of an end."""
+    if any(map(is_reset, death.events)):
+        return "ECONNRESET"
+    return f"{told.either_end(death.first)}'s word for an end or a reset"
+
+
 def _from_log(story: Story, death: told.Death) -> Finding:
     """The log alone: the kernel was answered with a reset, after a rest."""
     k = death.connection
@@ -266,7 +279,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         CODE, NAME, Severity.ERROR, told.confidence(story, death),
         f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
         death.first.time_ns, evidence,
-        f"ECONNRESET {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
+        f"{_named(death)} {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

@@ -70,12 +70,16 @@ def test_packets_speak_where_there_are_some():
     ]
 
 
-def test_a_capture_that_saw_nothing_is_evidence():
-    """The server's capture ran on; the function's reset did not come from there. (An earlier reset aligns the clocks.)"""
+LIBPQ = "psycopg.OperationalError: consuming input failed: server closed the connection unexpectedly"
+
+
+@pytest.mark.parametrize("line", [RESET, LIBPQ])
+def test_a_capture_that_saw_nothing_is_evidence(line):
+    """The server's capture ran on; the function's reset did not come from there, nor an end that libpq speaks of. (An earlier reset aligns the clocks.)"""
     other = "\n0.020 > SYN port=50000\n0.021 < SYN-ACK port=50000\n0.022 > ACK port=50000\n0.023 > 40 port=50000\n0.060 < RST port=50000"
-    log = LOG.replace("00:00:00.100", f"00:00:00.061 app 1 {RESET}\n    00:00:00.100").replace("{}", f"2 {RESET}")
-    (found,) = (f for f in told(log, packets=_OPEN.replace("0.050 > ACK", "0.0125 > ACK") + other) if f[0] == "R303")
-    assert found == ("R303", Confidence.LIKELY, "C1")
+    log = LOG.replace("00:00:00.100", f"00:00:00.061 app 1 {RESET}\n    00:00:00.100").replace("{}", f"2 {line}")
+    found = [f for f in told(log, packets=_OPEN.replace("0.050 > ACK", "0.0125 > ACK") + other) if f[2] == "C1"]
+    assert found == [("R303", Confidence.LIKELY, "C1")]
 
 
 def test_without_a_capture_a_short_rest_is_possible_only():

@@ -28,6 +28,9 @@ _WORDS = re.compile(
     rf"(?:Faraday::ConnectionFailed|Seahorse::Client::NetworkingError|HTTP::ConnectionError|RedisClient::C\w{{1,20}}Error|Redis::C\w{{1,20}}Error|"
     rf"Excon::Errors?::Socket|PG::ConnectionBad|ActiveRecord::\w{{1,40}}): [^\n]{{0,320}}?\b(?P<words>{WORDS})\b"
 )
+_THROWN = re.compile(
+    r'"errorMessage":\s{0,4}"(?P<message>(?:[^"\\]|\\.){0,4000})",\s{0,8}"errorType":\s{0,4}"Function<(?P<kind>[\w:]{1,100})>"'
+)
 _CONNECTING = re.compile(r"connect\(2\)|connection to server at|Failed to open TCP connection")
 _PEERS = (
     re.compile(r"server at \"(?P<host>[^\"\n]{1,253})\"(?: \([0-9a-f.:]{2,45}\))?, port (?P<port>[0-9]{1,5})"),
@@ -56,10 +59,10 @@ ROWS = (
     row("Net::WriteTimeout", "net/http", "TIMEOUT", ESTABLISHED, "write_timeout", 60_000),
     row("RedisClient::ConnectionError", "redis-rb", "CLOSED", ESTABLISHED, pattern=r"ConnectionError: EOFError"),
     row("RedisClient::", "redis-rb"),
-    row("PG::UnableToSend", "pg", "CLOSED", ESTABLISHED),
-    row("PG::ConnectionBad", "pg", "CLOSED", ESTABLISHED, pattern=r"PG::ConnectionBad: (?:PQ\w{3,30}\(\) )?.{0,60}?(?:server closed the connection|connection is closed|could not receive data)"),
-    row("get socket descriptor", "pg", "NOT_CONNECTED", pattern=r"PG::ConnectionBad: PQsocket\(\)"),
-    row("PG::ConnectionBad", "pg"),
+    row("PG::UnableToSend", "ruby-pg", "CLOSED", ESTABLISHED),
+    row("PG::ConnectionBad", "ruby-pg", "CLOSED", ESTABLISHED, pattern=r"PG::ConnectionBad: (?:PQ\w{3,30}\(\) )?.{0,60}?(?:server closed the connection|connection is closed|could not receive data)"),
+    row("get socket descriptor", "ruby-pg", "NOT_CONNECTED", pattern=r"PG::ConnectionBad: PQsocket\(\)"),
+    row("PG::ConnectionBad", "ruby-pg"),
     row("Mysql2::Error", "mysql2-rb", "TIMEOUT", ESTABLISHED, "read_timeout", pattern=r"Mysql2::Error(?:::TimeoutError)?: Timeout waiting for a response"),
     row("Mysql2::Error", "mysql2-rb", "CLOSED", ESTABLISHED, pattern=r"Mysql2::Error(?:::ConnectionError)?: (?:Lost connection|MySQL server has gone away|closed MySQL connection)"),
     row("Mongo::Error::SocketTimeoutError", "mongo-ruby", "TIMEOUT", ESTABLISHED, "socket_timeout"),
@@ -92,11 +95,26 @@ def kernel(body: str) -> Facts | None:
 
 
 NEEDLES = needles(
-    ROWS, "Errno::E", "NetworkingError", "HTTP::ConnectionError", "RedisClient::", "PG::ConnectionBad", "ActiveRecord::"
+    ROWS,
+    "Function<",
+    "Errno::E",
+    "NetworkingError",
+    "HTTP::ConnectionError",
+    "RedisClient::",
+    "PG::ConnectionBad",
+    "ActiveRecord::",
 )
 FAMILY = Family(ROWS, kernel, peers=_PEERS)
 
 
 def recognise(body: str) -> Recognised | None:
     """Kind `error`, as `_errors` documents."""
-    return FAMILY.read(body)
+    return FAMILY.read(_unhandled(body))
+
+
+def _unhandled(body: str) -> str:
+    """What Lambda's runtime prints of an exception that a handler let pass, as Ruby itself would: class, then message."""
+    if (m := _THROWN.search(body)) is None:
+        return body
+    message = m["message"].replace("\\n", "\n").replace("\\t", "\t").replace('\\"', '"')
+    return f"{m['kind']}: {message}\n{body[m.end() :]}"
