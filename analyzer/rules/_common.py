@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from analyzer.capture import columns as col
@@ -188,11 +188,14 @@ def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Fre
 
 def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, codes: Iterable[str]) -> list[Event]:
     """Application errors of these codes or gRPC statuses in a stretch, of one environment if known; it begins earlier by what clocks may be off."""
+    wanted = _coded(codes)
+    return [e for e in story.events_between(start_ns - clock_margin(story), end_ns, env) if wanted(e)]
+
+
+def _coded(codes: Iterable[str]) -> Callable[[Event], bool]:
+    """Whether an event is an error of one of these codes or gRPC statuses."""
     wanted = set(codes)
-    events = story.events_between(start_ns - clock_margin(story), end_ns, env)
-    return [
-        e for e in events if e.kind == "error" and not wanted.isdisjoint((e.attrs.get("code"), e.attrs.get("status")))
-    ]
+    return lambda e: e.kind == "error" and not wanted.isdisjoint((e.attrs.get("code"), e.attrs.get("status")))
 
 
 def clock_margin(story: Story) -> int:
@@ -203,7 +206,14 @@ def clock_margin(story: Story) -> int:
 def errors_beside(
     story: Story, k: int, start_ns: int, end_ns: int, codes: Iterable[str], anywhere: bool = False
 ) -> list[Event]:
-    """Application errors of these codes in a stretch of packets' time, of the environment behind connection `k`.
+    """Application errors of these codes in a stretch of packets' time, as `lines_beside` finds them."""
+    return lines_beside(story, k, start_ns, end_ns, _coded(codes), anywhere)
+
+
+def lines_beside(
+    story: Story, k: int, start_ns: int, end_ns: int, wanted: Callable[[Event], bool], anywhere: bool = False
+) -> list[Event]:
+    """Lines that `wanted` takes in a stretch of packets' time, of the environment behind connection `k`.
 
     Give or take what the clocks, or the cutting of stamps, may have misplaced them. `anywhere`: of all environments, where it
     is not known which is behind the connection.
@@ -211,12 +221,15 @@ def errors_beside(
     env = witness(story, k)
     if env is None and (not anywhere or environment(story, k) is not None):
         return []
-    found = []
-    for e in errors_after(story, env, start_ns - FARTHEST_NS, end_ns + FARTHEST_NS, codes):
-        off = story.misplaced(e, k)
-        if off is not None and start_ns - min(off, FARTHEST_NS) <= e.time_ns <= end_ns + min(off, FARTHEST_NS):
-            found.append(e)
-    return found
+    farthest = FARTHEST_NS + clock_margin(story)
+    near = [e for e in story.events_between(start_ns - farthest, end_ns + FARTHEST_NS, env) if wanted(e)]
+    return [e for e in near if may_stand(story, e, k, start_ns, end_ns)]
+
+
+def may_stand(story: Story, e: Event, k: int, start_ns: int, end_ns: int) -> bool:
+    """Whether a line may belong to a stretch of the time of connection `k`'s packets, as far as the clocks tell."""
+    off = story.misplaced(e, k)
+    return off is not None and start_ns - min(off, FARTHEST_NS) <= e.time_ns <= end_ns + min(off, FARTHEST_NS)
 
 
 def errors_of_reset(story: Story, k: int, sent: Segment, reset: Segment) -> list[Event]:

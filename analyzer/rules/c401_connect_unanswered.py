@@ -20,6 +20,7 @@ connections; the rule keeps silent when the client goes on to send data, and in 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -123,7 +124,9 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     """Connections of repeated SYNs alone; servers that only the log speaks of."""
     found = unanswered(story, settings)
     yield from found
-    shown = [(story.connections.server(k), *_span(story, k)) for k in found]
+    shown: dict[str, list[int]] = defaultdict(list)
+    for k in found:
+        shown[story.connections.server(k)].append(k)
     groups: dict[tuple[str, str], Told] = {}
     for e in story.events:
         a = e.attrs
@@ -135,17 +138,19 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
             and e.level != "INFO"
         ):
             server = e.remote or ""
-            if not any(server == seen and begun <= e.time_ns <= given_up for seen, begun, given_up in shown):
+            if not any(_may_be(story, e, k) for k in shown.get(server, ())):
                 groups.setdefault((e.environment or "", server), Told(server)).events.append(e)
     yield from groups.values()
 
 
-def _span(story: Story, k: int) -> tuple[int, int]:
-    """From the first SYN to where a kernel has given up for certain (ns); always, where clocks cannot be compared."""
+def _may_be(story: Story, e: Event, k: int) -> bool:
+    """Whether an error may be of this connect: it stands between the first SYN and where a kernel has given up for certain, give or
+    take what the clocks are off; always, where they cannot be compared."""
     if not story.shares_clock(k):
-        return 0, 1 << 62
+        return True
     row, aligned = next(story.connections.rows(k))
-    return aligned(int(row[f.FIRST_TS])), aligned(int(row[f.LAST_TS])) + GIVES_UP_NS
+    first, last = aligned(int(row[f.FIRST_TS])), aligned(int(row[f.LAST_TS]))
+    return common.may_stand(story, e, k, first, last + GIVES_UP_NS)
 
 
 def unanswered(story: Story, settings: Settings) -> list[int]:

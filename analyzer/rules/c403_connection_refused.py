@@ -38,6 +38,7 @@ from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
+from analyzer.timeline.order import before
 from analyzer.timeline.points import SERVER
 from analyzer.timeline.story import Story
 
@@ -193,25 +194,25 @@ def examine(story: Story, candidate: int | Refused, settings: Settings) -> Findi
         return None
     if reset is None:
         return _from_icmp(story, k, syns)
-    if reset.time_ns < syns[0].time_ns:
+    if before(story, story.packet(reset), story.packet(syns[0])):
         return None
     server = story.connections.server(k)
     errors = _errors(story, k, syns[0].time_ns, reset.time_ns)
     evidence = [story.packet(syns[0]), story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:1]]
     return _finding(
-        story, server, f"connection refused by {server} after {seconds(reset.time_ns - syns[0].time_ns)}", MEANING["ECONNREFUSED"], evidence, errors, k,
+        story, server, f"connection refused by {server} after {seconds(max(reset.time_ns - syns[0].time_ns, 0))}", MEANING["ECONNREFUSED"], evidence, errors, k,
         common.environment(story, k),
     )  # fmt: skip
 
 
 def _errors(story: Story, k: int, start_ns: int, end_ns: int) -> list[Event]:
     """What the application said of it."""
-    env, server = common.witness(story, k), story.connections.server(k)
-    if env is None and not story.aligned:
-        return []
-    early = common.clock_margin(story) if env is None else 0  # any environment's: the address tells
-    said = story.events_between(start_ns - early, end_ns + ERROR_WITHIN_NS, env)
-    return [e for e in said if (told := _refused_by(e)) is not None and told[1] == server]
+    server = story.connections.server(k)
+
+    def names_it(e: Event) -> bool:
+        return (told := _refused_by(e)) is not None and told[1] == server
+
+    return common.lines_beside(story, k, start_ns, end_ns + ERROR_WITHIN_NS, names_it, anywhere=True)
 
 
 def _from_icmp(story: Story, k: int, syns: list[Segment]) -> Finding | None:

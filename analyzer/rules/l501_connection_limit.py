@@ -228,10 +228,12 @@ def _failures(story: Story, thrown: list[tuple[int, Segment]]) -> list[Event]:
     """Errors that an environment logged within a second of being thrown out."""
     found = []
     for k, said in thrown:
-        env = common.witness(story, k)
-        near = story.events_between(said.time_ns, said.time_ns + SECOND, env) if env else []
-        found += [e for e in near if e.layer == "app" and e.level == "ERROR"]
+        found += common.lines_beside(story, k, said.time_ns, said.time_ns + SECOND, _is_error)
     return found
+
+
+def _is_error(e: Event) -> bool:
+    return e.layer == "app" and e.level == "ERROR"
 
 
 def _closed_after(story: Story, k: int, said: Segment, within_ns: int) -> bool:

@@ -160,10 +160,11 @@ def select(story: Story, settings: Settings) -> Iterable[Failure]:
             consequence = code == "NOT_CONNECTED" and e.time_ns - latest.get(e.environment, 0) <= SAME_NS
             latest[e.environment] = e.time_ns
             if not consequence:
-                process, key = _running(processes[e.environment], e.time_ns), (e.environment, code, peer)
-                if e.time_ns >= process.rested_ns:
+                key = (e.environment, code, peer)
+                possible = [_running(processes[e.environment], e.time_ns + by) for by in (-e.error_ns, e.error_ns)]
+                if any(e.time_ns + e.error_ns >= process.rested_ns for process in possible):
                     may_be.add(key)
-                found.setdefault(key, Failure(code, peer, process.began_ns)).events.append(e)
+                found.setdefault(key, Failure(code, peer, possible[0].began_ns)).events.append(e)
     failures = [x for key, x in found.items() if key not in may_be]
     ends, margin = _resets(story) if failures else [], common.clock_margin(story) + WITH_NS
     for failure in failures:
@@ -186,16 +187,18 @@ def _processes(story: Story, shortest_ns: int) -> dict[str, list[Process]]:
     never = max((e.time_ns for e in story.events), default=0) + 1
     guessed = {environment.id for environment in story.environments if environment.inferred}
     found = {i.environment: [Process(None, never)] for i in story.invocations if i.environment not in guessed}
-    last: dict[str, int] = {}
+    last: dict[str, Event] = {}
     for e in story.events:
         env = e.environment or ""
         if env not in found:
             continue
+        before = last.get(env, e)
+        off = before.error_ns + e.error_ns if before.source != e.source else 0
         if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot
             found[env].append(Process(e.time_ns, e.time_ns if e.kind == "restore-start" else never))
-        elif e.time_ns - last.get(env, e.time_ns) >= shortest_ns:
-            found[env][-1].rested_ns = min(found[env][-1].rested_ns, last[env])
-        last[env] = e.time_ns
+        elif e.time_ns - before.time_ns + off >= shortest_ns:
+            found[env][-1].rested_ns = min(found[env][-1].rested_ns, before.time_ns)
+        last[env] = e
     for z in story.freezes:
         if z.environment in found and z.length_ns + z.error_ns >= shortest_ns:
             process = _running(found[z.environment], z.start_ns)
