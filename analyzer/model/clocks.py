@@ -11,6 +11,8 @@ import numpy as np
 from analyzer.model.times import MS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 #: A millionth.
@@ -46,8 +48,8 @@ class Piece:
 class Clock:
     """One clock of a source.
 
-    `offset_ns` is what to add to the stamp in the middle of its records to get aligned time; None: could not be aligned
-    with the reference. `error_ns` bounds the offset; `drift_ppm` is how much it grows with its stamps, None where no drift
+    `offset_ns` is what to add to the stamp in the middle of its records to get aligned time, or where its anchors are if those
+    are all away from there; None: could not be aligned with the reference. `error_ns` bounds the offset then; `drift_ppm` is how much it grows with its stamps, None where no drift
     is proven; `anchors` is the number of matched pairs that gave it; `how` says which. Clocks of one `frame` are aligned with
     each other, and with the reference where it is in that frame. `pieces` tell the shift into the frame at every time:
     one for a clock that runs evenly, more for one that was set meanwhile, none for one that gives the frame's time itself.
@@ -69,10 +71,14 @@ class Clock:
     guest_error_ns: int = 0
     pieces: list[Piece] = field(default_factory=list)
 
-    def describe(self) -> str:
-        """`-1.8 ms ± 0.4 ms`, with its drift where one is proven; of an aligned clock."""
+    def describe(self, stamps_ns: Sequence[int] = ()) -> str:
+        """`-1.8 ms ± 0.4 ms`, with its drift where one is proven; of an aligned clock. For stamps: where it is known least of them."""
+        worst = max(stamps_ns, key=self.error_at, default=None)
+        offset, error = self.offset_ns or 0, self.error_ns or 0
+        if worst is not None and self.error_at(worst) + self.guest_error_ns > error:
+            offset, error = self.aligned(worst) - worst, self.error_at(worst) + self.guest_error_ns
         drift = f", drifting {self.drift_ppm:+.0f} ppm" if self.drift_ppm else ""
-        return f"{(self.offset_ns or 0) / MS:+.1f} ms ± {(self.error_ns or 0) / MS:.1f} ms{drift}"
+        return f"{offset / MS:+.1f} ms ± {error / MS:.1f} ms{drift}"
 
     def aligned(self, stamp_ns: int) -> int:
         """A stamp of this clock in its frame's time."""

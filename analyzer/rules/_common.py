@@ -200,7 +200,14 @@ def _coded(codes: Iterable[str]) -> Callable[[Event], bool]:
 
 def clock_margin(story: Story) -> int:
     """How far apart one moment may stand by two clocks (ns)."""
-    return max((clock.error_ns or 0 for source in story.sources for clock in source.clocks), default=0)
+    errors = [0]
+    for source in story.sources:
+        if source.first_ns is not None and source.last_ns is not None:
+            for clock in source.clocks:
+                if clock.offset_ns is not None:
+                    worst = clock.worst_error(clock.stamp(source.first_ns), clock.stamp(source.last_ns))
+                    errors.append(worst + clock.guest_error_ns)
+    return max(errors)
 
 
 def errors_beside(
@@ -258,10 +265,10 @@ def reconnect_ns(story: Story, transport: Transport, when_ns: int) -> int:
 def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     """Whether a capture was running all through [start, end], as its own packets prove, and reports no drops."""
     p = story.connections.points[point]
-    error = p.clock.error_ns or 0
     if lossy(story, point):
         return False
-    return p.span[0] <= start_ns - error and end_ns + error <= p.span[1]
+    early, late = (p.clock.error_at(p.clock.stamp(at)) for at in (start_ns, end_ns))
+    return p.span[0] <= start_ns - early and end_ns + late <= p.span[1]
 
 
 def lossy(story: Story, point: int) -> bool:
@@ -348,7 +355,8 @@ def clock_line(story: Story, evidence: list[Evidence]) -> str:
             if clock.offset_ns is None:
                 parts.append(f"{source.label} unaligned: its order against the others is unknown")
             elif clock.error_ns:
-                parts.append(f"{source.label} {clock.describe()} from {clock.anchors} anchors")
+                stamps = [e.source_ns for e in evidence if e.source == source_id and e.source_ns is not None]
+                parts.append(f"{source.label} {clock.describe(stamps)} from {clock.anchors} anchors")
     return "; ".join(parts)
 
 

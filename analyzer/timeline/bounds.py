@@ -283,27 +283,25 @@ def _while_set(before: Piece, after: Piece, since_ns: int, until_ns: int) -> Pie
 
 
 def _piece(room: _Room, first_ns: int, last_ns: int) -> tuple[Piece, bool]:
-    """The line of most room, flat where that is allowed and leaves half as much, stated where it is known best."""
+    """A line as steep as that of most room, flat where that is allowed and leaves half as much, stated where that leaves least error."""
     slopes = room.allowed()
     flat = room.width(0.0)
     slope = 0.0 if flat >= 0 and 2 * flat >= room.width(room.best) else room.best
-    line = (room.floor(slope) + room.ceiling(slope)) / 2
-
-    def error(time_ns: int) -> float:
-        at = float(time_ns - room.at)
-        lowest, highest = room.span(at, slopes)
-        value = line + slope * at
-        return max(value - lowest, highest - value)
-
-    times = [first_ns + (last_ns - first_ns) * k // TRIED for k in range(TRIED + 1)]
-    errors = [error(t) for t in times]
-    best = min(range(TRIED + 1), key=errors.__getitem__)
-    here, at = errors[best], times[best]
-    # The error is convex in time: from where it is least, straight lines to both ends lie above it.
-    growth = max((errors[end] - here) / max(abs(times[end] - at), 1) for end in (0, TRIED))
-    value = room.base + round(line + slope * (at - room.at))
+    times = np.linspace(first_ns - room.at, last_ns - room.at, TRIED + 1)
+    lowest, highest = np.array([room.span(at, slopes) for at in times.tolist()]).T
+    # One row for each time through whose middle the line may pass, and how far any allowed line is from it then.
+    lines = ((lowest + highest) / 2)[:, None] + slope * (times - times[:, None])
+    errors = np.maximum(lines - lowest, highest - lines)
+    # The error is convex in time: straight lines from there to both ends lie above it.
+    away = np.abs(times - times[:, None])
+    here = errors.diagonal()
+    growth = ((errors - here[:, None]) / np.maximum(away, 1))[:, [0, -1]].max(axis=1).clip(0)
+    best = int(np.argmin(here + growth * away.mean(axis=1)))
     drifts = slopes[0] > 0 or slopes[1] < 0
-    return Piece(first_ns, at, value, float(slope / PPM), round(here) + 1, float(growth / PPM)), drifts
+    value = room.base + round(float(lines[best, best]))
+    stated = round(float(here[best])) + 1
+    at = room.at + round(float(times[best]))
+    return Piece(first_ns, at, value, float(slope / PPM), stated, float(growth[best] / PPM)), drifts
 
 
 def _compromise(bounds: Bounds, first_ns: int, last_ns: int, max_ppm: float) -> Piece:

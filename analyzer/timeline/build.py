@@ -17,7 +17,7 @@ from analyzer.timeline.dedupe import deduplicate
 from analyzer.timeline.error_ties import tie_errors
 from analyzer.timeline.frames import Frames, LogFrame
 from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clocks, request_windows
-from analyzer.timeline.matching import match_points
+from analyzer.timeline.matching import apart_by_frame, match_points
 from analyzer.timeline.placing import place
 from analyzer.timeline.points import Connections, Point, in_time_order
 from analyzer.timeline.story import Story
@@ -44,6 +44,7 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     members = match_points(points) if points else np.empty((0, 0), np.int64)
     frames = Frames(points, members, _log_frames(clocks, events))
     frames.align()
+    members = apart_by_frame(members, [point.clock.frame for point in points])
     events.sort(key=lambda e: (e.time_ns, e.source, e.order))
     invocations = env.invocations_of(events)
     story = Story(

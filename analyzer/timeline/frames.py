@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analyzer.model.clocks import Clock, Piece, chained, inverted
+from analyzer.model.clocks import PPM, Clock, Piece, chained, inverted
 from analyzer.model.events import Event
 from analyzer.model.problems import Problem
 from analyzer.model.records import Invocation
@@ -33,6 +33,8 @@ REFERENCE_KINDS = frozenset(("start", "report"))
 MOST_ALONE = 8
 #: Two ways of aligning a source contradict each other where they differ by more than their errors and this.
 CONFLICT_NS = 250 * MS
+#: An offset is stated for a time at which it is known to within this of the best.
+ABOUT_BEST_NS = MS // 4
 
 
 @dataclass(slots=True)
@@ -63,6 +65,8 @@ class LogFrame:
 
 #: A log frame by name, or a capture by number.
 _Node = str | int
+#: Error, path for an order that does not depend on that of the inputs, from, to.
+_Step = tuple[int, str, _Node, _Node]
 
 
 @dataclass(slots=True)
@@ -159,7 +163,7 @@ class Frames:
         while (root := self._root()) is not None:
             self._reached[root] = _Reached(len(roots))
             roots.append(root)
-            while (step := min(self._by_packets(), default=None) or min(self._by_lines(), default=None)) is not None:
+            while (step := self._step()) is not None:
                 self._take(*step[2:])
         for node, reached in self._reached.items():
             if isinstance(node, int):
@@ -187,10 +191,15 @@ class Frames:
             )
         return min(logs, key=lambda f: (f.name != SERVICE, -len(f.events), f.path)).name if logs else None
 
-    def _by_packets(self) -> Iterator[tuple[int, str, _Node, _Node]]:
+    def _step(self) -> _Step | None:
+        """The next clock to reach and from where: by packets, by lines, by what may be assumed of packets, the nearest first."""
+        ways = self._by_packets(assumed=False), self._by_lines(), self._by_packets(assumed=True)
+        return next((min(steps) for way in ways if (steps := list(way))), None)
+
+    def _by_packets(self, assumed: bool) -> Iterator[_Step]:
         """Steps from captures that are reached to captures that hold the same packets: (error, path, from, to)."""
         for (a, b), between in self._between.items():
-            for near, far in ((a, b), (b, a)):
+            for near, far in ((a, b), (b, a)) if between.assumed is assumed else ():
                 if near in self._reached and far not in self._reached:
                     yield (
                         self._reached[near].error_ns + _error(between.pieces),
@@ -199,7 +208,7 @@ class Frames:
                         far,
                     )
 
-    def _by_lines(self) -> Iterator[tuple[int, str, _Node, _Node]]:
+    def _by_lines(self) -> Iterator[_Step]:
         """Steps between logs and captures that lines and packets align."""
         for (name, p), against in self._against.items():
             for near, far in ((name, p), (p, name)):
@@ -279,11 +288,21 @@ def _write(clock: Clock, reached: _Reached, own: Clock | None, first_ns: int, la
     if reached.frame:
         clock.how = "nothing in common with the reference" + (f"; {clock.how}" if clock.how else "")
         return
-    clock.offset_ns, clock.guest_error_ns = clock.aligned(middle) - middle, reached.guest_error_ns
-    clock.error_ns = clock.misplaced(middle)
+    at = min(max(_known_near(clock, middle), first_ns), last_ns)
+    clock.offset_ns, clock.guest_error_ns = clock.aligned(at) - at, reached.guest_error_ns
+    clock.error_ns = clock.misplaced(at)
     drifts = reached.drift_proven or (own is not None and any(piece.ppm for piece in own.pieces))
     at_middle = clock.piece_at(middle)
     clock.drift_ppm = round(at_middle.ppm, 1) if drifts and at_middle is not None else None
+
+
+def _known_near(clock: Clock, middle_ns: int) -> int:
+    """The stamp nearest the middle for which the clock is known about as well as at its best: what shares no anchors says nothing."""
+    piece = clock.piece_at(middle_ns)
+    if piece is None or not piece.error_ppm:
+        return middle_ns
+    reach = round(ABOUT_BEST_NS / (piece.error_ppm * PPM))
+    return min(max(middle_ns, piece.at_ns - reach), piece.at_ns + reach)
 
 
 def _write_capture(point: Point, reached: _Reached) -> None:

@@ -4,8 +4,8 @@ Theory of operation. A connection whose handshake two points saw has the same in
 made of its addresses: that settles nearly all, and at once. What is left is *loose*: a capture that began in mid-stream, a SYN
 or SYN-ACK that only one point saw. Loose rows of equal addresses are one where neither their initial sequence numbers nor their
 stretches of the sequence space contradict each other: the stretches of unrelated connections hardly ever meet on both sides.
-Loose rows of other addresses (a NAT) need packets that are the same at both points, or where not all packets were kept the
-same end of both stretches, 64 bits. Addresses alone prove nothing, ports are used again.
+Loose rows of other addresses (a NAT) need packets that are the same at both points, or the same beginning or end of both
+stretches, 64 bits. Addresses alone prove nothing, ports are used again.
 """
 
 from __future__ import annotations
@@ -61,6 +61,16 @@ def match_points(points: list[Point]) -> Ints:
             for find in (_by_ends, _by_packets, _by_stretches):
                 members = _joined(points, members, p, q, find)
     return members
+
+
+def apart_by_frame(members: Ints, frames: list[int]) -> Ints:
+    """The same, with what points saw whose clocks share no frame apart: their packets have no common order to be told in."""
+    frame_of = np.array(frames, np.int64)
+    if len(set(frames)) < 2 or not len(members):
+        return members
+    parts = [np.where(frame_of == frame, members, -1) for frame in sorted(set(frames))]
+    found = np.concatenate(parts)
+    return found[(found >= 0).any(axis=1)]
 
 
 # ---- handshakes
@@ -172,6 +182,12 @@ def _pairs(found: Iterable[tuple[Ints, Ints, bool]]) -> _Pairs:
     parts = [(empty, empty, np.empty(0, np.bool_)), *((i, j, np.full(len(i), turned)) for i, j, turned in found)]
     i, j, turned = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _Pairs(i, j, turned)
+
+
+def _distinct(pairs: _Pairs) -> _Pairs:
+    """Each pair once."""
+    _, first = np.unique(np.stack([pairs.i, pairs.j, pairs.turned], axis=1), axis=0, return_index=True)
+    return _Pairs(pairs.i[first], pairs.j[first], pairs.turned[first])
 
 
 def _joined(points: list[Point], members: Ints, p: int, q: int, find: Callable[[_Rows, _Rows], _Pairs]) -> Ints:
@@ -293,24 +309,36 @@ def _packets(rows: _Rows) -> pd.DataFrame:
 
 
 def _by_stretches(one: _Rows, other: _Rows) -> _Pairs:
-    """Rows of any addresses whose stretches end at the same two numbers, for captures whose packets were not all kept."""
-    if one.point.data.complete and other.point.data.complete:
-        return _pairs([])
+    """Rows of any addresses whose stretches begin or end at the same two numbers.
+
+    For captures whose packets were not all kept, or that have a direction each: what the other side sent is known from the
+    acknowledgements.
+    """
 
     def meeting() -> Iterator[tuple[Ints, Ints, bool]]:
-        for turned in (False, True):
-            here, there = _last(one, turned=False), _last(other, turned)
-            group, n = _groups(np.concatenate([here, there])), len(here)
-            telling = [np.asarray((numbers >= BY_HAND).all(axis=1)) for numbers in (here, there)]
-            yield *_equal(group[:n], group[n:], telling[0], telling[1]), turned
+        for edge in (_first, _last):
+            for turned in (False, True):
+                here, there = edge(one, turned=False), edge(other, turned)
+                group, n = _groups(np.concatenate([here, there])), len(here)
+                telling = [np.asarray((numbers >= BY_HAND).all(axis=1)) for numbers in (here, there)]
+                yield *_equal(group[:n], group[n:], telling[0], telling[1]), turned
 
-    return _pairs(meeting())
+    return _distinct(_pairs(meeting()))
+
+
+def _first(rows: _Rows, turned: bool) -> Ints:
+    """The first numbers of both sides' stretches after their SYNs, n × 2; 0 for one that is not known."""
+    edges = [np.where(rows.seen[k], (rows.low[k] + (rows.isn[k] >= 0)) % CIRCLE, 0) for k in _sides(turned)]
+    return np.stack(edges, axis=1)
 
 
 def _last(rows: _Rows, turned: bool) -> Ints:
     """The last numbers of both sides' stretches, n × 2; 0 for one that is not known."""
-    ends = [np.where(rows.seen[k], (rows.low[k] + rows.long[k]) % CIRCLE, 0) for k in ((1, 0) if turned else (0, 1))]
-    return np.stack(ends, axis=1)
+    return np.stack([np.where(rows.seen[k], (rows.low[k] + rows.long[k]) % CIRCLE, 0) for k in _sides(turned)], axis=1)
+
+
+def _sides(turned: bool) -> tuple[int, int]:
+    return (1, 0) if turned else (0, 1)
 
 
 # ---- directions

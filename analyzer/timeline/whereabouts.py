@@ -11,10 +11,9 @@ from bisect import bisect_left
 from analyzer.model.times import SECOND
 from analyzer.tcp.segments import Segment
 from analyzer.tcp.sequence import delta32
+from analyzer.timeline.between_captures import PASSES_WITHIN_NS
 from analyzer.timeline.points import Connections
 
-#: A packet that takes longer between two points than this would be a finding of its own.
-PASSES_WITHIN_NS = 2 * SECOND
 #: Room for clocks beyond their stated error, and for packets that a capture stamps late.
 SLACK_NS = SECOND // 20
 
@@ -58,7 +57,8 @@ def _fate(cs: Connections, s: Segment, path: list[int], seen: dict[tuple[int, bo
 def _missing(cs: Connections, s: Segment, p: int, seen: _Seen) -> bool:
     """Whether point `p` was running and did not see it."""
     point = cs.points[p]
-    slack = SLACK_NS + sum(cs.points[q].clock.error_ns or 0 for q in {p, *(place.point for place in s.places)})
+    clocks = [cs.points[q].clock for q in {p, *(place.point for place in s.places)}]
+    slack = SLACK_NS + sum(clock.error_at(clock.stamp(s.time_ns)) for clock in clocks)
     first, last = point.span
     if not first <= s.time_ns - slack or not s.time_ns + slack <= last:
         return False

@@ -164,13 +164,13 @@ def test_around_a_finding_a_request_a_time():
     trace = trace_of(FROZEN)
     style = Style(width=160)
     of_finding = gutter(timeline_text(trace, "C1", style, True, Cut(around="500ms")))
-    assert min(of_finding) >= 18.750646 - 0.5 and max(of_finding) <= 18.750646 + 0.5
+    assert min(of_finding) >= 18.750644 - 0.5 and max(of_finding) <= 18.750644 + 0.5
     assert of_finding == gutter(timeline_text(trace, "C1", style, True, Cut(around="500ms", at="F1")))
-    assert of_finding == gutter(timeline_text(trace, "C1", style, True, Cut(around="500ms", at="18.750646")))
+    assert of_finding == gutter(timeline_text(trace, "C1", style, True, Cut(around="500ms", at="18.750644")))
     at = gutter(timeline_text(trace, "C1", style, True, Cut(around="1s", at="2026-11-21T01:49:50.320Z")))
     assert at and max(at) - min(at) <= 2
     request = gutter(timeline_text(trace, "C1", style, True, Cut(around="0s", at="b9cb51a5")))
-    assert request[0] == 18.750646 and request[-1] == 18.890646
+    assert request[0] == 18.750644 and request[-1] == 18.890644
 
 
 @pytest.mark.parametrize(
