@@ -213,8 +213,15 @@ def clock_margin(story: Story) -> int:
 def errors_beside(
     story: Story, k: int, start_ns: int, end_ns: int, codes: Iterable[str], anywhere: bool = False
 ) -> list[Event]:
-    """Application errors of these codes in a stretch of packets' time, as `lines_beside` finds them."""
-    return lines_beside(story, k, start_ns, end_ns, _coded(codes), anywhere)
+    """Application errors of these codes in a stretch of packets' time, as `lines_beside` finds them.
+
+    Where environments are guessed, lines of several may have got into one: then those of one request are sure to belong together.
+    """
+    found, env = lines_beside(story, k, start_ns, end_ns, _coded(codes), anywhere), witness(story, k)
+    guessed = [e.id for e in story.environments if e.inferred]
+    if env not in guessed or len(guessed) < 2:
+        return found
+    return [e for e in found if e.request_id == found[0].request_id]
 
 
 def lines_beside(

@@ -49,6 +49,9 @@ SAME_NS = 20 * MS
 #: Without platform lines: how soon after the silence it ended.
 SOON_NS = 50 * MS
 
+#: A thaw whose time is less sure than this (its START has no stamp, and much of the invocation no line) proves nothing of a timer.
+MOST_UNSURE_NS = SECOND
+
 #: Timers of libraries: their messages, with the time where they print it.
 TIMER = re.compile(
     r"inactivity timeout|due to connection timeout|timeout exceeded when trying to connect|Query read timeout|Command timed out|"
@@ -201,7 +204,8 @@ def _expiry(
     limit = limit if call is not None or e.attrs.get("code") == "DEADLINE_EXCEEDED" else None
     thaw = next(
         (z for z in story.freezes_between(e.environment, e.time_ns - t.after_thaw_ns - SECOND, e.time_ns + t.after_thaw_ns)
-         if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + t.after_thaw_ns and z.length_ns >= t.least_frozen_ns),
+         if z.end_ns - z.error_ns <= e.time_ns <= z.end_ns + t.after_thaw_ns and z.length_ns >= t.least_frozen_ns
+         and e.time_ns - z.end_ns + z.error_ns <= t.after_thaw_ns + MOST_UNSURE_NS),
         None,
     )  # fmt: skip
     set_ns = int(e.attrs.get("timeout_ms") or 0) * MS

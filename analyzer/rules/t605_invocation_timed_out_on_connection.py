@@ -186,7 +186,7 @@ def examine(story: Story, candidate: TimedOut, settings: Settings) -> Finding | 
         return None  # the captures saw its connections, and none was waiting
     calls = [
         c for c in story.calls if c.environment == invocation.environment and c.start_ns is not None
-        and invocation.start_ns - SLACK_NS <= c.start_ns <= _end(invocation) - t.least_wait_ns
+        and invocation.start_ns - _slack(invocation) <= c.start_ns <= _end(invocation) - t.least_wait_ns
         and (c.end_ns is None or c.end_ns > _end(invocation))
     ]  # fmt: skip
     if calls:
@@ -198,6 +198,11 @@ def _end(invocation: Invocation) -> int:
     return invocation.end_ns or 0
 
 
+def _slack(invocation: Invocation) -> int:
+    """How far packets may stand outside of an invocation in which they passed: its stamps may have been cut to seconds."""
+    return SLACK_NS + min(invocation.error_ns, SECOND)
+
+
 def _ran(story: Story, k: int, invocation: Invocation) -> bool:
     return any(
         invocation.start_ns <= aligned(int(row[f.LAST_TS])) and aligned(int(row[f.FIRST_TS])) <= _end(invocation)
@@ -207,16 +212,16 @@ def _ran(story: Story, k: int, invocation: Invocation) -> bool:
 
 def _wrote(story: Story, k: int, invocation: Invocation) -> bool:
     return story.shares_clock(k, invocation.environment) and any(
-        aligned(int(row[CLIENT + f.DATA_LAST_TS])) >= invocation.start_ns - SLACK_NS
+        aligned(int(row[CLIENT + f.DATA_LAST_TS])) >= invocation.start_ns - _slack(invocation)
         for row, aligned in story.connections.rows(k)
     )
 
 
 def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> Waiting | None:
     end = _end(invocation)
-    segments = [s for s in story.connections.segments(k) if s.time_ns <= end + SLACK_NS]
+    segments = [s for s in story.connections.segments(k) if s.time_ns <= end + _slack(invocation)]
     left = next((s.time_ns for s in segments if s.from_client and (s.fin or s.rst)), None)
-    if left is not None and left < end - SLACK_NS:
+    if left is not None and left < end - _slack(invocation):
         return None
     if left is not None:  # the platform kills the process when the time is over: its kernel closes
         segments = [s for s in segments if s.time_ns < left]
@@ -228,7 +233,7 @@ def _unanswered(story: Story, k: int, invocation: Invocation, least_ns: int) -> 
     if not asked or not common.heard(story, k, "server"):
         return None
     first = asked[0]
-    if first.time_ns < invocation.start_ns - SLACK_NS or _end(invocation) - first.time_ns < least_ns:
+    if first.time_ns < invocation.start_ns - _slack(invocation) or _end(invocation) - first.time_ns < least_ns:
         return None
     known = any(
         not s.from_client and s.time_ns > first.time_ns and (s.ack - first.end_seq) & 0xFFFFFFFF < 1 << 31

@@ -231,23 +231,18 @@ def _status(e: Event, before: str) -> str:
 
 def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
     """An invocation whose runtime printed `Invoke Error` failed, though its REPORT need not say so."""
-    failed = set()
-    running: dict[str, list[Invocation]] = defaultdict(list)
-    for invocation in invocations:
-        running[invocation.environment].append(invocation)
+    failed: set[tuple[str, str | None]] = set()
+    running: dict[str, str | None] = {}  # some runtimes print no id with an unhandled error
     for e in events:
-        if e.layer != "lambda" and "invoke_error" in e.attrs and e.environment is not None:
-            request_id = e.request_id or _request_at(running[e.environment], e.time_ns)
-            failed.add((e.environment, request_id))
+        if e.environment is None:
+            continue
+        if e.kind == "start":
+            running[e.environment] = e.request_id
+        elif e.layer != "lambda" and "invoke_error" in e.attrs:
+            failed.add((e.environment, e.request_id or running.get(e.environment)))
     for invocation in invocations:
         if (invocation.environment, invocation.request_id) in failed and invocation.status in ("unknown", "success"):
             invocation.status = "error"
-
-
-def _request_at(invocations: list[Invocation], time_ns: int) -> str | None:
-    """Whose invocation runs at a time: some runtimes print no id with an unhandled error."""
-    at = bisect_right(invocations, time_ns, key=lambda i: i.start_ns) - 1
-    return invocations[at].request_id if at >= 0 else None
 
 
 def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: set[str]) -> list[Freeze]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from analyzer.model.events import Event
 from analyzer.model.times import MS, SECOND
 
-#: Platform lines without a stamp stand where their neighbours do, give or take what a handler does in silence.
+#: Platform lines without a stamp stand where their neighbours do, give or take what a handler does in silence: so much, where
+#: no REPORT says how long it ran.
 NEIGHBOUR_ERROR_NS = SECOND
 #: REPORT's duration and its line's place agree to this much.
 DURATION_SLACK_NS = 10 * MS
@@ -26,6 +27,7 @@ class _Span:
     high: int
     stamped: bool
     coarse: bool
+    error_ns: int = NEIGHBOUR_ERROR_NS  # of a line without a stamp
 
 
 def place(events: list[Event], stamped: set[int]) -> list[Event]:
@@ -90,14 +92,27 @@ def _narrow(spans: list[_Span]) -> None:
 def _by_durations(spans: list[_Span]) -> None:
     """REPORT says how long the invocation ran: that long after START."""
     began: dict[str, _Span] = {}
+    since: list[_Span] = []  # the last START, and what follows it
     for span in spans:
         e = span.event
-        if e.request_id is None:
-            continue
-        if e.kind == "start":
-            began[e.request_id] = span
-        elif e.kind == "report" and e.request_id in began and (duration := e.attrs.get("duration_ns")):
-            _apart(began[e.request_id], span, int(duration))
+        if e.kind == "start" and e.request_id is not None:
+            began[e.request_id], since = span, []
+        since.append(span)
+        if e.kind == "report" and e.request_id in began and (duration := e.attrs.get("duration_ns")):
+            start = began[e.request_id]
+            if since[0] is start:
+                _bound(since, int(duration))
+            _apart(start, span, int(duration))
+
+
+def _bound(invocation: list[_Span], duration: int) -> None:
+    """What an invocation did in silence, before its first line and after its last: no more than those leave of it."""
+    start, report = invocation[0], invocation[-1]
+    if start.high == _LATEST or report.low == _EARLIEST:
+        return
+    silent = max(duration - (report.low - start.high), 0) + DURATION_SLACK_NS
+    for span in invocation:
+        span.error_ns = silent
 
 
 def _apart(start: _Span, report: _Span, duration: int) -> None:
@@ -126,8 +141,8 @@ def _chosen(span: _Span) -> int | None:
 
 def _after(last: int, time: int, span: _Span) -> int:
     """A moment later than the line before, where there is room: what is in order stays so."""
-    return max(time, min(last + 1, span.high)) if span.stamped else time
+    return max(time, min(last + (1 if span.stamped else 0), span.high))
 
 
 def _error(span: _Span, time: int) -> int:
-    return max(span.high - time, time - span.low) if span.stamped else NEIGHBOUR_ERROR_NS
+    return max(span.high - time, time - span.low) if span.stamped else span.error_ns

@@ -23,6 +23,8 @@ _Placed = TypeVar("_Placed", Invocation, Freeze)
 
 #: `(1) 10.0.0.9:443 ` of a trace line: a finding's headline names both.
 _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
+#: Invocations before and after a time that are looked at for one in which a line with a coarse stamp may stand.
+MOST_NEAR = 8
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Story:
     _environments: dict[str, Environment] = field(default_factory=dict)
     #: By environment, with how many there were when they were grouped.
     _invocations: tuple[int, dict[str, list[Invocation]]] = (0, {})
+    _named: tuple[int, dict[tuple[str | None, str], list[Invocation]]] = (0, {})
     _freezes: tuple[int, dict[str, list[Freeze]]] = (0, {})
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
@@ -93,17 +96,35 @@ class Story:
         return mine[at] if at < len(mine) and mine[at].start_ns <= time_ns + slack_ns else None
 
     def invocation_of(self, event: Event, slack_ns: int = 0) -> Invocation | None:
-        """The invocation in which a line stands: the one that it names where its stamp allows that, else the one that runs then.
+        """The invocation in which a line stands: where its stamp leaves that open the one that it names, or whose START is
+        above it in its log.
 
         A line may carry the id of an invocation that ended long before: then it is not that one.
         """
-        running = self.invocation_at(event.environment, event.time_ns, slack_ns)
-        if running is None or event.request_id in (None, running.request_id):
-            return running
+        if event.request_id is not None:
+            named = self._invocations_named().get((event.environment, event.request_id), [])
+            own = next((i for i in named if _may_stand_in(event, i)), None)
+            return own or self.invocation_at(event.environment, event.time_ns, slack_ns)
         mine = self.invocations_of(event.environment)
-        at = bisect_right(mine, event.time_ns + event.error_ns, key=lambda i: i.start_ns - i.error_ns)
-        own = (i for i in mine[max(at - 2, 0) : at] if i.request_id == event.request_id)
-        return next((i for i in own if event.time_ns - event.error_ns <= (i.end_ns or 0) + i.error_ns), running)
+        at = bisect_right(mine, event.time_ns, key=lambda i: i.start_ns)
+        near = (i for i in reversed(mine[max(at - MOST_NEAR, 0) : at + MOST_NEAR]) if _may_stand_in(event, i))
+        above = next((i for i in near if self._begins_above(i, event)), None)
+        return above or self.invocation_at(event.environment, event.time_ns, slack_ns)
+
+    def _invocations_named(self) -> dict[tuple[str | None, str], list[Invocation]]:
+        if self._named[0] != len(self.invocations):
+            found: dict[tuple[str | None, str], list[Invocation]] = {}
+            for i in self.invocations:
+                found.setdefault((i.environment, i.request_id), []).append(i)
+            self._named = len(self.invocations), found
+        return self._named[1]
+
+    def _begins_above(self, invocation: Invocation, event: Event) -> bool:
+        """Whether an invocation's START stands above a line in the line's own log."""
+        if invocation.start_ref is None or invocation.start_ref[0] != event.source:
+            return False
+        start = self.event_at(*invocation.start_ref)
+        return start is not None and start.order < event.order
 
     def invocations_near(self, freeze: Freeze) -> list[Invocation]:
         """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""
@@ -275,6 +296,12 @@ def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:
     for group in groups.values():
         group.sort(key=lambda item: item.start_ns)
     return groups
+
+
+def _may_stand_in(event: Event, invocation: Invocation) -> bool:
+    """Whether a line's stamp allows that it stands in an invocation."""
+    off, end = event.error_ns + invocation.error_ns, invocation.end_ns
+    return invocation.start_ns - off <= event.time_ns and (end is None or event.time_ns <= end + off)
 
 
 #: The second line of an error, where it is none of a stack, of an object's fields, or of a sentence that goes on.

@@ -128,6 +128,24 @@ def test_an_export_in_parts(name, parts, writer, tmp_path):
     assert said(read(files, tmp_path)) == plain
 
 
+@pytest.mark.parametrize("name", ["refused", "nat-reset", "security-group"])
+def test_messages_without_stamps_say_less_and_nothing_else(name, tmp_path):
+    """START and REPORT stand somewhere between their neighbours: requests may be lost, none is named instead."""
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    files = inputs(folder)
+    plain = said(analyzer.read(*(folder / n for n in files)))
+    files["lambda.txt"] = "".join(line.message for line in warp.lines(files.pop("lambda.json"))).encode()
+    for rule, ends, requests in said(read(files, tmp_path)):
+        assert any((rule, ends) == known[:2] and set(requests) <= set(known[2]) for known in plain)
+
+
+def test_a_time_out_by_stamps_of_the_service_cut_to_seconds(tmp_path):
+    (folder,) = (f for f in ALL_CASES if f.name == "nat-silent")
+    files = inputs(folder)
+    cut = {n: warp.log(c, event=warp.whole_seconds) if is_log(n) else c for n, c in files.items()}
+    assert said(read(cut, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
+
+
 def test_stamps_of_the_service_cut_to_seconds(tmp_path):
     folder = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2")
     files = inputs(folder)
