@@ -627,14 +627,19 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+def rarely_collect() -> None:
+    """Let the garbage collector look less often: few objects die young here."""
+    gc.set_threshold(500_000, 20, 100)
+
+
 def main() -> None:
     """The console script.
 
-    The garbage collector looks less often, as few objects die young here; numpy's linear algebra, which nothing here uses, is
+    The garbage collector looks less often; numpy's linear algebra, which nothing here uses, is
     kept from starting a thread a core (40 ms); and the process ends as soon as its output is out: taking the interpreter,
     its tables and LLVM apart in order takes a tenth of a second and helps nobody.
     """
-    gc.set_threshold(500_000, 20, 100)
+    rarely_collect()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = 0
     try:

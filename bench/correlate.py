@@ -249,6 +249,7 @@ def _document(lines: list[tuple[int, int, str, str]]) -> Iterator[str]:
 
 def measure(folder: Path) -> dict[str, float]:
     """CPU seconds of every step in this process, and what there was."""
+    from analyzer.cli import rarely_collect
     from analyzer.inputs import read_inputs
     from analyzer.report.style import Style
     from analyzer.report.text import report
@@ -258,6 +259,7 @@ def measure(folder: Path) -> dict[str, float]:
     from analyzer.trace import Trace
 
     took: dict[str, float] = {}
+    rarely_collect()  # as the command does
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         before = time.process_time()

@@ -27,11 +27,6 @@ class Source:
     #: What tells it apart from other files of the same name; empty where its own name does.
     name: str = ""
 
-    @property
-    def aligned(self) -> bool:
-        """Whether its times are the reference clock's."""
-        return any(clock.offset_ns is not None for clock in self.clocks)
-
     def packet_ref(self, number: int) -> str:
         """Where packet `number` is: `#17`, in a ring buffer `trace.pcap2#17`, counted as Wireshark counts that file."""
         at = bisect_left(self.parts, (number, "")) - 1

@@ -120,7 +120,7 @@ def failed(event: Event) -> bool:
 
 def log_step(story: Story, e: Event) -> Step:
     """A log line."""
-    error = e.error_ns if story.source(e.source).aligned else None
+    error = e.error_ns if story.is_placed(e.source) else None
     return Step(
         e.time_ns, e.source, e.ref, e.layer, e.kind, event_text(e), _log_weight(e), e.order, e.source_ns, error, e.placed_ns,
         e.ingestion_ns, e.connection, e.environment, e.transport, e.request_id, e.level, also=e.also,

@@ -52,6 +52,7 @@ class Story:
     window: tuple[int | None, int | None] = (None, None)  # the stretch of time of a narrower view
     examined: Examined | None = None
     _sources: dict[str, Source] = field(default_factory=dict)
+    _placed: dict[str, bool] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
     _environments: dict[str, Environment] = field(default_factory=dict)
     #: By environment, with how many there were when they were grouped.
@@ -68,6 +69,13 @@ class Story:
         if len(self._sources) != len(self.sources):
             self._sources = {s.id: s for s in self.sources}
         return self._sources[source_id]
+
+    def is_placed(self, source_id: str) -> bool:
+        """Whether a source's times are the reference clock's; its clocks may be thousands, one for each guest."""
+        if source_id not in self._placed:
+            clocks = self.source(source_id).clocks
+            self._placed[source_id] = any(clock.offset_ns is not None for clock in clocks)
+        return self._placed[source_id]
 
     def transport(self, transport_id: str) -> Transport:
         """A transport by id."""
