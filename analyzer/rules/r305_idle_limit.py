@@ -2,8 +2,9 @@
 
 ## What it does
 Compares, for one server, every idle gap after which a connection still worked with every gap that the server closed, or after
-which it was reset or never answered; without packets, the gaps between the calls of each gRPC transport. Where the two do not overlap, an idle limit lies between them, and known limits in that
-bracket that end a connection in the same way are named.
+which it was reset or never answered; without packets, the gaps between the calls of each gRPC transport, or the freezes after
+which the log has an error of the connection and those after which it has none. Where the two do not overlap, an idle limit lies
+between them, and known limits in that bracket that end a connection in the same way are named.
 
 ## Why it matters
 The gap before the failure decides, and is usually found by bisecting sleep times by hand. With the bracket it is plain which
@@ -17,7 +18,8 @@ of the box that is named.
 Possible, not proven: a limit on a connection's age gives the same picture where connections that failed were also the oldest,
 which is said. Two gaps of each kind are asked for. How it expired (a close, a reset, silence) narrows the candidates: NAT
 gateways and network load balancers reset or keep silent, application load balancers and servers close. A server's close after a
-rest measures its limit; one that closes for another reason after a rest of any length looks the same.
+rest measures its limit; one that closes for another reason after a rest of any length looks the same. By errors alone, an invocation
+without one is taken to have used the connection, and a bracket that is wider than fourfold is not told.
 """
 
 from __future__ import annotations
@@ -34,17 +36,19 @@ import numpy as np
 from analyzer.model.addresses import endpoint
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
-from analyzer.model.records import Call, Transport
+from analyzer.model.records import Call, Freeze, Transport
 from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import _limits as limits
+from analyzer.rules import _told as told
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.points import CLIENT, SERVER, Connections
 from analyzer.timeline.story import Story
 
@@ -66,6 +70,12 @@ OK, DEADLINE = 0, 4
 _NEVER = 1 << 62
 #: A server that stops closes all its connections within this time; limits that run out do so one by one.
 AT_ONCE_NS = SECOND
+
+
+#: Without packets and traces: how an error says that a connection ended.
+_HOW = {"ECONNRESET": limits.RST, "CLOSED": limits.FIN, "EPIPE": limits.FIN, "ETIMEDOUT": limits.SILENCE}
+#: … and a wider bracket, shortest by longest, tells little (chosen).
+MOST_WIDE = 4
 
 
 class Thresholds(Values):
@@ -98,6 +108,18 @@ def _life(transport: int, *minutes: str) -> str:
     return lines
 
 
+def _woken(*minutes: int, failing: tuple[int, ...]) -> str:
+    """Invocations at these minutes, some of which find their connection reset."""
+    lines = ""
+    for number, minute in enumerate(minutes, 1):
+        at = f"{minute // 60:02}:{minute % 60:02}"
+        error = (
+            f"{at}:00.020 app {number} Error: read ECONNRESET {{ errno: -104, code: 'ECONNRESET', syscall: 'read' }}\n"
+        )
+        lines += f"{at}:00.000 START {number}\n{error if minute in failing else ''}{at}:00.100 REPORT {number}\n"
+    return lines
+
+
 FIRES = (
     Case(
         "300 s survive twice, 360 s and more fail twice",
@@ -108,11 +130,22 @@ FIRES = (
         log=_life(1, "00:00", "00:05", "00:11") + _life(2, "00:20", "00:25", "00:31"),
     ),
     Case(
+        "from errors alone: nothing failed after 5 min frozen, twice a reset after 6 min and more",
+        log=_woken(0, 5, 11, 16, 24, 27, failing=(11, 24)),
+    ),
+    Case(
         "the server closes what rests for 60 s",
         packets=(_OPEN + _OK + _CLOSES).format(0, 50, 110) + (_OPEN + _OK + _CLOSES).format(1000, 1055, 1115),
     ),
 )
 QUIET = (
+    Case(
+        "errors alone: no error after a rest as long as one that failed",
+        log=_woken(0, 5, 11, 16, 24, 33, failing=(11, 24)),
+    ),
+    Case(
+        "errors alone: a bracket from one minute to six tells little", log=_woken(0, 1, 7, 8, 14, 15, failing=(7, 14))
+    ),
     Case(
         "gRPC calls: a rest as long as one that failed survived",
         log=_life(1, "00:00", "00:05", "00:11") + _life(2, "00:20", "00:27", "00:33"),
@@ -200,6 +233,7 @@ class Server:
     address: str
     woken: list[int]
     told: list[Gap] = field(default_factory=list)
+    by_errors: bool = False  # rests of environments, told by errors and by their absence
 
 
 def select(story: Story, settings: Settings) -> Iterable[Server]:
@@ -215,9 +249,9 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         *cs.by_point(signs.WOKE | signs.UNANSWERED, silent),
         *cs.by_point(signs.SERVER_FIN | signs.IDLE, lambda rows: rows[:, f.END_BY] == SERVER_FIN),
     }
-    told = _told(story, least)
+    spoken = _told(story, least) or _failed(story, settings)
     if len(failed) < least:
-        return told
+        return spoken
     servers, counts = np.unique(_where(cs, np.array(sorted(failed))), axis=0, return_counts=True)
     woken = np.array(sorted({*cs.showing(signs.WOKE), *failed}))
     places = _where(cs, woken)
@@ -226,7 +260,7 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         for *server, frame in servers[counts >= least].tolist()
     ]
     seen = {server.address for server in found}
-    found += [server for server in told if server.address not in seen]
+    found += [server for server in spoken if server.address not in seen]
     return sorted(found, key=lambda server: (server.address, server.woken))
 
 
@@ -242,23 +276,26 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
         gap for group in story.connections.batches(server.woken) for gap in gaps_of(story, group, copies)
     ]
     found = bracket(independent(gaps), least)
-    if found is None:
+    if found is None or (server.by_errors and found.shortest.ns > MOST_WIDE * found.longest.ns):
         return None
     longest, shortest = found.longest, found.shortest
     ended = "closed by the server" if found.ending == limits.FIN else _ENDED[found.ending]
+    worked = "no error" if server.by_errors else "answered"
+    towards = server.address or "a server that the errors do not name"
     evidence = [
-        _proof(story, longest, f"answered after {seconds(longest.ns)}, the longest"),
+        _proof(story, longest, f"{worked} after {seconds(longest.ns)}, the longest"),
         _proof(story, shortest, f"{ended} after {seconds(shortest.ns)}, the shortest", primary=True),
     ]
     evidence.sort(key=lambda e: e.time_ns)
     ids = sorted({gap.connection for gap in gaps if gap.ending == found.ending and not gap.transport})
     return Finding(
         CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
-        f"idle limit towards {server.address} between {seconds(longest.ns)} and {seconds(shortest.ns)}",
+        f"idle limit towards {towards} between {seconds(longest.ns)} and {seconds(shortest.ns)}",
         shortest.at.time_ns, evidence,
         f"{found.lived} rests up to {seconds(longest.ns)} survived, {found.died} from {seconds(shortest.ns)} on did not ({ended}); {_candidates(found, server.address)}"
+        + (_ASSUMED if server.by_errors else "")
         + ("; the connections that failed were also the oldest, so that a limit on their age would look the same" if found.by_age else ""),
-        connections=[story.connections.id(k) for k in ids], server=server.address,
+        connections=[story.connections.id(k) for k in ids], server=server.address or None,
         ruled_out=["chance: no rest that survived is as long as one that failed"]
         + ([] if found.by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
         help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box that sets it",
@@ -272,6 +309,7 @@ def _proof(story: Story, gap: Gap, note: str, primary: bool = False) -> Evidence
     return story.evidence(at, note, primary) if isinstance(at, Event) else story.packet(at, note, primary)
 
 
+_ASSUMED = "; an invocation without an error is taken to have used the connection"
 _ENDED = {limits.RST: "reset when used", limits.SILENCE: "never answered again"}
 
 
@@ -281,10 +319,10 @@ def _candidates(found: Bracket, address: str) -> str:
     fitting = [limit for limit in known if found.ending in limit.ends]
     others = [limit for limit in known if found.ending not in limit.ends]
     if not fitting:
-        told = "no known default in that bracket ends so: it was probably configured"
+        named = "no known default in that bracket ends so: it was probably configured"
     else:
-        told = f"known limits in that bracket that end so: {'; '.join(map(str, fitting))}"
-    return told + (
+        named = f"known limits in that bracket that end so: {'; '.join(map(str, fitting))}"
+    return named + (
         f"; not {', '.join(limit.whose for limit in others)}, which would end it by {' or '.join(sorted({e for limit in others for e in limit.ends}))}"
         if others
         else ""
@@ -320,6 +358,64 @@ def _told(story: Story, least: int) -> list[Server]:
         for address, gaps in sorted(found.items())
         if sum(bool(gap.ending) for gap in gaps) >= least
     ]
+
+
+def _failed(story: Story, settings: Settings) -> list[Server]:
+    """Servers of which only errors tell: the freezes before those, and the freezes of the same environments after which nothing failed."""
+    if len(story.connections):
+        return []
+    deaths: dict[str, list[told.Death]] = defaultdict(list)
+    for death in told.deaths(story, _is_end, settings):
+        if death.freeze is not None and death.freeze.before and told.opened(story, death) is None:
+            deaths[death.peer].append(death)
+    least = settings[Thresholds].least_each
+    return [
+        Server(address, [], _freezes(story, mine), True)
+        for address, mine in sorted(deaths.items())
+        if len(mine) >= least
+    ]
+
+
+def _is_end(e: Event) -> bool:
+    """Whether an error says that a connection in use had ended, and how."""
+    code, stage = e.attrs.get("code"), e.attrs.get("stage")
+    kernels = code != "ETIMEDOUT" or e.attrs.get("kernel") is True
+    return code in _HOW and stage in (None, "established") and kernels and not told.either_end(e)
+
+
+def _freezes(story: Story, deaths: list[told.Death]) -> list[Gap]:
+    """The freezes of the environments of these deaths, and what came of each; those after which something else failed tell nothing."""
+    failed = {(death.environment, death.freeze.after): death for death in deaths if death.freeze is not None}
+    found = []
+    for env in sorted({death.environment for death in deaths}):
+        since = story.invocations_of(env)[0].start_ns
+        for z in story.freezes_of(env):
+            death = failed.get((env, z.after))
+            if death is not None:
+                found.append(
+                    Gap(
+                        -1,
+                        z.length_ns,
+                        death.first,
+                        death.first.time_ns - since,
+                        _HOW[str(death.first.attrs["code"])],
+                        env,
+                    )
+                )
+                since = death.first.time_ns
+            elif (start := _succeeded(story, env, z)) is not None:
+                found.append(Gap(-1, z.length_ns, start, start.time_ns - since, "", env))
+    return found
+
+
+def _succeeded(story: Story, env: str, freeze: Freeze) -> Event | None:
+    """The START of the invocation after a freeze, where it succeeded and printed no error of a connection."""
+    mine = next((i for i in story.invocations_near(freeze) if i.request_id == freeze.after), None)
+    if mine is None or mine.status != "success" or mine.end_ns is None or mine.start_ref is None:
+        return None
+    if any(e.kind in ("error", *EPOCH_ENDS) for e in story.events_between(freeze.start_ns, mine.end_ns, env)):
+        return None
+    return story.event_at(*mine.start_ref)
 
 
 def _rests(story: Story, t: Transport, calls: list[Call], pinged: list[int]) -> Iterator[Gap]:

@@ -76,7 +76,7 @@ def test_the_table():
 
 def test_candidates_that_would_end_otherwise_are_named_as_such():
     rule = next(r for r in rules() if r.CODE == "R305")
-    reset, _, closed = (next(f for f in run(case.story()) if f.rule == "R305") for case in rule.FIRES)
+    reset, _, _, closed = (next(f for f in run(case.story()) if f.rule == "R305") for case in rule.FIRES)
     assert "NAT gateway (350 s, ends by RST); NLB" in reset.why
     assert "; not Upstash, Gateway Load Balancer" in reset.why and "would end it by FIN or silence" in reset.why
     assert (

@@ -109,3 +109,16 @@ def test_a_reset_within_an_invocation(quiet, rules):
     found = run(Case("", log=log).story())
     assert [f.rule for f in found] == rules
     assert all(f.confidence.word == "possible" for f in found)
+
+
+def test_bisected_sleeps():
+    """grpc#8538: calls after 300 s idle work, calls after 400 s fail, found by trying; no trace."""
+    log, at = "", 0
+    for number, rest in enumerate((0, 300, 400, 290, 400, 300), 1):
+        at += rest
+        failed = f"{_at('00:00:00', at + 0.03)} app {number} rpc error: code = Unavailable desc = transport is closing\n"
+        log += f"{_at('00:00:00', at)} START {number}\n{failed if rest == 400 else ''}{_at('00:00:00', at + 0.08)} REPORT {number}\n"
+    found = {f.rule: f for f in run(Case("", log=log).story())}
+    assert set(found) == {"F203", "R305"}
+    assert "between 5 min 00 s and 6 min 40 s" in found["R305"].title
+    assert found["R305"].confidence.word == "possible" and "Upstash" in found["R305"].why
