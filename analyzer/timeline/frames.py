@@ -15,7 +15,7 @@ from analyzer.model.clocks import PPM, Clock, Piece, chained, inverted
 from analyzer.model.events import Event
 from analyzer.model.problems import Problem
 from analyzer.model.records import Invocation
-from analyzer.model.times import MS, seconds
+from analyzer.model.times import MS, SECOND, seconds
 from analyzer.timeline.against_log import STRONG_ANCHORS, Against, against_log
 from analyzer.timeline.between_captures import Between, between_captures
 from analyzer.timeline.log_anchors import said
@@ -132,6 +132,7 @@ class Frames:
             whole = min(
                 alone.values(), key=lambda found: min((_error(a.pieces) for a in found.values()), default=1 << 62)
             )
+        whole = {p: _most_trusted(found, [own[p] for own in alone.values() if p in own]) for p, found in whole.items()}
         for log in list(frame.logs) if several else ():
             own = alone[log.source.id]
             if any(
@@ -265,6 +266,16 @@ class Frames:
                         f"clock: lines of {label} place it {seconds(apart)} away from where {capture.how} do; those are believed",
                     )
                 )
+
+
+def _most_trusted(whole: Against, alone: list[Against]) -> Against:
+    """What logs that share a clock say of a capture's, unless one of them knows more: the others have nothing to do with it then."""
+
+    def trust(found: Against) -> tuple[bool, bool, int, int]:
+        middle = found.pieces[len(found.pieces) // 2]
+        return found.strong >= STRONG_ANCHORS, abs(middle.shift_ns) <= SECOND, found.anchors, -_error(found.pieces)
+
+    return max([whole, *alone], key=trust)
 
 
 def _apart(a: list[Piece], b: list[Piece]) -> int:

@@ -208,3 +208,11 @@ def test_what_a_log_alone_says_is_said_beside_an_unrelated_capture(name):
     (folder,) = (f for f in ALL_CASES if f.name == name)
     captures = sorted(folder.glob("*.pcap"))
     assert said(analyzer.read(*captures, log)) == said(analyzer.read(*captures)) + said(analyzer.read(log))
+
+
+def test_a_log_of_another_time_does_not_move_a_capture_away_from_its_own():
+    """Few bursts of a capture find invocations of any log, some whole time zones away."""
+    (folder,), (other,) = ([f for f in ALL_CASES if f.name == name] for name in ("slow-query", "security-group"))
+    own = [folder / name for name in json.loads((folder / "expected.json").read_text())["inputs"]]
+    strange = other / "lambda.json"
+    assert said(analyzer.read(*own, strange)) == said(analyzer.read(*own)) + said(analyzer.read(strange))
