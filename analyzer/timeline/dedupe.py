@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from math import gcd
 
 from analyzer.model.events import Event
-from analyzer.timeline.log_clocks import Twin, content, twins
+from analyzer.model.times import SECOND
+from analyzer.timeline.log_clocks import Twin, content, resolution, twins
 
 #: So many distinct lines, each as often, prove that a log was delivered more than once.
 LEAST_LINES = 3
@@ -18,6 +19,31 @@ def _key(event: Event) -> tuple[object, ...]:
     if event.layer == "grpc" and event.inner_ns is not None:
         return ("grpc", event.inner_ns, event.pid, event.tracer, event.text)
     return ("line", event.inner_ns, event.request_id, event.text.strip())
+
+
+def _by_service(event: Event) -> bool:
+    """Whether only the service's stamp tells a line from its like: it has no request's id, and the guest printed no stamp."""
+    return event.inner_ns is None and event.request_id is None and event.event_ns is not None
+
+
+def _looked_for(event: Event, cut: bool) -> list[tuple[object, ...]]:
+    """Under what a line that another input may hold is looked for, what fits best first. `cut`: its stamps are whole seconds."""
+    line = _key(event)
+    if not _by_service(event):
+        return [line]
+    second = (event.event_ns or 0) // SECOND
+    if cut:
+        return [(*line, "in", second), (*line, "no stamp")]
+    return [(*line, "at", event.event_ns), (*line, "cut", second), (*line, "no stamp")]
+
+
+def _found_under(event: Event, cut: bool) -> list[tuple[object, ...]]:
+    """Under what a line is found by other inputs' lines: those of whole seconds, those without a stamp, those with one."""
+    line = _key(event)
+    if not _by_service(event):
+        return [line, (*line, "no stamp")] if event.inner_ns is None and event.request_id is None else [line]
+    second = (event.event_ns or 0) // SECOND
+    return [line, (*line, "in", second), (*line, "cut", second) if cut else (*line, "at", event.event_ns)]
 
 
 def _richness(events: list[Event]) -> tuple[int, int, int]:
@@ -65,16 +91,19 @@ class _Known:
         """Add one input's events."""
         seen: dict[tuple[object, ...], int] = {}
         fresh: list[tuple[tuple[object, ...], Event]] = []
+        cut = resolution([e.event_ns for e in events if e.event_ns is not None]) >= SECOND
         for event in events:
-            line = _key(event)
-            key = line if event.environment is None else (*line, event.environment)
-            same = self._by_line.get(line, []) if event.environment is None else self._by_place.get(key, [])
+            places = self._by_line if event.environment is None else self._by_place
+            of = () if event.environment is None else (event.environment,)
+            keys = [(*line, *of) for line in _looked_for(event, cut)]
+            key = next((key for key in keys if key in places), keys[0])
+            same = places.get(key, [])
             ordinal = seen[key] = seen.get(key, 0) + 1
             if ordinal <= len(same):
                 _join(same[ordinal - 1], event)
             else:
                 self.kept.append(event)
-                fresh.append((line, event))
+                fresh += [(line, event) for line in _found_under(event, cut)]
         for line, event in fresh:
             self._by_line.setdefault(line, []).append(event)
             self._by_place.setdefault((*line, event.environment), []).append(event)

@@ -116,7 +116,7 @@ def test_a_line_at_the_border_of_two_invocations_stands_in_the_one_that_it_names
 @pytest.mark.parametrize(
     "parts", [((0, 6), (4, 10)), ((0, 4), (4, 10)), ((0, 10), (0, 10))], ids=["overlap", "pages", "same"]
 )
-@pytest.mark.parametrize("name", ["frozen-keepalive", "event-loop-blocked", "zombie-fin-wait-2"])
+@pytest.mark.parametrize("name", ["frozen-keepalive", "event-loop-blocked", "zombie-fin-wait-2", "nat-reset"])
 def test_an_export_in_parts(name, parts, writer, tmp_path):
     """With streams and without: what two parts share counts once, and an invocation that the cut divides is one."""
     (folder,) = (f for f in ALL_CASES if f.name == name)
