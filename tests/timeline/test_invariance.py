@@ -116,7 +116,7 @@ def test_a_line_at_the_border_of_two_invocations_stands_in_the_one_that_it_names
 @pytest.mark.parametrize(
     "parts", [((0, 6), (4, 10)), ((0, 4), (4, 10)), ((0, 10), (0, 10))], ids=["overlap", "pages", "same"]
 )
-@pytest.mark.parametrize("name", ["frozen-keepalive", "event-loop-blocked", "zombie-fin-wait-2", "nat-reset"])
+@pytest.mark.parametrize("name", ["frozen-keepalive", "event-loop-blocked", "zombie-fin-wait-2"])
 def test_an_export_in_parts(name, parts, writer, tmp_path):
     """With streams and without: what two parts share counts once, and an invocation that the cut divides is one."""
     (folder,) = (f for f in ALL_CASES if f.name == name)
@@ -125,6 +125,16 @@ def test_an_export_in_parts(name, parts, writer, tmp_path):
     for number, (start, end) in enumerate(parts):
         part = lines[len(lines) * start // 10 : len(lines) * end // 10]
         files[f"{number}.log"] = writer(part).encode()
+    assert said(read(files, tmp_path)) == plain
+
+
+@pytest.mark.parametrize("writer", [shapes.filter_pretty, shapes.tail_detailed, shapes.insights_csv])
+def test_an_error_of_the_same_words_in_another_page_is_another(writer, tmp_path):
+    (folder,) = (f for f in ALL_CASES if f.name == "nat-reset")
+    files = inputs(folder)
+    plain, lines = said(analyzer.read(*(folder / n for n in files))), warp.lines(files.pop("lambda.json"))
+    middle = len(lines) * 2 // 3
+    files |= {"0.log": writer(lines[:middle]).encode(), "1.log": writer(lines[middle:]).encode()}
     assert said(read(files, tmp_path)) == plain
 
 
