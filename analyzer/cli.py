@@ -52,6 +52,10 @@ LEAST_WIDTH = 60
 WHOLE, AS_IS, ALL_RULES, AS_THEY_ARE = Narrow(), Packets(), Choice(), Redaction()
 #: What a timeline's picture may be saved as.
 DRAWN = (".png", ".svg", ".pdf")
+#: Formats that write one table.
+TABLES = (Format.JSONL, Format.CSV, Format.PARQUET)
+#: Formats that are no text.
+BINARY = ("parquet", "perfetto")
 #: … or as a page.
 PAGES = (".html", ".htm")
 
@@ -207,6 +211,7 @@ def timeline(
         else:
             from analyzer.report.tables import timeline_as
 
+            _check_binary(to.format_.value, to.output)
             _write(timeline_as(trace, about_whom, stretch, to.format_.value), to.output)
 
     _guarded(work)
@@ -400,6 +405,7 @@ def _run(
     def work() -> None:
         from analyzer.streams import openable
 
+        _check(to)
         if to.page:
             from analyzer.report.html import require
 
@@ -430,6 +436,25 @@ def _run(
     _guarded(work)
 
 
+def _check_binary(name: str, output: str | None) -> None:
+    """Raise `InputError` where a terminal would get what is no text."""
+    if name in BINARY and output in (None, "-") and sys.stdout.isatty():
+        raise InputError(f"--format {name} is no text to look at: write it to a file (-o FILE)")
+
+
+def _check(to: Report) -> None:
+    """Raise `InputError` for options that this format has no use for."""
+    _check_binary(name := to.format_.value, to.output)
+    if to.table is not None and to.format_ not in TABLES:
+        raise InputError(f"--table {to.table}: --format {name} writes no table (jsonl, csv and parquet do)")
+    if to.format_ not in (Format.TEXT, *TABLES):
+        for option, given in (("--sort", to.sort), ("--limit", to.limit)):
+            if given is not None:
+                raise InputError(
+                    f"{option} {given}: --format {name} is not cut or sorted (text, jsonl, csv and parquet are)"
+                )
+
+
 def _content(trace: Trace, to: Report, view: str, local: bool) -> str | Iterable[bytes]:
     """What a command writes of a trace."""
     match to.format_:
@@ -453,7 +478,9 @@ def _content(trace: Trace, to: Report, view: str, local: bool) -> str | Iterable
 
     if to.format_ is Format.CONCISE:
         return tables.concise(trace)
-    return tables.WRITERS[to.format_.value](tables.chosen(tables.frame_of(trace, to.table), to.sort, to.limit))
+    return tables.WRITERS[to.format_.value](
+        tables.chosen(tables.frame_of(trace, to.table or "findings"), to.sort, to.limit)
+    )
 
 
 def _read(
@@ -568,6 +595,10 @@ def _write(text: str | Iterable[bytes], output: str | None) -> None:
     if output is None or output == "-":
         if sys.stderr.isatty():
             sys.stderr.write("\r\x1b[K")
+        if sys.stdout.isatty() and not isinstance(text, str):
+            from analyzer.report.escape import json_on_terminal
+
+            data = (seen.encode() for seen in json_on_terminal(text))
         sys.stdout.buffer.writelines(data)
         sys.stdout.buffer.flush()
     elif Path(output).exists() and not Path(output).is_file():

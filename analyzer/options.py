@@ -68,9 +68,12 @@ class Report(NamedTuple):
         ),
     ] = Format.TEXT
     table: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Which table: connections, events, findings, freezes, invocations, pings …"),
-    ] = "findings"
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which table: findings (the default), connections, events, freezes, invocations, pings …",
+        ),
+    ] = None
     output: Output = None
     everything: Annotated[bool, typer.Option("--all", help="Show everything that the summary folds.")] = False
     sort: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -244,3 +245,52 @@ def test_verbose_tells_every_step(tmp_path):
     assert all(f" s  {code} looked, ".encode() in done.stderr for code in ("F201", "R302"))
     assert b"\x1b" not in done.stderr
     assert not analyze("pcap", capture).stderr
+
+
+def on_terminal(*args: object) -> tuple[int, bytes, bytes]:
+    """Exit status, standard output and error of a command whose output is a terminal."""
+    ours, its = os.openpty()
+    command = [sys.executable, "-m", "analyzer", *map(str, args)]
+    with subprocess.Popen(command, stdout=its, stderr=subprocess.PIPE) as process:
+        os.close(its)
+        out = b""
+        with contextlib.suppress(OSError):  # the end of a terminal nobody writes to any more
+            while more := os.read(ours, 65536):
+                out += more
+        error = process.stderr.read() if process.stderr else b""
+    os.close(ours)
+    return process.returncode, out, error
+
+
+def test_json_on_a_terminal_shows_no_control_characters_and_stays_the_same_json(tmp_path):
+    text = "2026-11-21T00:06:05.860Z\tb9cb51a5-0000-4000-8000-000000000001\tERROR\tread ECONNRESET \x9b2J \u202etxt \U000e0041"
+    log = tmp_path / "app.log"
+    log.write_text(
+        "START RequestId: b9cb51a5-0000-4000-8000-000000000001 Version: $LATEST\n" + text + "\n", encoding="utf-8"
+    )
+    status, out, _ = on_terminal("diagnose", log, "--format", "jsonl", "--table", "events")
+    assert status == 0
+    shown = out.decode()
+    assert not any(unsafe in shown for unsafe in ("\x9b", "\u202e", "\U000e0041"))
+    piped = analyze("diagnose", log, "--format", "jsonl", "--table", "events").stdout
+    assert "\u202e".encode() in piped
+    assert [json.loads(line) for line in shown.splitlines()] == [json.loads(line) for line in piped.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--format", "json", "--table", "events"), b"--table events: --format json writes no table"),
+        (("--table", "events"), b"--format text writes no table"),
+        (("--format", "markdown", "--limit", "3"), b"--limit 3: --format markdown is not cut or sorted"),
+        (("--format", "json", "--sort", "packets"), b"--sort packets: --format json is not cut or sorted"),
+    ],
+)
+def test_options_that_a_format_has_no_use_for_are_refused(options, told):
+    done = analyze("diagnose", CASE, *options)
+    assert done.returncode == 2 and told in done.stderr
+
+
+def test_what_is_no_text_is_not_written_to_a_terminal():
+    status, out, error = on_terminal("diagnose", CASE, "--format", "parquet")
+    assert status == 2 and out == b"" and b"is no text to look at" in error

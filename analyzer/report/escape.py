@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Iterable, Iterator
 
 #: Control characters (C0, DEL, C1), bidirectional marks and overrides, invisible characters and separators that could rewrite or
 #: reorder a line, tags that spell what nobody sees.
@@ -19,6 +21,20 @@ def terminal(text: str) -> str:
 def _escaped(m: re.Match[str]) -> str:
     code = ord(m[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def json_on_terminal(chunks: Iterable[bytes]) -> Iterator[str]:
+    """JSON (and other lines of UTF-8) with the same characters as `\\uNNNN`, which says the same to a parser; line ends stay."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for chunk in chunks:
+        yield _UNSAFE.sub(_json_escaped, decoder.decode(chunk))
+
+
+def _json_escaped(m: re.Match[str]) -> str:
+    if m[0] in "\n\r\t":
+        return m[0]
+    units = m[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[k : k + 2].hex()}" for k in range(0, len(units), 2))
 
 
 def clip(text: str, width: int) -> str:
