@@ -64,7 +64,7 @@ def expected(recording: Recording) -> Expected:
         allow="R303",
         client=expect(want("R303", grpc), forbid=wrong + " K104"),
         client_b=expect(want("K104", redis), forbid=wrong, allow="R303"),
-        logs=expect(want("R303"), forbid=wrong + " K104"),
+        logs=expect(want("R303"), want("K104"), forbid=wrong),
     )
 
 
