@@ -42,7 +42,7 @@ def _hung(*_: Any) -> None:
     raise TimeoutError(f"no answer in {HANG_S} s")
 
 
-def attempt(target: ModuleType, files: Files) -> None:
+def attempt(target: ModuleType, files: Files, slowest_s: float = SLOWEST_S) -> None:
     """One input; raises whatever is wrong with the answer."""
     signal.alarm(HANG_S)
     start = time.process_time()
@@ -50,7 +50,7 @@ def attempt(target: ModuleType, files: Files) -> None:
         target.check(files)
     finally:
         signal.alarm(0)
-    if time.process_time() - start > SLOWEST_S:
+    if time.process_time() - start > slowest_s:
         raise TimeoutError(f"took {time.process_time() - start:.1f} s")
 
 
@@ -67,7 +67,7 @@ def run(targets: list[ModuleType], seconds: float, seed: int, first: int) -> int
     seeds = {target.NAME: target.seeds() for target in targets}
     for target in targets:
         for files in seeds[target.NAME]:
-            attempt(target, files)
+            attempt(target, files, HANG_S)  # the first may have kernels built
     shares = [target.SHARE for target in targets]
     before, end, told = memory(), time.monotonic() + seconds, time.monotonic()
     done: Counter[str] = Counter()
