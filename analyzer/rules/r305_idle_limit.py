@@ -28,7 +28,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -421,25 +421,28 @@ def _succeeded(story: Story, env: str, freeze: Freeze) -> Event | None:
 def _rests(story: Story, t: Transport, calls: list[Call], pinged: list[int]) -> Iterator[Gap]:
     """The rests of a transport between its calls, from the last line that shows it in use to the start of the next call."""
     busy_until = opened = t.opened_ns or 0
-    for number, c in enumerate(calls):
+    silent = sum(1 for _ in takewhile(_expired, reversed(calls)))  # its last calls, none of them answered
+    for left, c in zip(range(len(calls), 0, -1), calls, strict=True):
         start = c.start_ns or 0
         pings = bisect_right(pinged, start)
         last = max(busy_until, pinged[pings - 1] if pings else opened)
         busy_until = max(busy_until, c.end_ns if c.end_ns is not None else _NEVER)
-        ending = _call_ending(calls[number:])
+        ending = _call_ending(c, r302.LEAST_DEADLINES <= left <= silent)
         line = next((e for e in story.events_between(start, start, c.environment) if e.kind == "call-start"), None)
         if start - last >= f.WAKE_AFTER and ending is not None and line is not None:
             yield Gap(-1, start - last, line, start - opened, ending, t.id)
 
 
-def _call_ending(calls: list[Call]) -> str | None:
-    """What the first of these calls met: an answer, a reset; silence where no call after it was answered either; else None."""
-    first = calls[0]
-    if first.status == OK or first.answered:
+def _expired(call: Call) -> bool:
+    return call.status == DEADLINE and not call.answered
+
+
+def _call_ending(call: Call, silent: bool) -> str | None:
+    """What a call met: an answer, a reset; silence where no call after it was answered either; else None."""
+    if call.status == OK or call.answered:
         return ""
-    if "ECONNRESET" in (first.details or "") or "reset by peer" in (first.details or ""):
+    if "ECONNRESET" in (call.details or "") or "reset by peer" in (call.details or ""):
         return limits.RST
-    silent = len(calls) >= r302.LEAST_DEADLINES and all(c.status == DEADLINE and not c.answered for c in calls)
     return limits.SILENCE if silent else None
 
 
