@@ -9,6 +9,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.times import MS
 from analyzer.report.escape import terminal
+from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
 
@@ -37,6 +38,11 @@ def unseen(story: Story) -> list[str]:
 
 #: START is stamped up to 91 ms before the guest runs (measured).
 _SLACK_NS = 100 * MS
+#: Codes of ours that no application prints.
+WORDS = n901.WORDS | {
+    "CONNECT_FAILED": "a connect that failed", "TIMEOUT": "a time-out", "TLS": "a TLS handshake that failed", "POOL_EXHAUSTED": "an exhausted pool",
+    "TOO_MANY_CONNECTIONS": "too many connections", "PING_TIMEOUT": "a ping without an answer", "RST_STREAM": "a stream that was reset",
+}  # fmt: skip
 #: So many kinds of errors are named.
 _NAMED = 5
 
@@ -88,7 +94,7 @@ def said(story: Story, items: list[Unexplained]) -> list[str]:
         return []
     total = sum(x.count for x in items)
     named = [
-        f"{x.code}{f' from {terminal(x.server)}' if x.server else ''} ({terminal(story.source(x.first.source).at(x.first.ref))}{f', {x.count:,} times' if x.count > 1 else ''})"
+        f"{WORDS.get(x.code, x.code)}{f' from {terminal(x.server)}' if x.server else ''} ({terminal(story.source(x.first.source).at(x.first.ref))}{f', {x.count:,} times' if x.count > 1 else ''})"
         for x in items[:_NAMED]
     ]
     more = [f"{len(items) - _NAMED} kinds more"] if len(items) > _NAMED else []

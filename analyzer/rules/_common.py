@@ -37,6 +37,8 @@ RTO_MIN_NS = 200 * MS
 
 #: Lines that may be misplaced by more than this are beside nothing.
 FARTHEST_NS = SECOND
+#: An error that is handed on is printed again this soon (measured: 1 to 6 ms).
+TOLD_AGAIN_NS = 50 * MS
 #: How near a gap must come to a limit to be worth naming it.
 NEAR_LIMIT = 1.25
 
@@ -250,6 +252,17 @@ def errors_of_reset(story: Story, k: int, sent: Segment, reset: Segment) -> list
     """What the application said of a write that a reset answered: within 2 s."""
     codes = ("ECONNRESET", "EPIPE", "CLOSED", "BROKEN", "UNAVAILABLE")
     return errors_beside(story, k, sent.time_ns - 5 * MS, reset.time_ns + 2 * SECOND, codes)
+
+
+def once(events: list[Event]) -> list[Event]:
+    """Errors of one kind without those that say the one before in other words: caught, logged, and thrown on to the runtime."""
+    found: list[Event] = []
+    for e in events:
+        last = found[-1] if found else None
+        again = last is not None and e.time_ns - last.time_ns <= TOLD_AGAIN_NS and e.text != last.text
+        if last is None or not again or e.request_id != last.request_id:
+            found.append(e)
+    return found
 
 
 def failed_requests(story: Story, events: list[Event]) -> list[str]:

@@ -81,6 +81,15 @@ FIRES = (
         """,
     ),
     Case(
+        "from the log alone: Java's HttpClient does not say who refused",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 app 1 java.net.ConnectException: Connection refused
+        00:00:00.021 app 1 Caused by: java.net.ConnectException: Connection refused
+        00:00:00.100 REPORT 1
+        """,
+    ),
+    Case(
         "from the log alone: no way there",
         log="""
         00:00:00.000 START 1
@@ -121,9 +130,10 @@ def select(story: Story, settings: Settings) -> Iterable[int | Refused]:
     groups: dict[tuple[str, str, str], Refused] = {}
     for e in story.events:
         told = _refused_by(e)
-        if told and told[1] not in shown:
+        if told and told[1] not in shown and (told[1] or not shown):
             groups.setdefault((e.environment or "", *told), Refused(*told)).events.append(e)
-    yield from groups.values()
+    named = {env for env, _, server in groups if server}
+    yield from (refused for (env, *_), refused in groups.items() if refused.server or env not in named)
 
 
 def _reset(story: Story, scan_ports: int) -> set[int]:
@@ -164,11 +174,11 @@ def _icmp(story: Story, k: int) -> list[AboutConnection]:
 
 
 def _refused_by(e: Event) -> tuple[str, str] | None:
-    """(errno, address) of an error line that says who refused."""
+    """(errno, address) of an error line that says who refused; Java's HttpClient says only that somebody did."""
     code = str(e.attrs.get("code"))
     refused = code == "ECONNREFUSED" or (code in MEANING and e.attrs.get("stage") == "connect")
-    if e.kind == "error" and e.remote and e.level != "INFO" and refused:
-        return code, e.remote
+    if e.kind == "error" and e.level != "INFO" and refused and (e.remote or code == "ECONNREFUSED"):
+        return code, e.remote or ""
     if e.kind == "connect-failed" and e.remote:
         said = str(e.attrs.get("error", ""))
         return next(((code, e.remote) for code, words in _WORDS if words in said), None)
@@ -207,10 +217,11 @@ def examine(story: Story, candidate: int | Refused, settings: Settings) -> Findi
 
 def _errors(story: Story, k: int, start_ns: int, end_ns: int) -> list[Event]:
     """What the application said of it."""
-    server = story.connections.server(k)
+    server, env = story.connections.server(k), common.environment(story, k)
 
     def names_it(e: Event) -> bool:
-        return (told := _refused_by(e)) is not None and told[1] == server
+        said = _refused_by(e)
+        return said is not None and (said[1] == server or (not said[1] and e.environment == env))
 
     return common.lines_beside(story, k, start_ns, end_ns + ERROR_WITHIN_NS, names_it, anywhere=True)
 
@@ -237,9 +248,10 @@ def _from_icmp(story: Story, k: int, syns: list[Segment]) -> Finding | None:
 def _from_log(story: Story, refused: Refused) -> Finding:
     events = refused.events
     last = [story.evidence(events[-1])] if len(events) > 1 else []
-    times = f" {len(events)} times" if len(events) > 1 else ""
+    count = len(common.once(events))
+    times = f" {count:,} times" if count > 1 else ""
     title = (
-        f"connection refused by {refused.server}{times}"
+        f"connection refused{f' by {refused.server}' if refused.server else ''}{times}"
         if refused.code == "ECONNREFUSED"
         else f"no way to {refused.server}: {refused.code}{times}"
     )
@@ -262,8 +274,8 @@ def _finding(
     ids = [story.connections.id(k)] if k is not None else []
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN, title,
-        next(e.time_ns for e in evidence if e.primary), evidence, f"{server} {why}",
-        connection=ids[0] if ids else None, connections=ids, server=server, environment=env,
+        next(e.time_ns for e in evidence if e.primary), evidence, f"{server or 'a server that the error does not name'} {why}",
+        connection=ids[0] if ids else None, connections=ids, server=server or None, environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a stale or frozen connection (none was established)", "a silent drop or an overloaded path (an answer came at once)"],
         help="check that the server listens on this address and port and that its name points to it; retry with a pause if it may be restarting",

@@ -52,6 +52,8 @@ _NO_SUCH = re.compile(
 _UNANSWERED = re.compile(r"EAI_AGAIN|Temporary failure|i/o timeout|[Tt]imeout|Could not contact")
 #: A call that waited for the name ends this long after the failure at most.
 CALL_WITHIN_NS = 5 * SECOND
+#: What is said where the error names nothing (Java's UnresolvedAddressException).
+UNNAMED = "a name"
 UNAVAILABLE = 14
 
 FIRES = (
@@ -60,6 +62,14 @@ FIRES = (
         log="""
         00:00:00.000 START 1
         00:00:00.020 app 1 Error: getaddrinfo ENOTFOUND cache.internal { errno: -3008, code: 'ENOTFOUND', syscall: 'getaddrinfo' }
+        00:00:00.100 REPORT 1
+        """,
+    ),
+    Case(
+        "Java's HttpClient names nothing",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.020 app 1 Caused by: java.nio.channels.UnresolvedAddressException
         00:00:00.100 REPORT 1
         """,
     ),
@@ -133,16 +143,17 @@ def select(story: Story, settings: Settings) -> Iterable[Unresolved]:
     found: dict[tuple[str, str], Unresolved] = {}
     for e in story.events:
         if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("stage") == "resolve"):
-            name = _name(e)
+            name = _name(e) or (UNNAMED if e.kind == "error" else None)
             if name is not None:
                 found.setdefault((e.environment or "", name), Unresolved(name)).events.append(e)
-    return list(found.values())
+    named = {env for env, name in found if name != UNNAMED}
+    return [unresolved for (env, name), unresolved in found.items() if name != UNNAMED or env not in named]
 
 
 def _name(e: Event) -> str | None:
     """The name that a line says; None where it only repeats that there are no addresses."""
     if e.attrs.get("peer"):
-        return str(e.attrs["peer"])
+        return re.sub(r":[0-9]{1,5}$", "", str(e.attrs["peer"]))
     m = _NAME.search(f"{e.attrs.get('error', '')} {e.text[:2000]}")
     return next((x for x in m.groups() if x), None) if m else None
 
@@ -170,7 +181,8 @@ def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding
     evidence = [story.evidence(first, primary=True)] + ([story.evidence(last)] if last is not first else [])
     evidence += [story.refusal(answers[-1])] if answers else []
     evidence.sort(key=lambda e: e.time_ns)
-    times = f", {len(events)} times" if len(events) > 1 else ""
+    count = len(common.once(events))
+    times = f", {count:,} times" if count > 1 else ""
     requests = sorted({*common.failed_requests(story, errors), *(c.request_id for c in ended if c.request_id)})
     return Finding(
         CODE, NAME, Severity.ERROR if errors or ended else Severity.WARNING, Confidence.CERTAIN,

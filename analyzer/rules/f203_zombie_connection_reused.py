@@ -14,7 +14,8 @@ Check by wall clock before reuse, drop connections idle longer than the server's
 
 ## Known limits
 Within a round trip of the server's FIN it is a race, not a zombie. Without the server's close in any capture the same picture
-is R303. A close that the client answers with its own close and nothing else harmed no request. From the log alone EPIPE proves
+is R303. A close that the client answers with its own close and nothing else harmed no request, and a write no longer than
+what the server had sent unasked in the rest may be an answer to that (a pong, a heartbeat): a warning. From the log alone EPIPE proves
 that the server's FIN had come before the write; `other side closed`, `socket hang up`, `Connection terminated unexpectedly` and
 their like only that the server ended it, which a crash does too.
 """
@@ -51,7 +52,7 @@ from analyzer.timeline.story import Story
 CODE = "F203"
 NAME = "zombie-connection-reused"
 SUMMARY = "the client wrote on a connection that the server had closed long before"
-SEVERITIES = (Severity.INFO, Severity.ERROR)
+SEVERITIES = (Severity.INFO, Severity.WARNING, Severity.ERROR)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.LIKELY)
 
 ERROR_WITHIN_NS = 2 * SECOND
@@ -128,6 +129,11 @@ FIRES = (
             "00:00:16",
         ),
         packets=_OPEN + "\n6.500 < RST-ACK" + _AGAIN,
+    ),
+    Case(
+        "the server pinged in the rest and gave up (NATS): at the thaw the client answers the pings, no request",
+        packets=_OPEN
+        + "\n2.5 < 6\n2.54 > ACK\n4.5 < 6\n4.54 > ACK\n6.500 < 24\n6.5001 < FIN\n6.54 > ACK\n16.105 > 12\n16.106 < RST",
     ),
     Case(
         "the server ended the rest by a reset (MariaDB's wait_timeout), which a frozen machine never saw",
@@ -399,16 +405,19 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
     evidence.sort(key=lambda e: e.time_ns)
     gap = write.time_ns - close.time_ns
     untouched = not any(not s.from_client and s.payload and s.time_ns > close.time_ns for s in segments)
+    failed = [e for e in errors if not _only_tells(story, e)]
+    replied = not failed and _replies(segments, close, write)
     return Finding(
-        CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
-        f"request written {seconds(gap)} after the server had closed the connection",
+        CODE, NAME, Severity.WARNING if replied else Severity.ERROR, Confidence.CERTAIN,
+        f"{'data' if replied else 'request'} written {seconds(gap)} after the server had closed the connection",
         reset.time_ns, evidence,
         "the server's close "
         + (f"came while the function was frozen ({seconds(freeze.length_ns)}), whose" if freeze else "went unnoticed by the client, whose")
         + " next write was answered with a reset"
-        + ("; the request never reached the server's application: one retry is safe" if untouched else ""),
+        + ("; it may have been the answer to what the server had sent in that rest (a ping), and then no request was harmed" if replied
+           else "; the request never reached the server's application: one retry is safe" if untouched else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
-        request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - write.time_ns,
+        request_ids=common.failed_requests(story, failed if replied else errors), lost_ns=reset.time_ns - write.time_ns,
         silences=common.silence(story, k, close.time_ns, write.time_ns, freeze, "the client knew nothing"),
         ruled_out=[
             "a middlebox that forgot the flow (R303): the server's own close was seen",
@@ -418,6 +427,19 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         help=for_connection(story, k, Trouble.STALE, errors),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _replies(segments: list[Segment], close: Segment, write: Segment) -> bool:
+    """Whether a write is no longer than what the server had said unasked in the rest before its close: a pong (NATS), a heartbeat (AMQP)."""
+    asked = max(
+        (s.time_ns for s in segments if s.from_client and s.payload and s.time_ns < close.time_ns),
+        default=close.time_ns,
+    )
+    unasked = [
+        s for s in segments
+        if not s.from_client and not s.retransmitted and asked + common.LEAST_STALL_NS <= s.time_ns < close.time_ns - common.rto_ns(segments)
+    ]  # fmt: skip
+    return write.length <= sum(s.length for s in unasked if s.payload)
 
 
 def _refused_request(story: Story, refused: Refused) -> Finding:

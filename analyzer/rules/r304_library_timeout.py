@@ -44,8 +44,6 @@ FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 TIMERS = frozenset(("ETIMEDOUT", "TIMEOUT"))
 #: Who sets timers above the kernel.
 ABOVE_KERNEL = frozenset(("library", "function"))
-#: An error that is handed on is printed again this soon (measured: 1 to 6 ms).
-TOLD_AGAIN_NS = 50 * MS
 #: A database's own timer, which ended a statement.
 BY_SERVER = "QUERY_TIMEOUT"
 #: What the timer waited for, and what the kernel's own limit would have been (ip-sysctl: tcp_syn_retries, tcp_retries2).
@@ -144,16 +142,10 @@ def select(story: Story, settings: Settings) -> Iterable[Timer]:
             continue  # C404's matter; and what a program says in passing
         library, setting, stage, peer = (str(a.get(x) or "") for x in ("library", "setting", "stage", "peer"))
         key = (e.environment or "", library, setting, stage, peer)
-        timer = found.setdefault(key, Timer(library, setting, stage, peer))
-        if not (timer.events and _told_again(timer.events[-1], e)):
-            timer.events.append(e)
+        found.setdefault(key, Timer(library, setting, stage, peer)).events.append(e)
+    for timer in found.values():
+        timer.events = common.once(timer.events)
     return list(found.values())
-
-
-def _told_again(before: Event, e: Event) -> bool:
-    """Whether an error is the one before in other words: caught, logged, and thrown on to the runtime."""
-    soon = e.time_ns - before.time_ns <= TOLD_AGAIN_NS
-    return soon and e.request_id == before.request_id and e.text != before.text
 
 
 def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:

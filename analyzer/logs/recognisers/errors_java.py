@@ -92,6 +92,7 @@ ROWS = (
     row("ConnectException", "", "CONNECT_FAILED", CONNECT, pattern=r"java\.net\.ConnectException(?:\n|$)"),
     row("ClosedChannelException", "", "NOT_CONNECTED", pattern=r"java\.nio\.channels\.ClosedChannelException"),
     row("EOFException", "", "CLOSED", ESTABLISHED, pattern=r"java\.io\.EOFException"),
+    row("UnresolvedAddressException", "java.net.http", "ENOTFOUND", RESOLVE),
     row("UnknownHostException", "", "ENOTFOUND", RESOLVE, pattern=r"UnknownHostException: (?P<peer>[\w.-]{1,253})"),
     row("Connection pool shut down", "apache-httpclient", "NOT_CONNECTED"),
     row("Socket closed", "", "NOT_CONNECTED", pattern=r"SocketException: Socket (?:is )?closed"),

@@ -107,6 +107,7 @@ ROWS = (
     row("Timeout awaiting", "got", "TIMEOUT", "", "timeout", pattern=r"Timeout awaiting '[a-zA-Z]{1,20}' for (?P<ms>[0-9]{1,9})ms"),
     row("The operation was aborted due to timeout", "node", "TIMEOUT", "", "AbortSignal.timeout", by=FUNCTION),
     row("fetch failed", "undici"),
+    row("fetch failed", "undici", "BROKEN", pattern=r"TypeError: fetch failed\b|\"errorMessage\": ?\"fetch failed\""),
     row("socket hang up", "node", "CLOSED", ESTABLISHED, own="ECONNRESET"),
     row("ended by the other party", "node", "EPIPE", ESTABLISHED),
     # Redis.

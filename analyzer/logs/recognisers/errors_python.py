@@ -66,7 +66,7 @@ _LIBRARIES = {
     "redis": "redis-py", "psycopg2": "psycopg2", "psycopg": "psycopg", "pymysql": "pymysql", "mysql": "mysql-connector",
     "pymongo": "pymongo", "botocore": "botocore", "requests": "requests", "urllib3": "urllib3", "httpx": "httpx", "httpcore": "httpx",
     "aiohttp": "aiohttp", "asyncpg": "asyncpg", "aiomysql": "aiomysql", "kafka": "kafka-python", "pika": "pika",
-    "aiobotocore": "botocore", "MySQLdb": "mysqlclient", "pg8000": "pg8000",
+    "aiobotocore": "botocore", "MySQLdb": "mysqlclient", "pg8000": "pg8000", "pymemcache": "pymemcache",
 }  # fmt: skip
 
 #: Lambda prints an exception's name without its module: httpx's own time-outs say nothing else, or httpcore's `timed out`.
@@ -147,10 +147,12 @@ ROWS = (
     row("Failed to resolve", "urllib3", "ENOTFOUND", RESOLVE),
     row("Connection aborted.", "urllib3"),
     row("ConnectTimeout", "httpx", "TIMEOUT", CONNECT, "timeout.connect", 5_000, rf"(?:httpx|httpcore)\.ConnectTimeout\b|{_BARE}ConnectTimeout{_NOTHING}"),
+    row("handshake operation timed out", "httpx", "TIMEOUT", TLS, "timeout.connect", 5_000, r"ConnectTimeout: _ssl\.c:[0-9]{1,6}: The handshake"),
     row("ReadTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.read", 5_000, rf"(?:httpx|httpcore)\.ReadTimeout\b|{_BARE}ReadTimeout{_NOTHING}"),
     row("WriteTimeout", "httpx", "TIMEOUT", ESTABLISHED, "timeout.write", 5_000, rf"(?:httpx|httpcore)\.WriteTimeout\b|{_BARE}WriteTimeout{_NOTHING}"),
     row("PoolTimeout", "httpx", "TIMEOUT", POOL, "timeout.pool", 5_000, rf"(?:httpx|httpcore)\.PoolTimeout\b|{_BARE}PoolTimeout{_NOTHING}"),
     row("PoolTimeout", "psycopg_pool", "TIMEOUT", POOL, "timeout", 30_000, r"psycopg_pool\.PoolTimeout\b"),
+    row("MemcacheUnexpectedCloseError", "pymemcache", "CLOSED", ESTABLISHED),
     row("Server disconnected without sending a response", "httpx", "CLOSED", ESTABLISHED, own="RemoteProtocolError"),
     row("ReadError", "httpx", "BROKEN", ESTABLISHED, pattern=rf"(?:httpx|httpcore)\.ReadError\b|{_BARE}ReadError{_NOTHING}"),
     row("WriteError", "httpx", "BROKEN", ESTABLISHED, pattern=rf"(?:httpx|httpcore)\.WriteError\b|{_BARE}WriteError{_NOTHING}"),

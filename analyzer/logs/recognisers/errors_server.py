@@ -1,7 +1,7 @@
 """What a server says before it closes a connection, or why it ended a statement, in the words that every client hands on: too many connections, going down, idle.
 
 PostgreSQL's SQLSTATEs 53300, 57P01 … 57P05 (errcodes.txt), MySQL's ER_CON_COUNT_ERROR (1040), ER_USER_LIMIT_REACHED (1226) and, since 8.0.24, ER_CLIENT_INTERACTION_TIMEOUT (4031),
-Redis's `max number of clients reached`. The process's own limit of file descriptors stands here too: it is another limit.
+Redis's `max number of clients reached`, NATS's `-ERR 'Stale Connection'`. The process's own limit of file descriptors stands here too: it is another limit.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ROWS = (
     _ended("due to idle-session timeout", "57P05", "idle_session_timeout"),
     _ended("disconnected by the server because of inactivity", "4031", "wait_timeout"),
     _ended("due to idle-in-transaction timeout", "25P03", "idle_in_transaction_session_timeout"),
+    _ended("Stale Connection", "Stale Connection", "ping_interval", r"(?:-ERR|NatsError:|nats[\w.]{0,20}:) '?Stale Connection'?"),
     _ended("57P0", "57P01", pattern=r"(?:code['\"]?: ?['\"]|SQLSTATE\W{0,3})57P0[1-5]"),
     row("database system is s", "", "CONNECT_FAILED", CONNECT, by=SERVER, own="57P03", pattern=r"FATAL: .{0,20}the database system is (?:starting up|shutting down)|error: the database system is"),
     row("oo many open files", "", "EMFILE", CONNECT, by=KERNEL, pattern=r"(?:socket|dial|accept|connect|EMFILE|SocketException|OSError|\[Errno 24\])[^\n]{0,160}[Tt]oo many open files"),
