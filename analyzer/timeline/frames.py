@@ -128,11 +128,8 @@ class Frames:
         whole = self._with_captures(frame)
         several = 1 < len(frame.logs) <= MOST_ALONE
         alone = {log.source.id: self._with_captures(frame.only(log)) for log in frame.logs} if several else {}
-        if not whole and alone:
-            whole = min(
-                alone.values(), key=lambda found: min((_error(a.pieces) for a in found.values()), default=1 << 62)
-            )
-        whole = {p: _most_trusted(found, [own[p] for own in alone.values() if p in own]) for p, found in whole.items()}
+        told = [whole, *alone.values()]
+        whole = {p: _most_trusted([found[p] for found in told if p in found]) for p in sorted(set().union(*told))}
         for log in list(frame.logs) if several else ():
             own = alone[log.source.id]
             if any(
@@ -268,14 +265,19 @@ class Frames:
                 )
 
 
-def _most_trusted(whole: Against, alone: list[Against]) -> Against:
-    """What logs that share a clock say of a capture's, unless one of them knows more: the others have nothing to do with it then."""
+def _most_trusted(found: list[Against]) -> Against:
+    """What logs that share a clock say of a capture's, or the one of them that knows most: the others may have nothing to do with it."""
 
-    def trust(found: Against) -> tuple[bool, bool, int, int]:
-        middle = found.pieces[len(found.pieces) // 2]
-        return found.strong >= STRONG_ANCHORS, abs(middle.shift_ns) <= SECOND, found.anchors, -_error(found.pieces)
+    def trust(against: Against) -> tuple[bool, bool, int, int]:
+        middle = against.pieces[len(against.pieces) // 2]
+        return (
+            against.strong >= STRONG_ANCHORS,
+            abs(middle.shift_ns) <= SECOND,
+            against.anchors,
+            -_error(against.pieces),
+        )
 
-    return max([whole, *alone], key=trust)
+    return max(found, key=trust)
 
 
 def _apart(a: list[Piece], b: list[Piece]) -> int:

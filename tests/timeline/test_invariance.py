@@ -226,3 +226,13 @@ def test_a_log_of_another_time_does_not_move_a_capture_away_from_its_own():
     own = [folder / name for name in json.loads((folder / "expected.json").read_text())["inputs"]]
     strange = other / "lambda.json"
     assert said(analyzer.read(*own, strange)) == said(analyzer.read(*own)) + said(analyzer.read(strange))
+
+
+@pytest.mark.parametrize(
+    "two", [("close-race", "healthy"), ("mariadb-idle-reset", "any-interface"), ("server-keepalive", "churn")]
+)
+def test_two_incidents_in_one_command_are_two(two):
+    """Each capture finds the log that it belongs to."""
+    folders = [f for name in two for f in ALL_CASES if f.name == name]
+    each = [[f / n for n in json.loads((f / "expected.json").read_text())["inputs"]] for f in folders]
+    assert said(analyzer.read(*each[0], *each[1])) == said(analyzer.read(*each[0])) + said(analyzer.read(*each[1]))
