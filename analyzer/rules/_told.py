@@ -48,6 +48,8 @@ INIT_NS = 10 * SECOND
 DEADLY = (signs.SERVER_FIN, signs.SERVER_RESET, signs.UNANSWERED)
 #: Without invocations, lines of one failure stand this close.
 SAME_NS = SECOND
+#: No library's timer is set to less (chosen).
+AT_ONCE_NS = 250 * MS
 #: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed,
 #: Java's HttpClient (Http1Response.java), which prints the cause below.
 EITHER_END = {
@@ -115,7 +117,7 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
             or death.began_ns != began
             or (began is None and e.time_ns - death.events[-1].time_ns > SAME_NS)
         ):
-            death = Death(e.environment, e.remote or "", began_ns=began, freeze=_freeze_before(story, invocation))
+            death = Death(e.environment, e.remote or "", began_ns=began, freeze=freeze_before(story, invocation))
             latest[e.environment, death.peer] = death
             found.append(death)
         death.events.append(e)
@@ -131,7 +133,19 @@ def either_end(e: Event) -> str:
     return next((who for words, who in said if words in e.text[:2000]), "")
 
 
-def _freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None:
+def unclear_end(story: Story, e: Event) -> str:
+    """As `either_end`, or who says no more than that the connection failed, and that at once."""
+    return str(e.attrs.get("library") or "the library") if broke_at_once(story, e) else either_end(e)
+
+
+def broke_at_once(story: Story, e: Event) -> bool:
+    """Whether an established connection failed without a word of why (phpredis, curl), sooner than any timer of a library runs out."""
+    broken = e.kind == "error" and e.attrs.get("code") == "BROKEN" and e.attrs.get("stage") == "established"
+    invocation = story.invocation_of(e, SLACK_NS) if broken else None
+    return invocation is not None and e.time_ns - invocation.start_ns <= AT_ONCE_NS
+
+
+def freeze_before(story: Story, invocation: Invocation | None) -> Freeze | None:
     """The freeze that ended with an invocation's start, if it lasted."""
     if invocation is None:
         return None

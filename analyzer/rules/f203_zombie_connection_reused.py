@@ -212,8 +212,8 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noti
     others = {(death.environment, death.began_ns) for death in r303.rested(story, settings)}
     deaths = [
         death
-        for death in told.rested(story, _is_end, settings)
-        if not (told.either_end(death.first) and (death.environment, death.began_ns) in others)
+        for death in told.rested(story, lambda e: _is_end(e) or told.broke_at_once(story, e), settings)
+        if not (told.unclear_end(story, death.first) and (death.environment, death.began_ns) in others)
     ]
     failed = set()
     for death in deaths:
@@ -479,7 +479,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
-    either = told.either_end(e)
+    either = told.unclear_end(story, e)
     known = by_server or (broken and told.opened(story, death) is None)
     confidence = Confidence.LIKELY if known else Confidence.POSSIBLE if either else told.confidence(story, death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
@@ -493,7 +493,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         CODE, NAME, Severity.ERROR, confidence,
         f"connection used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}: {'it had been ended' if either else 'the server had ended it'}",
         e.time_ns, evidence,
-        f"{'EPIPE' if broken else 'found closed'} {told.when(story, death)}: {proof}; the function noticed only when it used the connection"
+        f"{'EPIPE' if broken else 'found broken' if e.attrs.get('code') == 'BROKEN' else 'found closed'} {told.when(story, death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "FIN", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

@@ -129,7 +129,7 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
 
 def rested(story: Story, settings: Settings) -> list[told.Death]:
     """Resets that only the log tells of, after a rest; and ends that may be resets, where a capture at the server saw no end."""
-    found = told.rested(story, lambda e: is_reset(e) or bool(told.either_end(e)), settings)
+    found = told.rested(story, lambda e: is_reset(e) or bool(told.unclear_end(story, e)), settings)
     return [death for death in found if death.absent is not None or any(map(is_reset, death.events))]
 
 
@@ -258,11 +258,11 @@ def _sender(story: Story, k: int, segments: list[Segment], reset: Segment, write
     return "a middlebox that forgot the flow, or a server that lost its state", False
 
 
-def _named(death: told.Death) -> str:
+def _named(story: Story, death: told.Death) -> str:
     """The error: the kernel's, or what a library says of a reset as of an end."""
     if any(map(is_reset, death.events)):
         return "ECONNRESET"
-    return f"{told.either_end(death.first)}'s word for an end or a reset"
+    return f"{told.unclear_end(story, death.first)}'s word for an end or a reset"
 
 
 def _from_log(story: Story, death: told.Death) -> Finding:
@@ -279,7 +279,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         CODE, NAME, Severity.ERROR, told.confidence(story, death),
         f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
         death.first.time_ns, evidence,
-        f"{_named(death)} {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
+        f"{_named(story, death)} {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

@@ -30,6 +30,8 @@ from analyzer.model.times import MS, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
 from analyzer.rules import _remedies as remedies
+from analyzer.rules import _told as told
+from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings
 from analyzer.timeline.story import Story
@@ -79,6 +81,16 @@ FIRES = (
         00:00:04.020 app 1 request failed HeadersTimeoutError: Headers Timeout Error { code: 'UND_ERR_HEADERS_TIMEOUT' }
         00:00:04.026 app 1 Invoke Error { errorType: 'HeadersTimeoutError', code: 'UND_ERR_HEADERS_TIMEOUT' }
         00:00:04.100 REPORT 1
+        """,
+    ),
+    Case(
+        "redis-py waits in vain after a freeze",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:06:16.100 START 2
+        00:06:21.110 app 2 redis.exceptions.TimeoutError: Timeout reading from 10.0.0.9:6379
+        00:06:21.300 REPORT 2
         """,
     ),
     Case(
@@ -165,13 +177,26 @@ def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
         f"time-out made by {knob}, not by the kernel{times}",
         first.time_ns, evidence,
-        f"{knob}{value} was over while it waited for {waited}{to}; no system call failed",
+        f"{knob}{value} was over while it waited for {waited}{to}; no system call failed" + _after_rest(story, timer, settings),
         server=timer.peer or None, environment=first.environment, request_ids=common.failed_requests(story, timer.events),
         lost_ns=sum(int(e.attrs.get("timeout_ms") or 0) for e in timer.events) * MS,
         ruled_out=[f"a time-out of the kernel: {kernel}"],
         help=remedies.timer(timer.library, timer.setting, timer.stage),
         upgrade=_upgrade(timer),
     )  # fmt: skip
+
+
+def _after_rest(story: Story, timer: Timer, settings: Settings) -> str:
+    """What the time-outs have in common with a connection that died in a freeze; empty where one of them has not."""
+    if timer.stage != "established":
+        return ""
+    rests = [told.freeze_before(story, story.invocation_of(e)) for e in timer.events]
+    least = settings[n901.Thresholds].shortest_limit_ns
+    if not all(z is not None and z.length_ns >= least for z in rests):
+        return ""
+    shortest = min(z.length_ns for z in rests if z is not None)
+    each = "it was" if len(rests) == 1 else "each was"
+    return f"; {each} in the first invocation after {seconds(shortest)} {'' if len(rests) == 1 else 'or more '}frozen: the connection may have died meanwhile (R302), or the server was slow"
 
 
 def _by_server(story: Story, timer: Timer) -> Finding:

@@ -116,7 +116,9 @@ def test_bisected_sleeps():
     log, at = "", 0
     for number, rest in enumerate((0, 300, 400, 290, 400, 300), 1):
         at += rest
-        failed = f"{_at('00:00:00', at + 0.03)} app {number} rpc error: code = Unavailable desc = transport is closing\n"
+        failed = (
+            f"{_at('00:00:00', at + 0.03)} app {number} rpc error: code = Unavailable desc = transport is closing\n"
+        )
         log += f"{_at('00:00:00', at)} START {number}\n{failed if rest == 400 else ''}{_at('00:00:00', at + 0.08)} REPORT {number}\n"
     found = {f.rule: f for f in run(Case("", log=log).story())}
     assert set(found) == {"F203", "R305"}

@@ -73,7 +73,10 @@ def test_packets_speak_where_there_are_some():
 LIBPQ = "psycopg.OperationalError: consuming input failed: server closed the connection unexpectedly"
 
 
-@pytest.mark.parametrize("line", [RESET, LIBPQ])
+BROKEN = "PHP Fatal error:  Uncaught RedisException: read error on connection to 10.0.0.9:6379 in /var/task/index.php:6"
+
+
+@pytest.mark.parametrize("line", [RESET, LIBPQ, BROKEN])
 def test_a_capture_that_saw_nothing_is_evidence(line):
     """The server's capture ran on; the function's reset did not come from there, nor an end that libpq speaks of. (An earlier reset aligns the clocks.)"""
     other = "\n0.020 > SYN port=50000\n0.021 < SYN-ACK port=50000\n0.022 > ACK port=50000\n0.023 > 40 port=50000\n0.060 < RST port=50000"
@@ -124,3 +127,10 @@ def test_real_logs(shared, case, files, rules):
     folder = shared / "cases" / case
     trace = analyzer.read(*(folder / name for name in files))
     assert [f.rule for f in trace.findings if f.severity.word != "info"] == rules
+
+
+def test_a_connection_that_fails_at_once_is_no_time_out():
+    """phpredis says the same of an end, a reset and its own read timer: which of them, only time tells."""
+    late = LOG.replace("00:00:14.302", "00:00:17.302").replace("00:00:14.400", "00:00:17.400")
+    assert told(LOG.format(f"2 {BROKEN}")) == [("F203", Confidence.POSSIBLE, None)]
+    assert told(late.format(f"2 {BROKEN}")) == []
