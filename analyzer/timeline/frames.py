@@ -33,6 +33,8 @@ REFERENCE_KINDS = frozenset(("start", "report"))
 MOST_ALONE = 8
 #: Two ways of aligning a source contradict each other where they differ by more than their errors and this.
 CONFLICT_NS = 250 * MS
+#: More than the error of any step.
+FAR_NS = 1 << 60
 #: An offset is stated for a time at which it is known to within this of the best.
 ABOUT_BEST_NS = MS // 4
 
@@ -128,14 +130,12 @@ class Frames:
         whole = self._with_captures(frame)
         several = 1 < len(frame.logs) <= MOST_ALONE
         alone = {log.source.id: self._with_captures(frame.only(log)) for log in frame.logs} if several else {}
-        told = [whole, *alone.values()]
-        whole = {p: _most_trusted([found[p] for found in told if p in found]) for p in sorted(set().union(*told))}
-        for log in list(frame.logs) if several else ():
-            own = alone[log.source.id]
-            if any(
-                p in own and own[p].strong >= STRONG_ANCHORS and _apart(own[p].pieces, whole[p].pieces) for p in whole
-            ):
-                self._split(frame, log, own)
+        whole = _most_trusted([whole, *alone.values()])
+        strangers = [log for log in frame.logs if several and _stands_apart(alone[log.source.id], whole)]
+        for log in strangers[: len(frame.logs) - 1]:
+            self._split(frame, log, alone.pop(log.source.id))
+        if strangers:
+            whole = _most_trusted([self._with_captures(frame), *alone.values()])
         self._against |= {(frame.name, p): found for p, found in whole.items()}
 
     def _with_captures(self, frame: LogFrame) -> dict[int, Against]:
@@ -207,11 +207,12 @@ class Frames:
                     )
 
     def _by_lines(self) -> Iterator[_Step]:
-        """Steps between logs and captures that lines and packets align."""
+        """Steps between logs and captures that lines and packets align; a capture whose clock would be far off comes last."""
         for (name, p), against in self._against.items():
+            error = _error(against.pieces) + (0 if _agrees(against) else FAR_NS)
             for near, far in ((name, p), (p, name)):
                 if near in self._reached and far not in self._reached:
-                    yield self._reached[near].error_ns + _error(against.pieces), self._points[p].source.path, near, far
+                    yield self._reached[near].error_ns + error, self._points[p].source.path, near, far
 
     def _take(self, near: _Node, far: _Node) -> None:
         """Reach one clock through another."""
@@ -265,19 +266,27 @@ class Frames:
                 )
 
 
-def _most_trusted(found: list[Against]) -> Against:
-    """What logs that share a clock say of a capture's, or the one of them that knows most: the others may have nothing to do with it."""
+def _most_trusted(told: list[dict[int, Against]]) -> dict[int, Against]:
+    """For each capture, what logs that share a clock say of its clock, or the one of them that knows most: the others may have
+    nothing to do with it."""
 
-    def trust(against: Against) -> tuple[bool, bool, int, int]:
-        middle = against.pieces[len(against.pieces) // 2]
-        return (
-            against.strong >= STRONG_ANCHORS,
-            abs(middle.shift_ns) <= SECOND,
-            against.anchors,
-            -_error(against.pieces),
-        )
+    def trust(found: Against) -> tuple[bool, bool, int, int]:
+        return _agrees(found), found.strong >= STRONG_ANCHORS, found.anchors, -_error(found.pieces)
 
-    return max(found, key=trust)
+    captures = sorted({p for found in told for p in found})
+    return {p: max((found[p] for found in told if p in found), key=trust) for p in captures}
+
+
+def _agrees(found: Against) -> bool:
+    """Whether a capture's clock and a log's show the same time, as those of hosts that keep time do."""
+    return abs(found.pieces[len(found.pieces) // 2].shift_ns) <= SECOND
+
+
+def _stands_apart(own: dict[int, Against], whole: dict[int, Against]) -> bool:
+    """Whether a log's clock is another than that of the logs that should share it, as its anchors prove: not a few of them beside
+    many of the others, and not with some capture where it agrees."""
+    strong = [p for p in own if own[p].strong >= STRONG_ANCHORS and 2 * own[p].strong >= whole[p].strong]
+    return bool(strong) and all(_apart(own[p].pieces, whole[p].pieces) for p in strong)
 
 
 def _apart(a: list[Piece], b: list[Piece]) -> int:
