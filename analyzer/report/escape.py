@@ -42,6 +42,16 @@ def clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
+def clip_place(place: str, width: int) -> str:
+    """A place (`fn.log:12`, `server.pcap#17`) in at most `width` columns: of a long name the beginning, of the number all."""
+    if len(place) <= width:
+        return place
+    at = max(place.rfind("#"), place.rfind(":"), place.rfind("["))
+    number = place[at:] if at > 0 else ""
+    room = width - len(number)
+    return clip(place.removesuffix(number), room) + number if room > 0 else place[-width:]
+
+
 def short_environment(name: str) -> str:
     """A log stream name without most of its hash."""
     return name[:-24] + "…" if len(name) > 40 and "]" in name else name

@@ -12,7 +12,7 @@ from analyzer.model.times import MS, SECOND, seconds
 from analyzer.report import connections, grpc, lambda_log
 from analyzer.report.causes import Cause, Impact, causes, total
 from analyzer.report.coverage import said, unexplained, unseen
-from analyzer.report.escape import clip, count, ended, short_environment, terminal
+from analyzer.report.escape import clip, clip_place, count, ended, short_environment, terminal
 from analyzer.report.style import Style
 from analyzer.report.wrapping import wrap
 from analyzer.rules import rules
@@ -73,14 +73,18 @@ def _where(story: Story, item: Finding, style: Style) -> list[str]:
     return [f"  {style.paint('-->', 'blue')} {wrapped[0]}", *(f"      {line}" for line in wrapped[1:])]
 
 
+#: So much of a file's name stands beside its number.
+NAMED_PLACE = 24
+
+
 def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     """The proof in order of time, silence drawn where it lies; on a narrow terminal the text goes below its place."""
     if not item.evidence:
         return []
     zero = item.evidence[0].time_ns
     gutter = max(9, *(len(f"{(e.time_ns - zero) / SECOND:.6f}") for e in item.evidence))
-    longest = max(len(_place(story.source(e.source), e.ref)) for e in item.evidence)
-    column = min(longest, style.width // 4 if style.width < 80 else style.width // 3)
+    most = style.width // 4 if style.width < 80 else style.width // 3
+    column = max(len(_place(story.source(e.source), e.ref, most)) for e in item.evidence)
     margin = gutter + column + 18
     out: list[str] = []
     for e in item.told():
@@ -88,21 +92,20 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
             text = clip(terminal(e.text), style.width - gutter - 10)
             out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(text, 'dim')}")
             continue
-        label = _place(story.source(e.source), e.ref)
+        label = _place(story.source(e.source), e.ref, most)
         mark = style.paint(MARK, "error") if e.primary else GUTTER
         sign = "~" if e.unproven else " "
-        place = f"{mark}{sign}{(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {clip(label, column):<{column}}"
+        place = f"{mark}{sign}{(e.time_ns - zero) / SECOND:{gutter}.6f}  {e.layer:<6}  {label:<{column}}"
         lines = _fit(terminal(e.text), terminal(e.note), max(style.width - margin, 12), style)
         out.append(f"{place}  {lines[0]}".rstrip())
         out += [f"{GUTTER}{' ' * (margin - 5)}{line}" for line in lines[1:]]
     return out
 
 
-def _place(source: Source, ref: str) -> str:
-    """Where a piece of evidence stands; of a long file name the start and the number."""
+def _place(source: Source, ref: str, room: int) -> str:
+    """Where a piece of evidence stands, in so many columns: of a long file name the start, and the number."""
     whole = terminal(source.at(ref))
-    name = whole.removesuffix(ref)
-    return f"{clip(name, 24)}{ref}" if name != whole else whole
+    return clip_place(whole, min(room, NAMED_PLACE + len(terminal(ref))))
 
 
 def _fit(text: str, note: str, room: int, style: Style) -> list[str]:

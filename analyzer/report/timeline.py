@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.model.times import SECOND, seconds
 from analyzer.report.details import detail_lines
-from analyzer.report.escape import clip, count, terminal
+from analyzer.report.escape import clip, clip_place, count, terminal
 from analyzer.report.folding import Folded, Quiet, summary, whole
 from analyzer.report.style import Style
 from analyzer.report.wrapping import wrap
@@ -257,7 +257,7 @@ class Body:
         told = self._mark(s)
         mark = self.style.paint(">", "error") if told else " " if told is None else "·"
         place = f"{_LAYERS.get(s.layer, s.layer):<6} " if self.style.width >= FULL else ""
-        place += f"{_clipped(self._where(s), self._place):<{self._place}}  "
+        place += f"{clip_place(self._where(s), self._place):<{self._place}}  "
         if self._named:
             place += f"{s.connection or '':<{self._named}}  "
         taken = 2 + self._gutter + 1 + self._banded + 1 + len(place)
@@ -410,12 +410,3 @@ def _both(s: Step) -> str:
 
 def _short(state: str) -> str:
     return _SHORT.get(state, state)
-
-
-def _clipped(place: str, width: int) -> str:
-    """A place in the width: of a long file name the beginning, of the number in it all."""
-    if len(place) <= width:
-        return place
-    at = max(place.rfind("#"), place.rfind(":"), place.rfind("["))
-    number = place[at:] if at > 0 else ""
-    return clip(place.removesuffix(number), max(width - len(number), 1)) + number

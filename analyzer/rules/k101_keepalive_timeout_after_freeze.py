@@ -416,24 +416,33 @@ class _Answer:
 def _title(ping: Ping, freeze: Freeze | None) -> str:
     when = "after a freeze" if freeze is not None else "the process did not run meanwhile"
     late = late_by(ping)
-    return f"keepalive timeout fired {seconds(late)} late, {when}" if late > 0 else f"keepalive timeout fired {when}"
+    told = ping.timeout_ms is not None and late > 0
+    return f"keepalive timeout fired {seconds(late)} late, {when}" if told else f"keepalive timeout fired {when}"
+
+
+def _timer(ping: Ping) -> str:
+    """The timer, as far as the trace tells how long it is."""
+    if ping.timeout_ms is not None:
+        return f"the {seconds(timeout_ns(ping))} timer"
+    return f"the timer ({seconds(DEFAULT_TIMEOUT_MS * MS)} by default; what was configured is not in the trace)"
 
 
 def _why(ping: Ping, freeze: Freeze | None, answer: _Answer | None) -> str:
-    timer = seconds(timeout_ns(ping))
+    timer = _timer(ping)
     healthy = ping.late_ack is not None or (answer is not None and answer.delivered and not answer.frame.likely_ping)
     if freeze is None:
+        late = "late" if ping.timeout_ms is not None else "later than by default"
         return (
-            f"the {timer} timer fired {seconds(late_by(ping))} late: the process did not run in between (frozen, or its event loop "
+            f"{timer} fired {seconds(late_by(ping))} {late}: the process did not run in between (frozen, or its event loop "
             f"blocked), so the timeout says nothing of the peer{'; its answer was there' if healthy else ''}"
         )
     ran = f"the process ran only {seconds(max(ping.running_ns or 0, 0))} of it"
     if healthy:
-        return f"the {timer} timer expired during the freeze and fired before the socket was read ({ran}); the connection was healthy"
+        return f"{timer} expired during the freeze and fired before the socket was read ({ran}); the connection was healthy"
     if answer is not None:
         answered = "had most likely answered" if answer.frame.likely_ping else "had answered"
-        return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); the server {answered}, a frozen environment receives nothing"
-    return f"the {timer} timer expired during the freeze and fired at the thaw ({ran}); it says nothing of the peer"
+        return f"{timer} expired during the freeze and fired at the thaw ({ran}); the server {answered}, a frozen environment receives nothing"
+    return f"{timer} expired during the freeze and fired at the thaw ({ran}); it says nothing of the peer"
 
 
 def _is_stale(story: Story, request_id: str | None, env: str | None, time_ns: int) -> bool:
@@ -499,6 +508,6 @@ def _ruled_out(story: Story, ping: Ping, answer: _Answer | None, transport: Tran
         found.append("a real keepalive timeout (K102): its timer would have run out while the function ran")
     else:
         found.append(
-            f"a real keepalive timeout (K102): its line would stand {seconds(timer)} after the ping, not {seconds(timer + late_by(ping))}"
+            f"a real keepalive timeout (K102): its line would stand {seconds(timer)} after the ping{'' if ping.timeout_ms is not None else ' by default'}, not {seconds(timer + late_by(ping))}"
         )
     return found

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.report.escape import ended
+from analyzer.report.escape import clip_place, ended
 from analyzer.report.text import _command
 from analyzer.report.wrapping import wrap
 
@@ -36,3 +36,15 @@ def test_settings_stand_one_a_line_and_commands_go_on_behind_a_backslash():
 
 def test_how_invocations_ended_is_counted_in_words():
     assert [ended(1, "error"), ended(2, "timeout"), ended(3, "crash")] == ["1 error", "2 timeouts", "3 crashes"]
+
+
+@given(
+    st.text(st.sampled_from("abc-. "), max_size=60),
+    st.sampled_from(("#17", ":123456", "[9]", "!member of an archive.log:12")),
+    st.integers(1, 60),
+)
+def test_a_place_keeps_its_number_however_long_its_name(name, number, width):
+    shown = clip_place(name + number, width)
+    assert len(shown) <= width
+    kept = number[max(number.rfind(":"), 0) :]
+    assert shown.endswith(kept) or width <= len(kept)

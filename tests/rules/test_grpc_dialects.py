@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import analyzer
 from analyzer.model.times import SECOND, iso
+from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
 
 T0 = 1_795_219_200 * SECOND
 STREAM = "2026/11/21/[$LATEST]3f1c0de3f1c0de3f1c0de3f1c0de3f1c"
@@ -145,3 +147,14 @@ def test_too_many_pings_of_core_counts_its_frames(tmp_path):
     goaway = f"ipv4:{A}: Got goaway [11] err=UNAVAILABLE:GOAWAY received; Error code: 11; Debug Text: too_many_pings {{http2_error:11}}"
     (finding,) = findings(tmp_path, *lines, (3.2, core(3.2, goaway)), (4, "REPORT 1"))
     assert (finding.rule, finding.title) == ("K103", "the server closed the connection: pings every 1 s were too many")
+
+
+def test_a_timer_that_no_line_names_is_not_given_a_length():
+    """grpc-go's trace has no timeout: what passed until it fired is no setting."""
+    story = k101.FIRES[0].story()
+    ping = replace(next(p for p in story.pings if p.timed_out is not None), timeout_ms=None)
+    (freeze,) = story.freezes
+    assert k101._title(ping, freeze) == "keepalive timeout fired after a freeze"
+    assert k101._why(ping, freeze, None).startswith(
+        "the timer (20 s by default; what was configured is not in the trace) expired"
+    )
