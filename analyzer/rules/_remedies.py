@@ -69,6 +69,7 @@ _PINGS_FROZEN = "as no ping is sent while frozen"
 _NO_PINGS = f"and {_RECREATE}: without pings, a silently dropped connection is noticed only by deadlines"
 _TWICE = "a write that is repeated may be applied twice"
 _HANDSHAKE = "a handshake after each long rest"
+_RECONNECTS = "with a reconnectStrategy that returns a delay for SocketTimeoutError, too, after which the default (version 6) closes the client for good"
 
 #: (trouble, library) → remedy. A library of "" is the advice where none is recognised.
 _TABLE: dict[Trouble, dict[str, Remedy]] = {
@@ -80,7 +81,7 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         CORE: _r(f"{_RECREATE}, and {_RETRY_CALL}", cost=_HANDSHAKE),
         "ioredis": _r("maxRetriesPerRequest 1 to 3 with a retryStrategy, and socketTimeout, which destroys a dead socket and reconnects",
                       cost=f"autoResendUnfulfilledCommands sends commands under way again: {_TWICE}"),
-        "node-redis": _r("a reconnectStrategy, socket.socketTimeout and a listener for `error` that does not throw (pingInterval is a timer: it does not run while frozen)",
+        "node-redis": _r("a listener for `error` that does not throw, and one retry on a new connection (pingInterval is a timer: it does not run while frozen)",
                          cost="commands under way fail and are yours to repeat"),
         "redis-py": _r("health_check_interval, a PING when a connection that rested is taken out, judged by wall clock, with retry_on_error=[ConnectionError]", cost="a round trip after each rest"),
         "mysql2": _r("ping() when a connection is taken out, and one retry on PROTOCOL_CONNECTION_LOST, EPIPE or ECONNRESET (the pool's idleTimeout is a timer, and needs maxIdle below connectionLimit)",
@@ -108,7 +109,7 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         CORE: _r("set GRPC_ARG_KEEPALIVE_TIME_MS and GRPC_ARG_KEEPALIVE_TIMEOUT_MS, which also sets TCP_USER_TIMEOUT",
                  f"with GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA 0 (by default pings stop after 2), where the server permits it (else too_many_pings), and {_RECREATE}, {_PINGS_FROZEN}"),
         "ioredis": _r("socketTimeout, which destroys the socket and reconnects (commandTimeout alone rejects the command and leaves the dead socket in use)", cost=f"autoResendUnfulfilledCommands sends commands under way again: {_TWICE}"),
-        "node-redis": _r("socket.socketTimeout", cost="commands under way fail and are yours to repeat"),
+        "node-redis": _r("socket.socketTimeout", f"{_RECONNECTS} (it counts idle time, so that it runs out in a freeze)", cost="commands under way fail and are yours to repeat"),
         "redis-py": _r("socket_timeout, with health_check_interval", cost="a round trip after each rest"),
         "mysql2": _r("a timeout for each query, and destroy() of the connection when it runs out", cost=_TWICE),
         "pymysql": _r("read_timeout below the function's time limit, and close() of the connection when it runs out", cost="slow queries are cut too"),
@@ -181,6 +182,7 @@ _TIMERS: dict[tuple[str, str], Remedy] = {
     ("mysql or mysql2", "timeout"): _r("mysql, mysql2: await every query and end(): a timer left running by one invocation fires in the next"),
     ("pg", "connectionTimeoutMillis"): _r("pg: release every client; connectionTimeoutMillis covers the wait for the pool as well as the connect"),
     ("pg", "query_timeout"): _r("pg: release(err) the client whose query timed out", "else its connection, still busy or dead, goes back to the pool"),
+    ("node-redis", "socket.socketTimeout"): _r("node-redis: keep socket.socketTimeout above the longest command", _RECONNECTS, "commands under way may have been applied"),
     ("node-redis", "socket.connectTimeout"): _r("node-redis: keep socket.connectTimeout below the function's time limit, with a reconnectStrategy"),
     ("aws-sdk-js-v3", "connectionTimeout"): _r("AWS SDK: the SDK retries it by itself (maxAttempts); keep requestHandler connectionTimeout times maxAttempts below the function's time limit"),
     ("mongodb", "serverSelectionTimeoutMS"): _r("mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error"),

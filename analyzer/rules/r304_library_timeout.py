@@ -190,10 +190,14 @@ def _after_rest(story: Story, timer: Timer, settings: Settings) -> str:
     """What the time-outs have in common with a connection that died in a freeze; empty where one of them has not."""
     if timer.stage != "established":
         return ""
-    rests = [told.freeze_before(story, story.invocation_of(e)) for e in timer.events]
+    invocations = [story.invocation_of(e) for e in timer.events]
+    rests = [told.freeze_before(story, i) for i in invocations]
     least = settings[n901.Thresholds].shortest_limit_ns
     if not all(z is not None and z.length_ns >= least for z in rests):
         return ""
+    waits = [e.time_ns - i.start_ns for e, i in zip(timer.events, invocations, strict=True) if i is not None]
+    if min(waits) <= told.AT_ONCE_NS:
+        return ""  # it ran out in the freeze (T601)
     shortest = min(z.length_ns for z in rests if z is not None)
     each = "it was" if len(rests) == 1 else "each was"
     return f"; {each} in the first invocation after {seconds(shortest)} {'' if len(rests) == 1 else 'or more '}frozen: the connection may have died meanwhile (R302), or the server was slow"

@@ -39,7 +39,7 @@ from analyzer.timeline.story import Story
 CODE = "T601"
 NAME = "timer-fired-after-thaw"
 SUMMARY = "an operation begun before a freeze timed out right after it"
-SEVERITIES = (Severity.INFO, Severity.ERROR)
+SEVERITIES = (Severity.INFO, Severity.WARNING, Severity.ERROR)
 FROM_LOGS = (Confidence.POSSIBLE, Confidence.CERTAIN)
 
 #: gRPC's status.
@@ -58,6 +58,10 @@ TIMER = re.compile(
     r"Socket timeout\. Expecting data|Connection timeout|MongoNetworkTimeoutError|ConnectTimeoutError|UND_ERR_CONNECT_TIMEOUT|"
     r"UND_ERR_HEADERS_TIMEOUT|UND_ERR_BODY_TIMEOUT|PROTOCOL_SEQUENCE_TIMEOUT"
 )
+#: Counts a socket's silence, not an operation's time (node-redis, client/socket.ts: socket.setTimeout; its default reconnectStrategy
+#: gives up after it); what the client then refuses comes this soon.
+IDLE_TIMER = ("node-redis", "socket.socketTimeout")
+REFUSES_NS = 5 * SECOND
 #: Levels of lines that tell of a failure.
 FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
 
@@ -109,6 +113,17 @@ FIRES = (
         00:01:00.100 START 2
         00:01:00.130 app 1 Error: Quit inactivity timeout { code: 'PROTOCOL_SEQUENCE_TIMEOUT' }
         00:01:00.300 REPORT 2
+        """,
+    ),
+    Case(
+        "node-redis's inactivity timer: nothing was under way, and the client is closed for good",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:07.100 START 2
+        00:00:07.113 app 1 redis client error SocketTimeoutError: Socket timeout timeout. Expecting data, but didn't receive any in 4000ms.
+        00:00:07.117 app 2 Error: The client is closed
+        00:00:07.200 REPORT 2
         """,
     ),
 )
@@ -258,6 +273,8 @@ def _silence(story: Story, e: Event, began_ns: int, t: Thresholds) -> tuple[int,
 def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
     """The proof: begun before the freeze, the freeze, the time-out right after it."""
     e, freeze, t = found.event, found.freeze, settings[Thresholds]
+    if freeze is not None and (e.attrs.get("library"), e.attrs.get("setting")) == IDLE_TIMER:
+        return _idle_timer(story, e, freeze)
     took = e.time_ns - found.began_ns if found.began_ns is not None else None
     known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns, t)
     evidence = (
@@ -287,6 +304,27 @@ def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
                    f"{seconds(t.after_thaw_ns)} of the thaw, too soon for one set after it")],
         help="await every call before the handler returns, so that nothing is in flight at the freeze; judge idle connections by wall clock on borrow, not by timers",
         upgrade=_upgrade(story, found, known),
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _idle_timer(story: Story, e: Event, freeze: Freeze) -> Finding:
+    """A timer that counts all silence of a socket: no operation need have been under way."""
+    later = story.events_between(e.time_ns, e.time_ns + REFUSES_NS, e.environment)
+    refused = [x for x in later if x.kind == "error" and x.attrs.get("code") == "NOT_CONNECTED"]
+    evidence = [*common.freeze_evidence(story, freeze), story.evidence(e, _stale(freeze, e), primary=True)]
+    evidence += [story.evidence(x, "(consequence)") for x in refused[:1]]
+    evidence.sort(key=lambda x: x.time_ns)
+    return Finding(
+        CODE, NAME, Severity.ERROR if refused else Severity.WARNING, Confidence.CERTAIN if refused else Confidence.LIKELY,
+        f"a socket's inactivity timer ran out in a freeze of {seconds(freeze.length_ns)}: the client closed it at the thaw",
+        e.time_ns, evidence,
+        "node-redis's socketTimeout counts every silence of its socket, an idle one as well: it ran out while the process was frozen and fired when it ran again"
+        + ("; with the default reconnectStrategy that closes the client for good, and every later request is refused" if refused else ""),
+        environment=e.environment, request_ids=common.failed_requests(story, refused),
+        silences=common.silence(story, None, freeze.start_ns, freeze.end_ns, freeze, "no timer fires"),
+        ruled_out=["a slow or dead server: the timer fired at the thaw, whatever the server did"],
+        help=remedies.timer(*IDLE_TIMER, "established") + "; or leave socketTimeout out in this function, and give commands a deadline of their own",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
