@@ -108,15 +108,14 @@ def _life(transport: int, *minutes: str) -> str:
     return lines
 
 
-def _woken(*minutes: int, failing: tuple[int, ...]) -> str:
-    """Invocations at these minutes, some of which find their connection reset."""
+def _woken(*times: float, failing: tuple[float, ...], unit_s: int = 60) -> str:
+    """Invocations at these times, some of which find their connection reset."""
     lines = ""
-    for number, minute in enumerate(minutes, 1):
-        at = f"{minute // 60:02}:{minute % 60:02}"
-        error = (
-            f"{at}:00.020 app {number} Error: read ECONNRESET {{ errno: -104, code: 'ECONNRESET', syscall: 'read' }}\n"
-        )
-        lines += f"{at}:00.000 START {number}\n{error if minute in failing else ''}{at}:00.100 REPORT {number}\n"
+    for number, time in enumerate(times, 1):
+        minute, second = divmod(round(time * unit_s), 60)
+        at = f"00:{minute:02}:{second:02}"
+        error = f"{at}.020 app {number} Error: read ECONNRESET {{ errno: -104, code: 'ECONNRESET', syscall: 'read' }}\n"
+        lines += f"{at}.000 START {number}\n{error if time in failing else ''}{at}.100 REPORT {number}\n"
     return lines
 
 
@@ -142,6 +141,10 @@ QUIET = (
     Case(
         "errors alone: no error after a rest as long as one that failed",
         log=_woken(0, 5, 11, 16, 24, 33, failing=(11, 24)),
+    ),
+    Case(
+        "errors alone: a rest of two seconds is shorter than any limit",
+        log=_woken(0, 1, 3, 4, 6, 7, failing=(3, 6), unit_s=1),
     ),
     Case(
         "errors alone: a bracket from one minute to six tells little", log=_woken(0, 1, 7, 8, 14, 15, failing=(7, 14))
@@ -365,7 +368,7 @@ def _failed(story: Story, settings: Settings) -> list[Server]:
     if len(story.connections):
         return []
     deaths: dict[str, list[told.Death]] = defaultdict(list)
-    for death in told.deaths(story, _is_end, settings):
+    for death in told.rested(story, _is_end, settings):
         if death.freeze is not None and death.freeze.before and told.opened(story, death) is None:
             deaths[death.peer].append(death)
     least = settings[Thresholds].least_each
