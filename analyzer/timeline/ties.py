@@ -48,33 +48,50 @@ def tie_environments(story: Story) -> None:
     environments = {e.id: e for e in story.environments}
     frames = {e.id: e.frame for e in story.environments}
     windows = _windows(story.environments, story.invocations, story.events)
+    together = _together(connections)
     addresses: dict[tuple[str, int], list[int]] = defaultdict(list)
     for k in range(len(connections)):
         p = connections.seen_at(k)[0]
         row = connections.points[p].rows[connections.members[k, p]]
-        addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), connections.frame(k)].append(k)
+        addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), together[p]].append(k)
     maybe: dict[str, set[str]] = defaultdict(set)  # connection → environments one of whose transports it may be
     for tie in story.ties:
         if not tie.used and (environment := story.transport(tie.left).environment) is not None:
             maybe[tie.right].add(environment)
     shares: dict[int, _Shares] = {}
-    for (address, frame), ks in sorted(addresses.items()):
-        if frame not in shares:
+    for (address, first), ks in sorted(addresses.items()):
+        if first not in shares:
+            frame, captures = connections.points[first].clock.frame, [p for p, g in enumerate(together) if g == first]
             here = {env: w for env, w in windows.items() if frames[env] == frame}
+            error = frame_error(story, frame, {connections.points[p].source.id for p in captures})
             # START is stamped before the guest runs, END after it has spoken.
-            shares[frame] = _Shares(connections, frame, here, END_SLACK_NS + frame_error(story, frame))
-        _Address(story, environments, address, ks, shares[frame], maybe).tie()
+            shares[first] = _Shares(connections, captures, here, END_SLACK_NS + error)
+        _Address(story, environments, address, ks, shares[first], maybe).tie()
+
+
+def _together(cs: Connections) -> list[int]:
+    """For each capture the first of those with which it shares connections, by others too: the same address is the same host there,
+    and may be another host's in a capture that shares nothing."""
+    first = list(range(len(cs.points)))
+    seen = cs.members >= 0
+    of = np.argmax(seen, axis=1) if len(cs) else np.empty(0, np.int64)
+    for p in range(len(cs.points)):
+        ends = {first[p], *(first[q] for q in np.unique(of[seen[:, p]]).tolist())}
+        first = [min(ends) if g in ends else g for g in first]
+    return first
 
 
 class _Shares:
     """How many bursts of each connection fall into each environment's invocations."""
 
-    def __init__(self, cs: Connections, frame: int, windows: dict[str, list[tuple[int, int]]], slack_ns: int) -> None:
+    def __init__(
+        self, cs: Connections, captures: list[int], windows: dict[str, list[tuple[int, int]]], slack_ns: int
+    ) -> None:
         self._names = list(windows)
         self._number = {env: n for n, env in enumerate(windows)}
         self._bursts: dict[int, int] = {}
         self._inside: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-        ks, times = _bursts(cs, frame)
+        ks, times = _bursts(cs, captures)
         for k, count in zip(*(a.tolist() for a in np.unique(ks, return_counts=True)), strict=True):
             self._bursts[k] = count
         if len(times) and windows:
@@ -245,12 +262,12 @@ def _windows(
     return {env: sorted(w) for env, w in found.items() if w}
 
 
-def _bursts(cs: Connections, frame: int) -> tuple[Ints, Ints]:
+def _bursts(cs: Connections, captures: list[int]) -> tuple[Ints, Ints]:
     """(connection, time) of each burst of a client, aligned and in order of time, at the point nearest it of each connection."""
     found = []
-    for p, point in enumerate(cs.points):
+    for p, point in ((p, cs.points[p]) for p in captures):
         s, kinds = point.data.segments, point.data.kinds
-        if not len(s) or not len(point.rows) or point.clock.frame != frame:
+        if not len(s) or not len(point.rows):
             continue
         own = (kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
             (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)

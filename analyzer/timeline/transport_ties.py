@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from analyzer.capture import columns as col
@@ -70,11 +70,13 @@ def tie_transports(story: Story) -> None:
     _by_time(story, _of_known_address(story, rest))
 
 
-def frame_error(story: Story, frame: int) -> int:
-    """The largest error of a log's clock and of a capture's, together, in one frame."""
+def frame_error(story: Story, frame: int, captures: Container[str] | None = None) -> int:
+    """The largest error of a log's clock and of a capture's (one of `captures`, ids of sources, if given), together, in one frame."""
     worst = {"pcap": 0, "log": 0}
     for source in story.sources:
         kind = "pcap" if source.kind == "pcap" else "log"
+        if kind == "pcap" and captures is not None and source.id not in captures:
+            continue
         for clock in source.clocks:
             if clock.frame == frame:
                 length = (source.last_ns or 0) - (source.first_ns or 0)

@@ -229,7 +229,13 @@ def test_a_log_of_another_time_does_not_move_a_capture_away_from_its_own():
 
 
 @pytest.mark.parametrize(
-    "two", [("close-race", "healthy"), ("mariadb-idle-reset", "any-interface"), ("server-keepalive", "churn")]
+    "two",
+    [
+        ("close-race", "healthy"),
+        ("mariadb-idle-reset", "any-interface"),
+        ("event-loop-blocked", "go-nat-reset"),
+        ("any-interface", "tls-handshake"),
+    ],
 )
 def test_two_incidents_in_one_command_are_two(two):
     """Each capture finds the log that it belongs to."""
