@@ -19,7 +19,7 @@ from analyzer.capture.columns import (
     FIN,
     FLAGS,
     M_HELLO,
-    M_WHY,
+    M_NOTABLE,
     MARKS,
     N_COLUMNS,
     NO,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 #: A connection of more segments than this is thinned where the chosen ones together exceed `KEEP_SEGMENTS`.
 THIN_FROM = 20_000
-#: Thinned, ordinary data and acknowledgements are kept once in this time and direction: far below the least silence
+#: Thinned, ordinary data and acknowledgements are kept twice in this time and direction, the first and the last: far below the least silence
 #: that any rule speaks of (1 s), so a thinned stretch never looks like one.
 THIN_NS = 100_000_000
 #: … and all of them at both ends of the connection, and every segment that is not ordinary.
@@ -114,13 +114,13 @@ def _thin(
     ordinary = (
         (table[:, FLAGS] & (SYN | FIN | RST) == 0)
         & (kinds & ~(f.K_SERVER | f.K_NEW_DATA | f.K_DUPLICATE) == 0)
-        & (table[:, MARKS] & (M_WHY | M_HELLO) == 0)
+        & (table[:, MARKS] & (M_NOTABLE | M_HELLO) == 0)
     )
-    _, latest = np.unique(
-        np.stack([uids[::-1], kinds[::-1] & f.K_SERVER, table[::-1, TS] // THIN_NS]), axis=1, return_index=True
-    )
+    time = np.stack([uids, kinds & f.K_SERVER, table[:, TS] // THIN_NS])
+    _, first = np.unique(time, axis=1, return_index=True)
+    _, latest = np.unique(time[:, ::-1], axis=1, return_index=True)
     keep = ~(middle & ordinary)
-    keep[len(table) - 1 - latest] = True
+    keep[first] = keep[len(table) - 1 - latest] = True
     return table[keep], uids[keep], kinds[keep]
 
 

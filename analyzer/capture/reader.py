@@ -67,7 +67,7 @@ class CaptureData:
     """What one capture file holds.
 
     `rows` are connections (n × `tcp.fields.N_FIELDS`); `segments` (m × `columns.N_COLUMNS`), `uids` and `kinds` belong
-    together, one a kept segment; `complete` tells whether every segment was kept. `texts` maps a record number to the
+    together, one a kept segment; `complete` tells whether every segment was kept (else none, or those of a sample of connections). `texts` maps a record number to the
     start of its payload where that is evidence, `owners` the same number to its connection's `UID`. `parts` are the files:
     (records before it, its name in a ring buffer). `paths` describes what a segment's `PATH` stands for. `icmp` are errors
     about TCP segments, `dns` answers as (record number, time in ns, message), `names` hosts that the capture itself names,

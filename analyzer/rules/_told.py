@@ -177,7 +177,8 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
     if not story.aligned:
         rested = story.connections.loaded(story.connections.by_point(signs.SERVER_RESET, _ended_rest))
         unsaid = {k for k in rested if _idle_reset(story.connections.segments(k)) is not None}
-        dying = [k for sign in DEADLY for k in story.connections.showing(sign) if k not in unsaid]
+        # What the log tells of died after a rest: so did a connection that may be the same.
+        dying = [k for sign in DEADLY for k in story.connections.showing(sign | signs.IDLE) if k not in unsaid]
         servers = {
             endpoint(*ends) for ends in np.unique(story.connections.servers(np.array(dying, np.int64)), axis=0).tolist()
         }

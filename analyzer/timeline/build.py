@@ -20,6 +20,7 @@ from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clo
 from analyzer.timeline.matching import apart_by_frame, match_points
 from analyzer.timeline.placing import place
 from analyzer.timeline.points import Connections, Point, in_time_order
+from analyzer.timeline.samples import read_samples
 from analyzer.timeline.story import Story
 from analyzer.timeline.ties import tie_environments
 from analyzer.timeline.transport_ties import tie_transports
@@ -41,6 +42,8 @@ def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
 
 def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
     events, clocks = _read_logs(logs)
+    if logs or len(points) > 1:
+        read_samples(points, events)
     members = match_points(points) if points else np.empty((0, 0), np.int64)
     frames = Frames(points, members, _log_frames(clocks, events))
     frames.align()

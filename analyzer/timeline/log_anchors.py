@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture import columns as col
-from analyzer.model.addresses import endpoint
 from analyzer.model.clocks import PPM
 from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
 from analyzer.tcp.pings import ANSWER_NS
-from analyzer.timeline.points import CLIENT, SERVER, Point
+from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,18 +189,14 @@ def anchors_of(log: Said, point: Point) -> Kinds:
     """The anchors between a log and one capture. Lines that name an address only meet connections to it."""
     rows, data, rtt = point.rows, point.data, _round_trip(point)
     off, late = log.error, log.window_error
-    # Of a capture too large to keep, only what its connections' rows say is at hand: no frames, and bursts only where they
-    # open a connection, which most invocations do not.
-    wants_pings = data.complete and any(kind == "ping-sent" for kind, _ in log.by_remote)
+    wants_pings = any(kind == "ping-sent" for kind, _ in log.by_remote)
     pings = _pings(data, rtt + ANSWER_NS) if wants_pings else np.empty(0, np.int64)
-    names, number = _servers(rows) if log.by_remote else ([], np.empty(0, np.int64))
+    names, number = servers_of(rows) if log.by_remote else ([], np.empty(0, np.int64))
     cause, effect = [], []
     for (kind, remote), times in sorted(log.by_remote.items(), key=str):
         mine = np.ones(len(rows), bool)
         if remote:
             mine = number == names.index(remote) if remote in names else ~mine
-        if (kind == "ping-sent" and not wants_pings) or (kind in _FRAMES and not data.complete):
-            continue
         if kind == "ping-sent":
             packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
@@ -215,7 +210,7 @@ def anchors_of(log: Said, point: Point) -> Kinds:
             cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
     cause += _local_ports(log.ports, rows, rtt, off)
     bursts, lasts = client_bursts(point)
-    if data.complete:
+    if len(bursts):  # else nothing is at hand but what opened connections, which most invocations do not
         bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
         effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
     window = [
@@ -237,14 +232,6 @@ def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:
     at = np.searchsorted(begun, ends)
     after = np.take(np.append(begun, np.iinfo(np.int64).max), at)
     return [end for end, start in zip(ends, after.tolist(), strict=True) if start - end > within]
-
-
-def _servers(rows: Ints) -> tuple[list[str], Ints]:
-    """The servers' addresses, `ip:port`, and for each connection which of them is its."""
-    if not len(rows):
-        return [], np.empty(0, np.int64)
-    distinct, number = np.unique(rows[:, [f.S_HI, f.S_LO, f.S_PORT]], axis=0, return_inverse=True)
-    return [endpoint(*server) for server in distinct.tolist()], number.reshape(-1)
 
 
 def _kind(

@@ -353,6 +353,8 @@ def _turn(one: _Place, other: _Place) -> bool:
     certain = [CERTAINTY.index(int(point.rows[row, f.ORIENTED])) for point, row, _ in (one, other)]
     point, row, stands = other if certain[1] >= certain[0] else one
     data = point.data
+    if not data.complete:
+        return False  # what is at hand of it may have been thinned
     before = data.rows[row]
     mine = stands.get(int(before[f.UID]), np.empty(0, np.int64))
     client, server = (network(*before[ends[:2]].tolist()) for ends in (TURNED, ENDS))

@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.capture.again import Part, segments_of
 from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, CaptureData, How
+from analyzer.model.addresses import endpoint
 from analyzer.model.clocks import Clock
 from analyzer.model.problems import InputError
 from analyzer.model.records import Source
@@ -73,6 +74,14 @@ class Point:
     def span(self) -> tuple[int, int]:
         """First and last packet, aligned."""
         return self.aligned(self.data.first_ns), self.aligned(self.data.last_ns)
+
+
+def servers_of(rows: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
+    """The servers' addresses, `ip:port`, and for each of these rows which of them is its."""
+    if not len(rows):
+        return [], np.empty(0, np.int64)
+    distinct, number = np.unique(rows[:, [f.S_HI, f.S_LO, f.S_PORT]], axis=0, return_inverse=True)
+    return [endpoint(*server) for server in distinct.tolist()], number.reshape(-1)
 
 
 @dataclass(slots=True)

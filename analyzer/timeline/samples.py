@@ -1,0 +1,59 @@
+"""Of a capture too large to keep: the segments of some connections, read again, by which clocks and ties are found.
+
+A row tells of a connection's first and last packets. What ties a capture to a log, or to another capture, stands in between: when
+a client began to send after a rest, pings, frames. A fair sample of connections holds enough of it, and of two captures of
+the same traffic it is the same connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.capture.again import THIN_ENDS, THIN_FROM, THIN_NS, segments_of
+from analyzer.capture.reader import KEEP_SEGMENTS
+from analyzer.model.events import Event
+from analyzer.tcp import fields as f
+from analyzer.tcp import signs
+from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Odd 64-bit numbers that spread what is multiplied by them (2^64 divided by the golden ratio, and its square).
+SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x61C8864680B583EB)
+
+
+def read_samples(points: Iterable[Point], events: Iterable[Event]) -> None:
+    """Give each point whose segments were not kept those of a sample of its connections, `KEEP_SEGMENTS` at most."""
+    named = {e.remote for e in events if e.remote}
+    for point in points:
+        if not point.data.complete and point.parts:
+            rows = point.rows[chosen(point, named)]
+            point.data.segments, point.data.uids, point.data.kinds = segments_of(point.parts, rows, point.how)
+
+
+def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
+    """The rows to read again: those to servers that a log names, then those that rested or were left open, then others; long ones last."""
+    rows = point.rows
+    if not len(rows):
+        return np.empty(0, np.int64)
+    servers, number = servers_of(rows)
+    wanted = np.array([server in named for server in servers])[number]
+    packets = rows[:, CLIENT + f.PKTS] + rows[:, SERVER + f.PKTS]
+    fat = packets > THIN_FROM
+    thinned = 2 * THIN_ENDS + 4 * (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS]) // THIN_NS
+    size = np.where(fat, np.minimum(packets, thinned), packets)
+    lives = point.signs & (signs.WOKE | signs.IDLE | signs.OPEN) != 0
+    order = np.lexsort((_any(rows), fat, ~lives, ~wanted))
+    return np.sort(order[np.cumsum(size[order]) <= KEEP_SEGMENTS])
+
+
+def _any(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each connection that says nothing of it, and is the same at every point: of both initial sequence numbers."""
+    one, other = (rows[:, side + f.ISN].astype(np.uint64) for side in (CLIENT, SERVER))
+    mixed = one * SPREAD[0] + other * SPREAD[1]
+    spread: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(29))) * SPREAD[0]
+    return spread
