@@ -16,6 +16,7 @@ from analyzer.model.findings import Finding
 CONSEQUENCES = {
     "F201": ("F203", "R301", "R304", "T605"),
     "F202": ("F203", "R301", "R304", "T605"),
+    "F203": ("F205",),
     "K103": ("F205",),
     "K105": ("F203",),
     "R301": ("R304", "T605"),
