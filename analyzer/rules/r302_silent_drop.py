@@ -363,7 +363,7 @@ def examine(story: Story, candidate: int | told.Death | Streak, settings: Settin
         ruled_out=["a slow server (it would acknowledge)", "a reset or a close (neither arrived)"]
         + (["a dead server (its capture went on and never saw the data)"] if proven else []),
         help=for_connection(story, k, Trouble.SILENT, errors),
-        upgrade="" if proven else f"a capture at the server for the same time would tell a middlebox from a dead server: {collect.capture(server)}",
+        upgrade="" if proven else f"a capture at the server {'that surely ran on (this one has no packet after that time)' if len(points) > 1 else 'for the same time'} would tell a middlebox from a dead server: {collect.capture(server)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -232,4 +232,7 @@ def _upgrade(timer: Timer) -> str:
     """What would tell what the timer waited for."""
     if timer.stage == "pool":
         return f"the server's connections at that moment: {collect.sockets(timer.peer)}, or SHOW PROCESSLIST, pg_stat_activity"
-    return f"a capture at the server shows whether the SYN or the request arrived and was answered: {collect.capture(timer.peer)}"
+    what = {"connect": "the SYN", "tls": "the ClientHello", "established": "the request"}.get(
+        timer.stage, "the SYN or the request"
+    )
+    return f"a capture at the server shows whether {what} arrived and was answered: {collect.capture(timer.peer)}"
