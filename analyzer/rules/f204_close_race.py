@@ -287,10 +287,11 @@ def _from_log(story: Story, quiet: Quiet) -> Finding:
         CODE, NAME, Severity.ERROR, Confidence.POSSIBLE,
         f"a connection{to} ended after {rest} of quiet within one invocation, about as long as a server keeps it",
         death.first.time_ns, evidence,
-        f"nothing was printed for {rest}, as long as a known limit: {quiet.limit}; if the connection rested meanwhile, the server closed it as the next request left",
+        f"nothing was printed for {rest}, as long as a known limit: {quiet.limit}; if the connection rested meanwhile, the server closed it as the next request left; if a request had been under way all that time, "
+        "it was not answered before the limit ended the connection",
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events),
         silences=[Silence(quiet.start_ns, quiet.end_ns, f"{rest}: no line of this invocation")],
         ruled_out=["the freeze: the invocation ran all the time"],
         help=f"{told.advice(story, death, Trouble.RACE)}; or raise the server's limit above the client's",
-        upgrade=f"a line when each request leaves: one that had been under way all that time was ended by the server for another reason; a capture at the server shows both: {told.capture(story, death)}",
+        upgrade=f"a line when each request leaves tells the two apart, and so does a capture at the server: {told.capture(story, death)}",
     )  # fmt: skip
