@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-#: So many thaws that took as long as each other were quick ones.
-ALIKE = 5
+#: A guest that runs takes so long at least to send its first packet (measured: 12 ms and more).
+FIRST_PACKET_NS = 10 * MS
+#: So many thaws that took as long as each other, within this, were quick ones.
+ALIKE, ALIKE_NS = 5, 25 * MS
 #: Candidate offsets that are scored, and pairs of a line and a packet that propose them.
 MAX_CANDIDATES, MAX_PAIRS = 4_000, 4_000_000
 #: Proposals are counted in bins of this width where there are more than can be scored.
@@ -46,6 +48,8 @@ SMEAR_NS, FINE_NS, MOST_TILTS = 50 * MS, 2 * MS, 8
 GOOD_SHARE = 0.85
 #: A line that a reply caused is printed this soon after it (JavaScript runs to its next turn).
 REPLY_TO_LINE_NS = 4 * MS
+#: … or by a busy guest so much later, all of them.
+BUSY_NS = 8 * MS
 #: So many standard deviations (of counts, by Poisson) above the usual number of coincidences is none.
 CLEARLY = 3
 HOW = "invocation windows, connects, pings and resets"
@@ -108,6 +112,7 @@ def against_log(log: Said, point: Point) -> Against | None:
         return None
     ppm, equal = vote
     first = equal[0]
+    kinds = kinds.undisturbed(first)
     begin = _begin(kinds.tilted(ppm, at), times, start, end, first)
     drifted = round((sum(begin) // 2 - at) * (ppm * PPM))
     begun = _merged([_range(kinds.within(*begin), offset + drifted) for offset in equal])
@@ -308,9 +313,11 @@ def _leeway(kinds: Kinds, offset: int, ppm: float) -> _Leeway:
     for k in kinds.effect:
         pairs = k.pairs(offset)
         if len(pairs):
-            bound = _share(pairs, 50 if k.loose and not k.error else 10) + 2 * MS + k.error
-            low = max(low, bound - _slack(k, pairs) - 2 * k.error, _share(pairs, 90) - k.after)
-            high, anchors = min(high, bound), anchors + len(pairs)
+            quick, bound = _effect(k, pairs)
+            low = max(low, quick + 2 * MS - k.error - _slack(k, pairs))
+            if not k.loose:
+                low = max(low, _share(pairs, 90) - k.after)
+            high, anchors = min(high, bound + 2 * MS + k.error), anchors + len(pairs)
     for k in kinds.window:
         last = k.last_before(high)
         if len(last):
@@ -322,10 +329,32 @@ def _share(values: Ints, percent: int) -> int:
     return int(np.percentile(values, percent))
 
 
+def _effect(kind: Kind, pairs: Ints) -> tuple[int, int]:
+    """The quickest of an effect's pairs, for what is at least, and the one to trust for what is at most."""
+    if not kind.loose or (kind.error and not kind.alone):
+        return _share(pairs, 10), _share(pairs, 10)
+    middle = _share(pairs, 50)
+    if _alike(pairs):
+        return middle, _share(pairs, 10) if kind.alone else middle
+    quickest = int(pairs.min())
+    return quickest, quickest if kind.alone else middle
+
+
+def _alike(pairs: Ints) -> bool:
+    return len(pairs) >= ALIKE and _share(pairs, 90) - _share(pairs, 10) <= ALIKE_NS
+
+
 def _slack(kind: Kind, pairs: Ints) -> int:
-    """How long before its effect a line may stand at most, where the quickest effect of several is looked at."""
-    alike = len(pairs) >= ALIKE and _share(pairs, 90) - _share(pairs, 10) <= QUICK_START_NS
-    return min(kind.after - kind.error, QUICK_START_NS if kind.loose and alike else START_SLACK_NS)
+    """How long before its effect a line may stand at most, where the quickest effect of several is looked at.
+
+    Where most lines find none in time the quickest is a slow one, too.
+    """
+    if not kind.loose:
+        return min(kind.after - kind.error, START_SLACK_NS)
+    if _alike(pairs):
+        return QUICK_START_NS
+    looked = (kind.log + pairs[0] >= kind.packet[0]) & (kind.log + pairs[0] <= kind.packet[-1])
+    return kind.after - kind.error if 2 * len(pairs) <= looked.sum() else START_SLACK_NS + FIRST_PACKET_NS
 
 
 def _moments(times: Ints) -> Ints:
@@ -347,7 +376,7 @@ def _narrowed(kinds: Kinds, found: _Leeway) -> _Leeway:
     if best < 0.25 * len(lines) or best < usual + CLEARLY * usual**0.5:
         return found
     good = offsets[scores >= GOOD_SHARE * best]
-    low, high = int(good.min()) - slack, int(good.max()) + slack
+    low, high = int(good.min()) - slack, min(int(good.max()) + slack + BUSY_NS, found.high)
     if high - low >= found.high - found.low:
         return found
     return replace(found, low=low, high=high, anchors=found.anchors + int(best), beside=int(best))

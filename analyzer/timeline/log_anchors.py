@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: START is stamped up to 91 ms before the guest runs (measured), END a few ms after its last packet.
 START_SLACK_NS = 100 * MS
 END_SLACK_NS = 10 * MS
+#: … and a guest may run on for as long before it is frozen.
+RUNS_ON_NS = 10 * MS
 #: Of several thaws in a row that are alike the quickest takes no longer than this (measured: 12 to 23 ms).
 QUICK_START_NS = 50 * MS
 #: A client silent this long begins a new burst when it sends again.
@@ -41,6 +43,10 @@ _PINGS = frozenset(("ping-sent", "ping-frame-sent"))
 _FRAMES = {"ping-acked": col.M_H2_PING_ACK, "goaway-received": col.M_H2_GOAWAY}
 #: Errors that a reset causes.
 _RESET = frozenset(("ECONNRESET", "ECONNREFUSED"))
+#: No invocation runs longer.
+LONGEST_NS = 900 * SECOND
+#: So few coincidences are expected where none is.
+FEW_STRAYS = 0.1
 _PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
 
 
@@ -54,8 +60,10 @@ class Kind:
     after: int  # … or follow it (its effect)
     weight: float
     error: int = 0  # how far the lines may be misplaced; `before` and `after` include it
-    #: Pairs may be wrong (another environment's packet): the middle one is trusted, not the tightest.
+    #: Pairs may be a coincidence (another environment's packet): the middle one is trusted, not the tightest …
     loose: bool = False
+    #: … unless nobody else's packets were about.
+    alone: bool = False
 
     def within(self, start: int, end: int) -> Kind:
         """Only the lines of [start, end), or some of them."""
@@ -102,7 +110,8 @@ class Kind:
 class Kinds:
     """Anchors between a log and a capture: causes (packet, then line), effects (line, then packet), invocations' windows.
 
-    `lines` are those that replies may have caused; `error` is how far lines may be misplaced in the log's own time, ns.
+    `lines` are those that replies may have caused; `error` is how far lines may be misplaced in the log's own time, ns. `spans`
+    are the invocations (start and end, n × 2), `lone` those starts at which no other one ran.
     """
 
     cause: list[Kind]
@@ -112,6 +121,8 @@ class Kinds:
     replies: Ints
     round_trip: int
     error: int
+    spans: Ints
+    lone: Ints
 
     @property
     def voters(self) -> list[Kind]:
@@ -125,6 +136,17 @@ class Kinds:
         )
         return replace(self, cause=cause, effect=effect, window=window, lines=_some(self.lines, start, end))
 
+    def undisturbed(self, offset: int) -> Kinds:
+        """The same, with only such starts of invocations as nobody else's packets can have met at this offset, if those are most."""
+        if 2 * len(self.lone) <= len(self.spans):
+            return self
+
+        def trusted(k: Kind) -> bool:
+            return k.loose and _strays(k.packet - offset, self.spans) < FEW_STRAYS
+
+        effect = [replace(k, log=self.lone, alone=True) if trusted(k) else k for k in self.effect]
+        return replace(self, effect=effect)
+
     def tilted(self, ppm: float, at: int) -> Kinds:
         """All lines where a clock that was right at `at` and drifts so would have stamped them."""
         if not ppm:
@@ -135,6 +157,16 @@ class Kinds:
     def voting_times(self) -> Ints:
         """The lines that vote."""
         return np.sort(np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters)]))
+
+
+def _strays(bursts: Ints, spans: Ints) -> float:
+    """How many bursts of nobody's invocation are likely to stand at the starts of some, by those that stand between them."""
+    starts, ends = spans[:, 0] - SECOND, np.maximum.accumulate(spans[:, 1]) + SECOND
+    at = np.searchsorted(starts, bursts, side="right") - 1
+    strays = int(((at < 0) | (bursts > ends[np.maximum(at, 0)])).sum())
+    covered = int((ends - np.maximum(starts, np.append(starts[0], ends[:-1]))).clip(0).sum())
+    whole = int(max(bursts.max(initial=0), ends[-1]) - min(bursts.min(initial=starts[0]), starts[0]))
+    return strays * len(spans) * START_SLACK_NS / max(whole - covered, SECOND)
 
 
 def _tilted(times: Ints, ppm: float, at: int) -> Ints:
@@ -157,13 +189,15 @@ class Said:
     ports: dict[int, int]
     starts: list[int]
     ends: list[int]
+    #: Start and end of each, of one that is not finished the start of its environment's next.
+    spans: list[tuple[int, int]]
     error: int = 0  # how far lines may be misplaced in the log's own time, because stamps were cut, ns
     window_error: int = 0  # … and invocations
 
 
-def said(events: Iterable[Event], invocations: Iterable[Invocation]) -> Said:
+def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
     """The anchors that a log offers, aligned with nothing yet."""
-    found = Said(defaultdict(list), [], {}, [], [])
+    found = Said(defaultdict(list), [], {}, [], [], [])
     for e in events:
         if e.resolution_ns >= SECOND and e.layer != "lambda":
             found.error = max(found.error, e.resolution_ns // 2)
@@ -182,7 +216,28 @@ def said(events: Iterable[Event], invocations: Iterable[Invocation]) -> Said:
         if i.end_ns is not None:
             found.ends.append(i.end_ns)
         found.window_error = max(found.window_error, i.error_ns)
+    found.spans = _spans(invocations)
     return found
+
+
+def _spans(invocations: list[Invocation]) -> list[tuple[int, int]]:
+    following: dict[str, int] = {}
+    spans = []
+    for i in sorted(invocations, key=lambda i: i.start_ns, reverse=True):
+        end = i.end_ns if i.end_ns is not None else following.get(i.environment, i.start_ns + LONGEST_NS)
+        following[i.environment] = i.start_ns
+        spans.append((i.start_ns, max(end, i.start_ns)))
+    return spans[::-1]
+
+
+def _lone(spans: Ints) -> Ints:
+    """The starts of invocations at which no other one runs or starts."""
+    if not len(spans):
+        return spans[:, 0]
+    starts = spans[:, 0]
+    running = np.append(np.iinfo(np.int64).min // 2, np.maximum.accumulate(spans[:, 1])[:-1])
+    following = np.append(starts[1:], np.iinfo(np.int64).max)
+    return starts[(running < starts) & (following > starts + 3 * START_SLACK_NS)]
 
 
 def anchors_of(log: Said, point: Point) -> Kinds:
@@ -206,7 +261,7 @@ def anchors_of(log: Said, point: Point) -> Kinds:
                 cause.append(_kind(times, packets, 20 * MS + rtt, 2 * MS, 3.0, off))
         elif kind == "tcp-connected" or not _ended_rests(rows[mine]):
             packets = rows[mine, f.SYN_ACK_TS if kind == "tcp-connected" else SERVER + f.RST_TS]
-            busy = 20 * MS if kind == "tcp-connected" else 50 * MS
+            busy = 20 * MS if kind == "tcp-connected" else 100 * MS  # a JVM loads the classes of its first error
             cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
     cause += _local_ports(log.ports, rows, rtt, off)
     bursts, lasts = client_bursts(point)
@@ -214,9 +269,18 @@ def anchors_of(log: Said, point: Point) -> Kinds:
         bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
         effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
     window = [
-        _kind(_calm(log.ends, log.starts, START_SLACK_NS + 2 * late), lasts, 3 * SECOND, END_SLACK_NS + rtt, 0.0, late)
+        _kind(
+            _calm(log.ends, log.starts, START_SLACK_NS + 2 * late),
+            lasts,
+            3 * SECOND,
+            END_SLACK_NS + RUNS_ON_NS + rtt,
+            0.0,
+            late,
+        )
     ]
-    return Kinds(cause, effect, window, np.sort(np.array(log.lines, np.int64)), _replies(data), rtt, off)
+    spans = np.array(log.spans, np.int64).reshape(-1, 2)
+    lines = np.sort(np.array(log.lines, np.int64))
+    return Kinds(cause, effect, window, lines, _replies(data), rtt, off, spans, _lone(spans))
 
 
 def _ended_rests(rows: Ints) -> bool:

@@ -87,3 +87,37 @@ def test_few_lines_over_a_long_time_still_tell_the_drift(ppm):
         stamp = EPOCH + round(60 * minute * (1 + ppm * 1e-6) * 1e9)
         assert abs(clock.aligned(stamp) - (EPOCH + 60 * minute * 10**9)) <= clock.misplaced(stamp) < 120e6
     assert abs((clock.drift_ppm or 0) + ppm) < 40
+
+
+def uses(delays, apart=6):
+    """Invocations of one environment, each with its first packet so many ms after its START."""
+    log, packets = [], ["-1.000000 > SYN", "-0.999000 < SYN-ACK", "-0.998000 > ACK"]
+    for n, delay in enumerate(delays):
+        at, minute, second = apart * n, apart * n // 60, apart * n % 60
+        log += [f"00:{minute:02}:{second:02}.000 START {n + 1}", f"00:{minute:02}:{second:02}.900 REPORT {n + 1}"]
+        packets += [f"{at + delay / 1000:.6f} > 60", f"{at + delay / 1000 + 0.02:.6f} < 40"]
+    return Case("", "\n".join(log), "\n".join(packets))
+
+
+@pytest.mark.parametrize(
+    ("delays", "at_most"),
+    [
+        ((17, 248, 276), 60),  # the first use of a connection is slow
+        ((21, 26, 200, 211, 258), 60),
+        ((104, 117, 156, 371), 60),  # each is: an SDK that signs, resolves and connects
+        ((18, 48, 58, 60, 82), 60),
+        ((12, 17, 23, 14, 20), 30),
+    ],
+)
+def test_slow_uses_do_not_move_the_clock(delays, at_most):
+    clock = uses(delays).story().connections.points[0].clock
+    assert clock.offset_ns is not None
+    assert abs(clock.offset_ns) <= clock.error_ns < at_most * 1e6
+
+
+def test_an_error_that_a_busy_guest_prints_late():
+    """A line 95 ms after the reset that it tells of, beside invocations that begin as they should."""
+    case = uses((10, 20, 29, 30))
+    log = case.log + "\n00:00:18.400 app 4 Error: read ECONNRESET"
+    clock = Case("", log, case.packets + "\n18.305 < RST").story().connections.points[0].clock
+    assert abs(clock.offset_ns) <= clock.error_ns < 60e6
