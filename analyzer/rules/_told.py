@@ -51,9 +51,10 @@ SAME_NS = SECOND
 #: No library's timer is set to less (chosen).
 AT_ONCE_NS = 250 * MS
 #: What is said of a reset as of the end of the stream, and who says it: libpq (fe-secure.c, fe-misc.c), C-core of any read that failed,
-#: Java's HttpClient (Http1Response.java), which prints the cause below.
+#: Java's HttpClient (Http1Response.java), which prints the cause below, botocore of any ProtocolError of urllib3 (httpsession.py).
 EITHER_END = {
     "server closed the connection unexpectedly": "libpq", "TCP Read failed": "gRPC", "header parser received no bytes": "java.net.http",
+    "Connection was closed before we received a valid response": "botocore",
 }  # fmt: skip
 
 

@@ -209,11 +209,11 @@ class Noticed:
 
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
-    others = {(death.environment, death.began_ns) for death in r303.rested(story, settings)}
+    resets = r303.rested(story, settings)
     deaths = [
         death
         for death in told.rested(story, lambda e: _is_end(e) or told.broke_at_once(story, e), settings)
-        if not (told.unclear_end(story, death.first) and (death.environment, death.began_ns) in others)
+        if not any(_is_of(story, death, reset) for reset in resets)
     ]
     failed = set()
     for death in deaths:
@@ -233,6 +233,14 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noti
     cs = story.connections
     finished = cs.showing(signs.SERVER_FIN | signs.WOKE | signs.SERVER_RESET)
     yield from sorted({*finished, *cs.by_point(signs.WOKE | signs.SERVER_RESET, _aborted)})
+
+
+def _is_of(story: Story, death: told.Death, reset: told.Death) -> bool:
+    """Whether an end is what a library makes of a reset told in the same invocation: of the same peer, as far as either names one."""
+    if (death.environment, death.began_ns) != (reset.environment, reset.began_ns):
+        return False
+    same = death.peer == reset.peer or not (death.peer and reset.peer)
+    return bool(told.unclear_end(story, death.first)) or (same and death.first.attrs.get("raised_by") != "server")
 
 
 def _aborted(rows: common.Rows) -> common.Mask:
@@ -480,18 +488,27 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     broken = e.attrs.get("code") == "EPIPE"
     by_server = e.attrs.get("raised_by") == "server"
     either = told.unclear_end(story, e)
+    absent = story.connections.points[death.absent].source.label if death.absent is not None else ""
+    whom = (
+        f"it had been ended, not by the server: {absent} saw nothing"
+        if absent
+        else "it had been ended"
+        if either
+        else "the server had ended it"
+    )
     known = by_server or (broken and told.opened(story, death) is None)
     confidence = Confidence.LIKELY if known else Confidence.POSSIBLE if either else told.confidence(story, death)
     setting = f" ({e.attrs['setting']})" if by_server and e.attrs.get("setting") else ""
     proof = (
-        "EPIPE means that the server's FIN had come before the write" if broken
+        f"EPIPE means that a FIN or a reset had come before the write; {absent} ran on and shows none" if broken and absent
+        else "EPIPE means that the server's FIN had come before the write" if broken
         else f"the server says itself that it ended the connection{setting}" if by_server
         else f"{either} says so of a reset, too: the server, or a box between that had forgotten the connection (R303), ended it" if either
         else "the peer's FIN, or a reset, was read"
     )  # fmt: skip
     return Finding(
         CODE, NAME, Severity.ERROR, confidence,
-        f"connection used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}: {'it had been ended' if either else 'the server had ended it'}",
+        f"connection used after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}: {whom}",
         e.time_ns, evidence,
         f"{'EPIPE' if broken else 'found broken' if e.attrs.get('code') == 'BROKEN' else 'found closed'} {told.when(story, death)}: {proof}; the function noticed only when it used the connection"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "FIN", death.peer)) else ""),
@@ -499,7 +516,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
         ruled_out=["a silent drop (the peer's end was heard)", "a failed connect (the connection was established)"],
         help=told.advice(story, death, Trouble.STALE),
-        upgrade="" if confidence is Confidence.CERTAIN else f"a capture at the server shows when it closed: {told.capture(story, death)}",
+        upgrade="" if absent or confidence is Confidence.CERTAIN else f"a capture at the server shows when it closed: {told.capture(story, death)}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

@@ -128,8 +128,8 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death]:
 
 
 def rested(story: Story, settings: Settings) -> list[told.Death]:
-    """Resets that only the log tells of, after a rest; and ends that may be resets, where a capture at the server saw no end."""
-    found = told.rested(story, lambda e: is_reset(e) or bool(told.unclear_end(story, e)), settings)
+    """Resets that only the log tells of, after a rest; and ends, where a capture at the server saw none."""
+    found = told.rested(story, lambda e: is_reset(e) or _is_end(e) or bool(told.unclear_end(story, e)), settings)
     return [death for death in found if death.absent is not None or any(map(is_reset, death.events))]
 
 
@@ -140,6 +140,12 @@ def is_reset(e: Event) -> bool:
         and e.attrs.get("stage") in (None, "established")
         and e.attrs.get("syscall") != "connect"
     )
+
+
+def _is_end(e: Event) -> bool:
+    """Whether an error says that the connection in use had ended, and no word of the server is its reason."""
+    code, stage = e.attrs.get("code"), e.attrs.get("stage")
+    return code == "CLOSED" and stage in (None, "established") and e.attrs.get("raised_by") != "server"
 
 
 def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Finding | None:
@@ -262,7 +268,8 @@ def _named(story: Story, death: told.Death) -> str:
     """The error: the kernel's, or what a library says of a reset as of an end."""
     if any(map(is_reset, death.events)):
         return "ECONNRESET"
-    return f"{told.unclear_end(story, death.first)}'s word for an end or a reset"
+    who = told.unclear_end(story, death.first)
+    return f"{who}'s word for an end or a reset" if who else "the end of the connection was read"
 
 
 def _from_log(story: Story, death: told.Death) -> Finding:
@@ -275,11 +282,12 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         if absent
         else "a middlebox that forgot the flow, or a server that had closed it meanwhile"
     )
+    certain = any(map(is_reset, death.events))
     return Finding(
         CODE, NAME, Severity.ERROR, told.confidence(story, death),
-        f"reset on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
+        f"{'reset' if certain else 'reset or ended'} on first use after {seconds(death.rest_ns)} {'frozen' if death.freeze else 'idle'}" + (f", not from the server: {absent} saw nothing" if absent else ""),
         death.first.time_ns, evidence,
-        f"{_named(story, death)} {told.when(story, death)}: a connection that had rested was used, and its first write was answered with a reset; {sender}"
+        f"{_named(story, death)} {told.when(story, death)}: a connection that had rested was used{', and its first write was answered with a reset' if certain else ''}; {sender}"
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),

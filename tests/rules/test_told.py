@@ -9,6 +9,7 @@ from analyzer.model.findings import Confidence
 from analyzer.rules import run
 from analyzer.rules._cases import Case
 from analyzer.rules.f201_fin_wait_2_stall import _OPEN
+from tests.helpers import CAPTURES
 
 LOG = """
     00:00:00.000 START 1
@@ -134,3 +135,22 @@ def test_a_connection_that_fails_at_once_is_no_time_out():
     late = LOG.replace("00:00:14.302", "00:00:17.302").replace("00:00:14.400", "00:00:17.400")
     assert told(LOG.format(f"2 {BROKEN}")) == [("F203", Confidence.POSSIBLE, None)]
     assert told(late.format(f"2 {BROKEN}")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("SocketError: other side closed { code: 'UND_ERR_SOCKET' }", "reset or ended on first use"),
+        ("ConnectionClosedError: Connection was closed before we received a valid response", "reset or ended on first use"),
+        ("Error: read ECONNRESET { errno: -104, code: 'ECONNRESET', syscall: 'read' }", "reset on first use"),
+    ],
+)  # fmt: skip
+def test_an_end_that_the_servers_capture_does_not_show_is_not_the_servers(tmp_path, words, title):
+    log = (CAPTURES / "nat-reset" / "lambda.json").read_text()
+    said = "OperationalError: consuming input failed: server closed the connection unexpectedly"
+    assert said in log
+    (tmp_path / "lambda.json").write_text(log.replace(said, words))
+    found = analyzer.read(tmp_path / "lambda.json", CAPTURES / "nat-reset" / "server.pcap").findings
+    first = next(f for f in found if f.severity.word == "error")  # the capture ends before the second
+    assert first.rule == "R303"
+    assert first.title.startswith(title) and "not from the server: server.pcap saw nothing" in first.title
