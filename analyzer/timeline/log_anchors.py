@@ -358,15 +358,27 @@ def _round_trip(point: Point) -> int:
     return int(min(np.median(times), SECOND)) if len(times) else 0
 
 
-def client_bursts(point: Point, address: tuple[int, int] | None = None) -> tuple[Ints, Ints]:
-    """First and last times of the bursts in which clients send data, SYN or FIN of their own; of one client address if given."""
+def _of_whole_clients(data: CaptureData) -> NDArray[np.bool_]:
+    """The segments of clients all of whose connections are in the sample of a capture too large to keep."""
+    if not len(data.segments):
+        return np.zeros(0, np.bool_)
+    clients, number = np.unique(data.rows[:, [f.C_HI, f.C_LO]], axis=0, return_inverse=True)
+    client = np.full(int(data.rows[:, f.UID].max()) + 1, -1, np.int64)
+    client[data.rows[:, f.UID]] = number.reshape(-1)
+    sampled = np.bincount(client[np.unique(data.uids)], minlength=len(clients))
+    whole = sampled == np.bincount(number.reshape(-1), minlength=len(clients))
+    return np.asarray(whole[client[data.uids]], np.bool_)
+
+
+def client_bursts(point: Point) -> tuple[Ints, Ints]:
+    """First and last times of the bursts in which clients send data, SYN or FIN of their own, where all that they sent is at hand."""
     data = point.data
     s = data.segments
     own = (data.kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
         (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)
     )
-    if address is not None:
-        own &= (s[:, col.SRC_HI] == address[0]) & (s[:, col.SRC_LO] == address[1])
+    if not data.complete:
+        own &= _of_whole_clients(data)
     groups = s[own][:, [col.SRC_HI, col.SRC_LO]]
     times = s[own, col.TS]
     firsts, lasts = [], []

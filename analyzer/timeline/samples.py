@@ -36,7 +36,11 @@ def read_samples(points: Iterable[Point], events: Iterable[Event]) -> None:
 
 
 def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
-    """The rows to read again: those to servers that a log names, then those that rested or were left open, then others; long ones last."""
+    """The rows to read again: all of some clients, those first that connect to servers that a log names, then those with connections
+    that rested or were left open; where there is room, some of others.
+
+    What a client sent first after a rest is known only where all of its connections are.
+    """
     rows = point.rows
     if not len(rows):
         return np.empty(0, np.int64)
@@ -47,7 +51,16 @@ def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
     thinned = 2 * THIN_ENDS + 4 * (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS]) // THIN_NS
     size = np.where(fat, np.minimum(packets, thinned), packets)
     lives = point.signs & (signs.WOKE | signs.IDLE | signs.OPEN) != 0
-    order = np.lexsort((_any(rows), fat, ~lives, ~wanted))
+    key = _any(rows)
+    clients, number = np.unique(rows[:, [f.C_HI, f.C_LO]], axis=0, return_inverse=True)
+    first, of_client = np.lexsort((key, ~lives, ~wanted)), number.reshape(-1)
+    _, best = np.unique(of_client[first], return_index=True)  # each client's best connection
+    sizes, whole, room = np.bincount(of_client, size, len(clients)), np.zeros(len(clients), np.bool_), KEEP_SEGMENTS
+    for client in np.argsort(best).tolist():
+        if (needed := int(sizes[client])) <= room:
+            whole[client] = True
+            room -= needed
+    order = np.lexsort((key, fat, ~lives, ~wanted, ~whole[of_client]))
     return np.sort(order[np.cumsum(size[order]) <= KEEP_SEGMENTS])
 
 

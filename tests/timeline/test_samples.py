@@ -17,7 +17,7 @@ ROOM = 100
 #: Cases, and room for about half of their segments.
 LARGE = {
     "any-interface": 100, "churn": 100, "connect-burst": 60, "connection-limit": 100, "frozen-keepalive": 60, "grpc-max-age": 60,
-    "half-close": 60, "healthy": 60, "redis-closed-in-freeze": 100, "tls-handshake": 60,
+    "half-close": 60, "healthy": 60, "redis-closed-in-freeze": 100,
 }  # fmt: skip
 
 
