@@ -263,7 +263,7 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         for *server, frame in servers[counts >= least].tolist()
     ]
     seen = {server.address for server in found}
-    found += [server for server in spoken if server.address not in seen]
+    found += [server for server in spoken if server.address and server.address not in seen]
     return sorted(found, key=lambda server: (server.address, server.woken))
 
 
@@ -365,8 +365,6 @@ def _told(story: Story, least: int) -> list[Server]:
 
 def _failed(story: Story, settings: Settings) -> list[Server]:
     """Servers of which only errors tell: the freezes before those, and the freezes of the same environments after which nothing failed."""
-    if len(story.connections):
-        return []
     deaths: dict[str, list[told.Death]] = defaultdict(list)
     for death in told.rested(story, _is_end, settings):
         if death.freeze is not None and death.freeze.before and told.opened(story, death) is None:
