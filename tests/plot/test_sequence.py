@@ -38,7 +38,7 @@ def test_the_zombie_is_drawn_packet_by_packet(zombie, dark):
     shown = texts(figure)
     assert not is_blank(figure)
     assert {"SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "CLOSE_WAIT", "FIN_WAIT_2", "LAST_ACK", "TIME_WAIT"} <= set(shown)
-    assert {"FIN", "seq 5026 ack 177", "⋮ 9.742 s, frozen", "9.354178", "F201"} <= set(shown)
+    assert {"FIN", "seq 5026 ack 177", "⋮ 9.743 s, frozen", "9.354178", "F201"} <= set(shown)
     assert {"freeze", "break", "log-line", "finding-F201", "packets-FIN", "packets-SYN"} <= gids(figure)
     arrows = sum(
         len(c.get_segments()) for c in figure.findobj(LineCollection) if str(c.get_gid()).startswith("packets-")

@@ -121,3 +121,11 @@ def test_an_error_that_a_busy_guest_prints_late():
     log = case.log + "\n00:00:18.400 app 4 Error: read ECONNRESET"
     clock = Case("", log, case.packets + "\n18.305 < RST").story().connections.points[0].clock
     assert abs(clock.offset_ns) <= clock.error_ns < 60e6
+
+
+def test_what_an_initialisation_sends_stands_before_the_first_start():
+    case = uses((8, 15, 12, 18))
+    log = "00:00:00.000 INIT -\n" + case.log.replace("00:00:00.000 START", "00:00:00.060 START")
+    packets = case.packets.replace("0.008000 > 60", "0.008000 > 60\n0.040000 > 60")
+    clock = Case("", log, packets).story().connections.points[0].clock
+    assert abs(clock.offset_ns) <= clock.error_ns < 60e6
