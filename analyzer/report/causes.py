@@ -79,14 +79,12 @@ def _cause(own: list[Finding], following: dict[str, list[Finding]]) -> Cause:
     for f in own:
         chain = _chain(f, following)
         consequences |= {x.id: x for x in chain if x is not f}
-        told.lost_ns += max(
-            (x.lost_ns for x in chain if x.id not in counted), default=0
-        )  # one wait, told by several rules
+        # One wait, told by several rules.
+        told.lost_ns += max((x.lost_ns for x in chain if x.id not in counted), default=0)
         counted |= {x.id for x in chain}
         told.requests |= _requests(chain)
-        harmed = [
-            x for x in chain if x is f or x.severity is not Severity.INFO
-        ]  # what followed and cost nothing is left out
+        # What followed and cost nothing is left out.
+        harmed = [x for x in chain if x is f or x.severity is not Severity.INFO]
         told.environments |= {x.environment for x in harmed if x.environment}
     return Cause(own[0].rule, own[0].name, own[0].server, own, list(consequences.values()), told)
 

@@ -128,6 +128,11 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     return _left_to_the_log(story, found)
 
 
+def in_use(e: Event) -> bool:
+    """Whether an error may be of a connection that was up: it says nothing of an attempt, or of a handshake."""
+    return e.attrs.get("stage") in (None, "established")
+
+
 def either_end(e: Event) -> str:
     """Who says of an end what it would say of a reset, empty where an end is meant, or the server gave its reason."""
     said = EITHER_END.items() if e.attrs.get("code") == "CLOSED" and e.attrs.get("raised_by") != "server" else ()

@@ -323,7 +323,7 @@ def _stands_beside(story: Story, error: Event, close: Segment, woke: Segment) ->
 def _is_end(e: Event) -> bool:
     """Whether an error says that the peer had ended the connection."""
     code = e.attrs.get("code")
-    return code == "EPIPE" or (code == "CLOSED" and e.attrs.get("stage") in (None, "established"))
+    return code == "EPIPE" or (code == "CLOSED" and told.in_use(e))
 
 
 def _noticed(story: Story, least_ns: int) -> Iterable[Noticed]:

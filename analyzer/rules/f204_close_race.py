@@ -169,7 +169,7 @@ def _quiet(story: Story, settings: Settings) -> Iterator[Quiet]:
 
 
 def _ended(e: Event) -> bool:
-    return e.attrs.get("code") in ENDED and e.attrs.get("stage") in (None, "established")
+    return e.attrs.get("code") in ENDED and told.in_use(e)
 
 
 def _stretch(story: Story, death: told.Death, least_ns: int) -> tuple[int, int] | None:

@@ -32,6 +32,7 @@ from analyzer.model.records import Call, Transport
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _collect as collect
 from analyzer.rules import _common as common
+from analyzer.rules import _told as told
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_transport
 from analyzer.rules._thresholds import Settings
@@ -221,7 +222,7 @@ def _cut_errors(story: Story, transport: Transport, goaway: Event) -> list[Event
     near = story.events_between(goaway.time_ns - JITTER_NS, goaway.time_ns + WITH_NS, transport.environment)
     return [
         e for e in near
-        if e.kind == "error" and e.attrs.get("code") in FAILED_BY and e.attrs.get("stage") in (None, "established")
+        if e.kind == "error" and e.attrs.get("code") in FAILED_BY and told.in_use(e)
         and e.remote in (None, transport.remote)
     ]  # fmt: skip
 

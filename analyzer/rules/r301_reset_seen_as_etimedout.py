@@ -26,6 +26,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
+from analyzer.rules import _told as told
 from analyzer.rules import r302_silent_drop as r302
 from analyzer.rules._cases import Case
 from analyzer.rules._remedies import Trouble, for_connection
@@ -125,7 +126,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
 def _etimedout(story: Story, k: int, outage: r302.Outage) -> Event | None:
     """The application's ETIMEDOUT for this connection: by address where it names one, by time and environment else."""
     for e in common.errors_beside(story, k, outage.first.time_ns + 500 * MS, outage.last.time_ns + GIVE_UP_NS, CODES):
-        if e.attrs.get("stage") in (None, "established") and e.remote in (None, story.connections.server(k)):
+        if told.in_use(e) and e.remote in (None, story.connections.server(k)):
             return e
     return None
 

@@ -176,8 +176,7 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Stre
 
 def _is_kernels(e: Event) -> bool:
     """Whether an error is the kernel's time-out, and not said to be a connect's."""
-    stage = e.attrs.get("stage")
-    return e.attrs.get("code") == "ETIMEDOUT" and e.attrs.get("kernel") is True and stage in (None, "established")
+    return e.attrs.get("code") == "ETIMEDOUT" and e.attrs.get("kernel") is True and told.in_use(e)
 
 
 def _established(death: told.Death) -> bool:
@@ -372,7 +371,7 @@ def consequences(story: Story, k: int, found: Outage) -> list[Event]:
     """What the application said of it: time-outs of whatever timer, towards this server where they name one."""
     said = common.errors_beside(story, k, found.first.time_ns, found.last.time_ns + CONSEQUENCE_NS, CODES)
     server = story.connections.server(k)
-    return [e for e in said if e.remote in (None, server) and e.attrs.get("stage") in (None, "established")]
+    return [e for e in said if e.remote in (None, server) and told.in_use(e)]
 
 
 def gave_up(story: Story, found: Outage, errors: list[Event]) -> str:

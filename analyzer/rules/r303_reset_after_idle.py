@@ -135,17 +135,12 @@ def rested(story: Story, settings: Settings) -> list[told.Death]:
 
 def is_reset(e: Event) -> bool:
     """Whether an error is the kernel's word of a reset on a connection in use."""
-    return (
-        e.attrs.get("code") == "ECONNRESET"
-        and e.attrs.get("stage") in (None, "established")
-        and e.attrs.get("syscall") != "connect"
-    )
+    return e.attrs.get("code") == "ECONNRESET" and told.in_use(e) and e.attrs.get("syscall") != "connect"
 
 
 def _is_end(e: Event) -> bool:
     """Whether an error says that the connection in use had ended, and no word of the server is its reason."""
-    code, stage = e.attrs.get("code"), e.attrs.get("stage")
-    return code == "CLOSED" and stage in (None, "established") and e.attrs.get("raised_by") != "server"
+    return e.attrs.get("code") == "CLOSED" and told.in_use(e) and e.attrs.get("raised_by") != "server"
 
 
 def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Finding | None:
@@ -291,7 +286,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
         + (f" (near a known limit: {near})" if (near := common.limit_near(death.rest_ns, "RST", death.peer)) else ""),
         connection=story.connections.id(k) if k is not None else None, connections=[story.connections.id(k)] if k is not None else [],
         server=death.peer or None, environment=death.environment, request_ids=common.failed_requests(story, death.events), silences=told.silences(story, death),
-        ruled_out=["a time-out (an answer came, a reset)", "a failed connect (the connection was established)"]
+        ruled_out=["a time-out (an answer came, a reset)" if certain else "a time-out (an end was heard)", "a failed connect (the connection was established)"]
         + (["the server itself (its capture shows neither the write nor a reset)"] if absent else []),
         help=told.advice(story, death, Trouble.STALE),
         upgrade="" if absent else f"a capture at the server shows whether it had closed, and whether the reset came from it: {told.capture(story, death)}",

@@ -379,9 +379,9 @@ def _failed(story: Story, settings: Settings) -> list[Server]:
 
 def _is_end(e: Event) -> bool:
     """Whether an error says that a connection in use had ended, and how."""
-    code, stage = e.attrs.get("code"), e.attrs.get("stage")
+    code = e.attrs.get("code")
     kernels = code != "ETIMEDOUT" or e.attrs.get("kernel") is True
-    return code in _HOW and stage in (None, "established") and kernels and not told.either_end(e)
+    return code in _HOW and told.in_use(e) and kernels and not told.either_end(e)
 
 
 def _freezes(story: Story, deaths: list[told.Death]) -> list[Gap]:
@@ -393,17 +393,9 @@ def _freezes(story: Story, deaths: list[told.Death]) -> list[Gap]:
         for z in story.freezes_of(env):
             death = failed.get((env, z.after))
             if death is not None:
-                found.append(
-                    Gap(
-                        -1,
-                        z.length_ns,
-                        death.first,
-                        death.first.time_ns - since,
-                        _HOW[str(death.first.attrs["code"])],
-                        env,
-                    )
-                )
-                since = death.first.time_ns
+                error, how = death.first, _HOW[str(death.first.attrs["code"])]
+                found.append(Gap(-1, z.length_ns, error, error.time_ns - since, how, env))
+                since = error.time_ns
             elif (start := _succeeded(story, env, z)) is not None:
                 found.append(Gap(-1, z.length_ns, start, start.time_ns - since, "", env))
     return found

@@ -22,8 +22,8 @@ from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Odd 64-bit numbers that spread what is multiplied by them (2^64 divided by the golden ratio, and its square).
-SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x61C8864680B583EB)
+#: An odd 64-bit number that spreads what is multiplied by it (2^64 divided by the golden ratio).
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def read_samples(points: Iterable[Point], events: Iterable[Event]) -> None:
@@ -65,8 +65,9 @@ def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
 
 
 def _any(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for each connection that says nothing of it, and is the same at every point: of both initial sequence numbers."""
+    """A number for each connection that says nothing of it, and is the same at every point: of how far its initial sequence
+    numbers are apart."""
     one, other = (rows[:, side + f.ISN].astype(np.uint64) for side in (CLIENT, SERVER))
-    mixed = one * SPREAD[0] + other * SPREAD[1]
-    spread: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(29))) * SPREAD[0]
+    mixed = (one - other) * SPREAD
+    spread: NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(29))) * SPREAD
     return spread
