@@ -7,7 +7,6 @@ the last one, in the log's own words and order. The pieces read again (`analyze 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import sys
@@ -23,14 +22,12 @@ from analyzer.logs.envelopes import envelopes
 from analyzer.logs.envelopes._streams import stream_in
 from analyzer.logs.records import LogRecord
 from analyzer.logs.stream import LogStream
-from analyzer.model.addresses import host
 from analyzer.model.problems import InputError
 from analyzer.model.times import MS
 from analyzer.redact import Redactor
 from analyzer.redact.lines import frame, message
 from analyzer.redact.packets import PacketEditor
 from analyzer.streams import STANDARD, open_stream, whole_file
-from analyzer.tcp import fields as f
 
 if TYPE_CHECKING:
     from analyzer.model.records import Source
@@ -195,11 +192,7 @@ def _refuse_inputs(trace: Trace, plan: Plan) -> None:
 
 
 def _copy(point: Point, rows: Any, out: BinaryIO, editor: PacketEditor | None) -> Copied:
-    ends = [
-        ((_packed(row[f.C_HI], row[f.C_LO]), row[f.C_PORT]), (_packed(row[f.S_HI], row[f.S_LO]), row[f.S_PORT]))
-        for row in rows.tolist()
-    ]
-    return copy_records(point.parts, record_numbers(point.parts, rows), out, editor, Related(ends).positions)
+    return copy_records(point.parts, record_numbers(point.parts, rows), out, editor, Related(rows).positions)
 
 
 def _told(name: str, copied: Copied, point: Point, editor: PacketEditor | None) -> list[str]:
@@ -215,10 +208,6 @@ def _told(name: str, copied: Copied, point: Point, editor: PacketEditor | None) 
     if copied.secrets:
         told.append(f"{name}: it carries TLS secrets (a decryption secrets block): whoever has it can read the payload")
     return told
-
-
-def _packed(hi: int, lo: int) -> bytes:
-    return ipaddress.ip_address(host(hi, lo)).packed
 
 
 @contextmanager

@@ -124,16 +124,21 @@ def _thin(
     return table[keep], uids[keep], kinds[keep]
 
 
+def _births(rows: NDArray[np.int64]) -> list[tuple[int, ...]]:
+    """The first record of each connection, and its ends."""
+    return [tuple(row) for row in rows[:, [f.FIRST_NO, *range(f.C_HI, f.S_PORT + 1)]].tolist()]
+
+
 def _named(
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]],
     found: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The segments under the `UID`s of the first reading: a connection's first record is nobody else's."""
+    """The segments under the `UID`s of the first reading: no other connection of these ports has the same first record."""
     if not kept:
         return np.empty((0, N_COLUMNS), np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     segments, uids, kinds = (np.concatenate(column) for column in zip(*kept, strict=True))
-    owner = dict(zip(rows[:, f.FIRST_NO].tolist(), rows[:, f.UID].tolist(), strict=True))
-    names = np.array([owner.get(number, -1) for number in found[:, f.FIRST_NO].tolist()], np.int64)[uids]
+    owner = dict(zip(_births(rows), rows[:, f.UID].tolist(), strict=True))
+    names = np.array([owner.get(birth, -1) for birth in _births(found)], np.int64)[uids]
     mine = names >= 0
     return segments[mine], names[mine], kinds[mine]

@@ -19,9 +19,11 @@ from analyzer.capture.columns import (
     N_ASIDE,
     V4_MAPPED,
 )
-from analyzer.capture.layers import IP_TCP
+from analyzer.capture.layers import IP_TCP, extensions
 from analyzer.model.addresses import endpoint, host
 
+#: The most of an ICMP error that is looked at: it quotes an IP header and eight bytes at least, of which IPv6 has no options.
+MAX_ERROR = 128
 #: More than this of either kind in one capture are counted, not kept.
 MAX_ASIDES = 10_000
 #: The largest answer kept: servers cut theirs to what the asker's EDNS buffer allows, 4096 at most by custom (RFC 6891 §6.2.5).
@@ -82,13 +84,11 @@ class Asides:
             row = [int(value) for value in asides[at : at + N_ASIDE]]
             if row[A_KIND] == ASIDE_DNS:
                 if len(self.dns) < MAX_ASIDES:
-                    start = row[A_AT] + 8
-                    answer = bytes(data[start : min(row[A_END], start + MAX_ANSWER)])
-                    self.dns.append((row[A_NO], row[A_TS], answer))
+                    self.dns.append((row[A_NO], row[A_TS], message_of(data, row)))
                 else:
                     self._more["DNS answers"] += 1
             elif len(self.icmp) < MAX_ASIDES:
-                error = icmp_error(bytes(data[row[A_AT] : row[A_END]][:128]), row)
+                error = icmp_error(message_of(data, row), row)
                 if error:
                     self.icmp.append(error)
             else:
@@ -99,6 +99,12 @@ class Asides:
         return [f"{count:,} more {what} were not looked at" for what, count in self._more.items() if count]
 
 
+def message_of(data: Any, row: list[int]) -> bytes:
+    """The start of the ICMP message, or of what the UDP datagram carries, that a row tells the place of."""
+    start, most = (row[A_AT] + 8, MAX_ANSWER) if row[A_KIND] == ASIDE_DNS else (row[A_AT], MAX_ERROR)
+    return bytes(data[start : min(row[A_END], start + most)])
+
+
 def icmp_error(message: bytes, row: list[int]) -> IcmpError | None:
     """The error of an ICMP message, None when it quotes no TCP segment."""
     quoted = message[8:]
@@ -107,7 +113,7 @@ def icmp_error(message: bytes, row: list[int]) -> IcmpError | None:
         protocol, at = quoted[9], (quoted[0] & 15) * 4
         source, target = (0, V4_MAPPED | be32(quoted, 12)), (0, V4_MAPPED | be32(quoted, 16))
     elif version == 6 and len(quoted) >= 40:
-        protocol, at = quoted[6], 40
+        protocol, at = extensions(quoted, quoted[6], 40, len(quoted))
         source, target = (be64(quoted, 8), be64(quoted, 16)), (be64(quoted, 24), be64(quoted, 32))
     else:
         return None

@@ -96,7 +96,6 @@ N_RECORD = 10
 
 # Tallies of a decode, so that nothing is lost silently.
 (
-    C_RECORDS,  # records seen
     C_TCP,  # TCP segments decoded
     C_NOT_IP,  # other EtherTypes (ARP …)
     C_NOT_TCP,  # IP, another protocol
@@ -111,13 +110,12 @@ N_RECORD = 10
     C_CHECKED,  # segments whose checksums were looked at
     C_WRONG,  # … and are wrong
     C_ENCRYPTED,  # 802.11 and MACsec frames that are encrypted
-    C_AGGREGATED,  # 802.11 frames of which only the first of those aggregated is read
-) = range(16)
-N_TALLIES = 16
+    C_AGGREGATED,  # 802.11 frames aggregated into one record, the first of each not counted
+) = range(15)
+N_TALLIES = 15
 
 # Columns of one packet that is no TCP segment and yet may be about one.
-A_KIND, A_NO, A_TS, A_AT, A_END, A_SRC_HI, A_SRC_LO = range(
-    7
-)  # at, end: its ICMP message or UDP payload, in the window
-N_ASIDE = 7
+# at, end: its ICMP message or UDP datagram, in the window
+A_KIND, A_NO, A_TS, A_AT, A_END, A_SRC_HI, A_SRC_LO, A_DST_HI, A_DST_LO = range(9)
+N_ASIDE = 9
 ASIDE_ICMP, ASIDE_ICMPV6, ASIDE_DNS = 1, 2, 3

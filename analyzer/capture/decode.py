@@ -16,7 +16,6 @@ from analyzer.capture.columns import (
     C_LAST,
     C_MALFORMED,
     C_MARKS,
-    C_RECORDS,
     C_TCP,
     C_WRONG,
     CAPTURED,
@@ -224,7 +223,6 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
         out[row + IFACE] = records[record + R_IFACE]
         out[row + OPTIONS] = options
         rows += 1
-    tallies[C_RECORDS] += n
     tallies[C_TCP] += rows
     tallies[C_MARKS] = seen
     tallies[C_FIRST] = first

@@ -28,7 +28,7 @@ from analyzer.capture.columns import (
     C_NOT_IP,
     C_NOT_TCP,
 )
-from analyzer.capture.wlan import WLAN_LINKS, is_aggregated, monitor, wlan
+from analyzer.capture.wlan import WLAN_LINKS, frame_body, llc_snap, monitor, next_subframe, subframe
 
 # ---- link types (LINKTYPE_ registry of the tcpdump group)
 
@@ -101,8 +101,11 @@ MAX_STEPS = 10
 S_WHAT, S_NUMBER, S_SRC_HI, S_SRC_LO, S_DST_HI, S_DST_LO = range(6)
 N_STEP = 6
 #: How many steps, and the digest of all of them; a packet that ends the walk but is worth a look (see `aside_kind`), where
-#: its payload begins and who sent it; whether only the first of several aggregated frames was read; then the steps.
-TRAIL_STEPS, TRAIL_PATH, TRAIL_ASIDE, TRAIL_AT, TRAIL_SRC_HI, TRAIL_SRC_LO, TRAIL_AGGREGATED, TRAIL = range(8)
+#: its payload begins, who sent it and to whom; which of several frames aggregated into one the walk is to take (where it begins, 0: the
+#: first), and where the next one begins, 0 if there is none; then the steps.
+(
+    TRAIL_STEPS, TRAIL_PATH, TRAIL_ASIDE, TRAIL_AT, TRAIL_SRC_HI, TRAIL_SRC_LO, TRAIL_DST_HI, TRAIL_DST_LO, TRAIL_FROM, TRAIL_NEXT, TRAIL,
+) = range(11)  # fmt: skip
 N_TRAIL = TRAIL + MAX_STEPS * N_STEP
 
 (
@@ -263,13 +266,26 @@ def between(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, in
     if kind == MACSEC:
         return macsec(data, i, end, trail)
     if kind == KIND_WLAN:
-        trail[TRAIL_AGGREGATED] += is_aggregated(data, i, end)
-        return wlan(data, i, end)
+        return wlan(data, i, end, trail)
     if kind <= LENGTH_MAX:
         if end - i >= 8 and be32(data, i) == 0xAAAA0300:  # LLC and SNAP (RFC 1042)
             return be16(data, i + 6), i + 8
         return -C_NOT_IP, i
     return -C_NOT_IP, i
+
+
+def wlan(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
+    """What an 802.11 data frame carries; of an A-MSDU the subframe that the trail asks for."""
+    i, aggregated = frame_body(data, i, end)
+    if i < 0:
+        return i, 0
+    if not aggregated:
+        return llc_snap(data, i, end)
+    i = max(i, trail[TRAIL_FROM])
+    trail[TRAIL_FROM] = 0
+    if trail[TRAIL_NEXT] == 0:
+        trail[TRAIL_NEXT] = next_subframe(data, i, end)
+    return subframe(data, i, end)
 
 
 def macsec(data: Any, i: int, end: int, trail: Any) -> tuple[int, int]:
@@ -538,5 +554,6 @@ def is_teredo(data: Any, i: int, size: int, end: int) -> int:
 #: Everything here that kernels call, for the compiler.
 LAYERS = (
     mix, note, note_addresses, noted, link_layer, frame_relay, nflog, between, label,
-    is_ethernet, macsec, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, l2tp, l2tp_session, teredo, is_teredo, monitor, wlan, is_aggregated,
+    is_ethernet, macsec, ppp, extensions, tunnel, gre, erspan, udp_tunnel, gtp, l2tp, l2tp_session, teredo, is_teredo, monitor, wlan,
+    frame_body, llc_snap, subframe, next_subframe,
 )  # fmt: skip

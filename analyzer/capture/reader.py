@@ -15,7 +15,6 @@ import numpy as np
 
 from analyzer.capture.asides import Asides, IcmpError
 from analyzer.capture.columns import (
-    C_AGGREGATED,
     C_CHECKED,
     C_CUT,
     C_DEEP,
@@ -26,10 +25,10 @@ from analyzer.capture.columns import (
     C_LINK,
     C_MALFORMED,
     C_MARKS,
-    C_RECORDS,
     C_TCP,
     C_WRONG,
-    N_ASIDE,
+    M_KEEP,
+    MARKS,
     N_COLUMNS,
     N_RECORD,
     N_TALLIES,
@@ -38,10 +37,9 @@ from analyzer.capture.columns import (
 )
 from analyzer.capture.containers import BATCH_COMPILED, BATCH_INTERPRETED, Batch, Container
 from analyzer.capture.decode import decode
-from analyzer.capture.layers import LINK_NAMES, MAX_STEPS, N_TRAIL
-from analyzer.capture.paths import described, is_full, room
+from analyzer.capture.layers import LINK_NAMES, MAX_STEPS
 from analyzer.capture.texts import Texts
-from analyzer.capture.unwrap import unwrap
+from analyzer.capture.unwrapper import Unwrapped, Unwrapper
 from analyzer.model.problems import Problem
 from analyzer.tcp.tracker import Tracker
 
@@ -170,10 +168,10 @@ class Decoder:
         self.container = Container(stream, size)
         self.asides = Asides()
         self._checksums = checksums
-        self._room: dict[bool, tuple[Any, Any, Any]] = {}
+        self._unwrapper = Unwrapper()
         self._texts = Texts()
         self.texts = self._texts.kept
-        self._tallies: dict[bool, Any] = {}
+        self._tallies = self._unwrapper.tallies
         self._outs: dict[bool, list[Any]] = {}
         self._turn = 0
         self._unknown_links: dict[int, int] = {}
@@ -181,20 +179,38 @@ class Decoder:
     def chunks(self) -> Iterator[Chunk]:
         """Every TCP segment of the file. A chunk's `out` is used again `RING` chunks later."""
         for batch in self.container.batches():
-            out, tally = self._tables(batch.compiled)
-            trail, paths, asides = self._room[batch.compiled]
-            links = int(tally[C_LINK])
-            step = unwrap.compiled if batch.compiled else unwrap.interpreted
-            self.asides.take(batch.data, asides, step(batch.data, batch.records, batch.n, trail, paths, asides, tally))
-            check = CHECKSUMS[self._checksums] - sum(int(one[C_CHECKED]) for one in self._tallies.values())
-            run = decode.compiled if batch.compiled else decode.interpreted
-            drop = int(self._checksums == "drop")
-            rows = int(run(batch.data, batch.base, batch.records, batch.n, check, drop, out, tally))
-            if tally[C_LINK] > links:
+            links = self._links()
+            found = self._unwrapper.unwrapped(batch)
+            self.asides.take(batch.data, found.asides, found.beside)
+            if self._links() > links:
                 self._count_links(batch)
-            worth = self._texts.wanted & int(tally[C_MARKS])
-            kept = self._texts.take(batch.data, batch.base, out, rows) if worth else []
-            yield Chunk(out, rows, batch.compiled, self.container.done, self.container.number, kept)
+            if found.n == batch.n:
+                yield self._decoded(batch, found)
+            else:
+                yield from self._in_parts(batch, found)
+
+    def _links(self) -> int:
+        return sum(int(tally[C_LINK]) for tally in self._tallies.values())
+
+    def _decoded(self, batch: Batch, found: Unwrapped, shared: bool = False) -> Chunk:
+        out, tally = self._out(batch.compiled), self._tallies[batch.compiled]
+        check = CHECKSUMS[self._checksums] - sum(int(one[C_CHECKED]) for one in self._tallies.values())
+        run = decode.compiled if batch.compiled else decode.interpreted
+        drop = int(self._checksums == "drop")
+        rows = int(run(batch.data, batch.base, found.records, found.n, check, drop, out, tally))
+        if shared:
+            _first_says(out, rows)
+        worth = self._texts.wanted & int(tally[C_MARKS])
+        kept = self._texts.take(batch.data, batch.base, out, rows) if worth else []
+        return Chunk(out, rows, batch.compiled, self.container.done, self.container.number, kept)
+
+    def _in_parts(self, batch: Batch, found: Unwrapped) -> Iterator[Chunk]:
+        """More records than a batch has, because of frames aggregated into one: as many chunks as that takes."""
+        most = BATCH_COMPILED if batch.compiled else BATCH_INTERPRETED
+        for first in range(0, found.n, most):
+            n = min(most, found.n - first)
+            part = found.records[first * N_RECORD : (first + n) * N_RECORD]
+            yield self._decoded(batch, found._replace(records=part, n=n), shared=True)
 
     def totals(self) -> list[int]:
         """The tallies of both forms together."""
@@ -210,9 +226,9 @@ class Decoder:
         """What was not decoded, and all that the container could not read."""
         tally = self.totals()
         problems = list(self.container.problems)
-        _report(problems, tally, self._unknown_links)
+        _report(problems, tally, self.container.number, self._unknown_links)
         problems += _checksums(tally, self._checksums)
-        if any(is_full(paths) for _, paths, _ in self._room.values()):
+        if self._unwrapper.is_full():
             problems.append(Problem("", "very many VLANs or tunnels: only the first are described"))
         problems += [Problem("", what) for what in self.asides.missed()]
         problems += [Problem("", what) for what in self._texts.missed()]
@@ -220,27 +236,31 @@ class Decoder:
 
     def paths(self) -> dict[int, str]:
         """What each `PATH` stands for, in words."""
-        return {path: text for _, table, _ in self._room.values() for path, text in described(table).items()}
+        return self._unwrapper.paths()
 
-    def _tables(self, compiled: bool) -> tuple[Any, Any]:
+    def _out(self, compiled: bool) -> Any:
+        """The table whose turn it is."""
         if compiled not in self._outs:
-            if compiled:
-                self._tallies[True] = np.zeros(N_TALLIES, np.int64)
-                trail, paths = np.zeros(N_TRAIL, np.int64), np.array(room(), np.int64)
-                self._room[True] = trail, paths, np.empty(BATCH_COMPILED * N_ASIDE, np.int64)
-                self._outs[True] = [np.empty(BATCH_COMPILED * N_COLUMNS, np.int64) for _ in range(RING)]
-            else:
-                self._tallies[False] = [0] * N_TALLIES
-                self._room[False] = [0] * N_TRAIL, room(), [0] * (BATCH_INTERPRETED * N_ASIDE)
-                self._outs[False] = [[0] * (BATCH_INTERPRETED * N_COLUMNS) for _ in range(RING)]
+            self._outs[compiled] = (
+                [np.empty(BATCH_COMPILED * N_COLUMNS, np.int64) for _ in range(RING)]
+                if compiled
+                else [[0] * (BATCH_INTERPRETED * N_COLUMNS) for _ in range(RING)]
+            )
         self._turn = (self._turn + 1) % RING
-        return self._outs[compiled][self._turn], self._tallies[compiled]
+        return self._outs[compiled][self._turn]
 
     def _count_links(self, batch: Batch) -> None:
         links = batch.records[R_LINK : batch.n * N_RECORD : N_RECORD]
         for link, count in Counter(links.tolist() if batch.compiled else links).items():
             if link not in LINK_NAMES:
                 self._unknown_links[link] = self._unknown_links.get(link, 0) + count
+
+
+def _first_says(out: Any, rows: int) -> None:
+    """Payload is kept by record number: of several segments in one record, the first has the say."""
+    for row in range(N_COLUMNS, rows * N_COLUMNS, N_COLUMNS):
+        if out[row + NO] == out[row - N_COLUMNS + NO]:
+            out[row + MARKS] &= ~M_KEEP
 
 
 def read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -394,7 +414,7 @@ def read_capture(
     return reading.result()
 
 
-def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) -> None:
+def _report(problems: list[Problem], tally: list[int], records: int, links: dict[int, int]) -> None:
     for link, count in sorted(links.items()):
         problems.append(Problem("", f"{count:,} packets of link type {link} not decoded"))
     for column, what in (
@@ -405,13 +425,12 @@ def _report(problems: list[Problem], tally: list[int], links: dict[int, int]) ->
             C_ENCRYPTED,
             "encrypted frames (802.11, MACsec), not decoded (capture behind the access point, or on the host)",
         ),
-        (C_AGGREGATED, "802.11 frames of which only the first of those aggregated in them (A-MSDU) was decoded"),
         (C_FRAGMENT, "IP fragments after the first, not counted as segments"),
     ):
         if tally[column]:
             problems.append(Problem("", f"{tally[column]:,} {what}"))
-    if tally[C_RECORDS] and not tally[C_TCP]:
-        problems.append(Problem("", f"no TCP among {tally[C_RECORDS]:,} packets"))
+    if records and not tally[C_TCP]:
+        problems.append(Problem("", f"no TCP among {records:,} packets"))
 
 
 def _checksums(tally: list[int], how: str) -> list[Problem]:

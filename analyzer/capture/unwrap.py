@@ -10,6 +10,8 @@ from typing import Any
 from analyzer.capture.byteorder import be16, be32, be64, le32, u8
 from analyzer.capture.columns import (
     A_AT,
+    A_DST_HI,
+    A_DST_LO,
     A_END,
     A_KIND,
     A_NO,
@@ -51,9 +53,11 @@ from analyzer.capture.layers import (
     LINK_SLL2,
     N_TRAIL,
     PORT_DNS,
-    TRAIL_AGGREGATED,
     TRAIL_ASIDE,
     TRAIL_AT,
+    TRAIL_DST_HI,
+    TRAIL_DST_LO,
+    TRAIL_NEXT,
     TRAIL_PATH,
     TRAIL_SRC_HI,
     TRAIL_SRC_LO,
@@ -96,6 +100,8 @@ def keep_aside(asides: Column, row: int, number: int, ts: int, end: int, trail: 
     asides[row + A_END] = end
     asides[row + A_SRC_HI] = trail[TRAIL_SRC_HI]
     asides[row + A_SRC_LO] = trail[TRAIL_SRC_LO]
+    asides[row + A_DST_HI] = trail[TRAIL_DST_HI]
+    asides[row + A_DST_LO] = trail[TRAIL_DST_LO]
 
 
 def innermost(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, int]:
@@ -103,7 +109,7 @@ def innermost(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, 
     trail[TRAIL_STEPS] = 0
     trail[TRAIL_PATH] = 0
     trail[TRAIL_ASIDE] = 0
-    trail[TRAIL_AGGREGATED] = 0
+    trail[TRAIL_NEXT] = 0
     while kind >= 0:
         if kind not in (IPV4, IPV6):
             kind, i = between(data, kind, i, end, trail)
@@ -125,6 +131,8 @@ def innermost(data: Any, kind: int, i: int, end: int, trail: Any) -> tuple[int, 
             trail[TRAIL_AT] = i
             trail[TRAIL_SRC_HI] = src_hi
             trail[TRAIL_SRC_LO] = src_lo
+            trail[TRAIL_DST_HI] = dst_hi
+            trail[TRAIL_DST_LO] = dst_lo
             return -C_NOT_TCP, i
         kind, i = tunnel(data, protocol, i, end, trail)
         if kind >= 0:
@@ -177,8 +185,9 @@ def interface(data: Any, face: int, link: int, i: int, end: int) -> int:
 def unwrap(data: Bytes, records: Column, n: int, trail: Column, paths: Column, asides: Column, tallies: Column) -> int:
     """Find the innermost IP packet of each of `n` records: its `R_KIND`, `R_AT`, `R_PATH` and `R_IFACE` are set.
 
-    `R_KIND` is -1 where no TCP follows, and a tally is raised. `trail` is scratch, `paths` collects the outer paths,
-    `asides` what is no segment but about one; returns the rows of it, at most one a record.
+    `R_KIND` is -1 where no TCP follows, and a tally is raised. `R_LINK` is inverted where another frame is aggregated behind the one
+    that was read (see `unwrapper`). `trail` is scratch, `paths` collects the outer paths, `asides` what is no segment but about one;
+    returns the rows of it, at most one a record.
     """
     beside = 0
     for r in range(n):
@@ -200,7 +209,9 @@ def unwrap(data: Bytes, records: Column, n: int, trail: Column, paths: Column, a
                 if trail[TRAIL_ASIDE] != 0:
                     keep_aside(asides, beside, records[record + R_NO], records[record + R_TS], end, trail)
                     beside += 1
-            tallies[C_AGGREGATED] += trail[TRAIL_AGGREGATED]
+            if trail[TRAIL_NEXT] != 0:
+                tallies[C_AGGREGATED] += 1
+                records[record + R_LINK] = ~link
             path = trail[TRAIL_PATH]
             if path != 0 and kind > 0:
                 keep_path(trail, paths)

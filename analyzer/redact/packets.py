@@ -17,7 +17,8 @@ from collections import Counter
 
 from analyzer.capture import layers as link
 from analyzer.capture.containers import BLOCK_INTERFACE, BLOCK_SECTION, BLOCK_STATS, options
-from analyzer.capture.related import ICMP, ICMPV6, TCP, UDP, is_error
+from analyzer.capture.layers import IP_ICMP, IP_ICMPV6, IP_TCP, IP_UDP
+from analyzer.capture.unwrap import aside_kind
 from analyzer.redact.redactor import Redactor
 
 IPV4, IPV6, TRANSPARENT_BRIDGING, ERSPAN = 0x0800, 0x86DD, 0x6558, 0x88BE
@@ -196,32 +197,32 @@ class PacketEditor:
 
     def _upper(self, p: bytearray, i: int, protocol: int, length: int, pseudo: bytes, depth: int) -> int | None:
         """What IP carries; `length` is what it claims to be from `i` on."""
-        if protocol == TCP:
+        if protocol == IP_TCP:
             return _tcp(p, i, length, pseudo)
-        if protocol in (ICMP, ICMPV6):
+        if protocol in (IP_ICMP, IP_ICMPV6):
             return self._icmp(p, i, protocol, pseudo, depth)
         if protocol in (IPV4_IN_IP, IPV6_IN_IP):
             return self._ip(p, i, depth + 1)
-        if protocol == UDP:
+        if protocol == IP_UDP:
             return self._udp(p, i, depth + 1)
         return self._gre(p, i, depth + 1) if protocol == GRE else None
 
     def _icmp(self, p: bytearray, i: int, protocol: int, pseudo: bytes, depth: int) -> int | None:
         """An error with the packet that it quotes, cut behind the quoted ports and sequence number."""
-        if not is_error(protocol, bytes(p[i : i + 1])):
+        if not aside_kind(p, protocol, i, len(p)):
             return None
         end = self._quoted(p, i + 8, depth + 1)
         if end is None:
             return None
         p[i + 2 : i + 4] = bytes(2)
-        p[i + 2 : i + 4] = _checksum(bytes(p[i:end]) if protocol == ICMP else pseudo + bytes(p[i:end]))
+        p[i + 2 : i + 4] = _checksum(bytes(p[i:end]) if protocol == IP_ICMP else pseudo + bytes(p[i:end]))
         return end
 
     def _quoted(self, p: bytearray, i: int, depth: int) -> int | None:
         """A quotation holds an IP header and at least eight bytes of TCP; what follows those is cut."""
         v4 = p[i] >> 4 == 4
         begin = i + ((p[i] & 15) * 4 if v4 else 40)
-        if (p[i + 9] if v4 else p[i + 6]) != TCP or len(p) < begin + 8:
+        if (p[i + 9] if v4 else p[i + 6]) != IP_TCP or len(p) < begin + 8:
             return None
         del p[begin + 8 :]
         self._ip(p, i, depth)  # the header; TCP itself is cut short, and left as it is

@@ -113,8 +113,57 @@ def test_icmp_errors_and_dns_answers_about_a_connection_come_along():
         dns_answer(bytes((10, 0, 0, 2))), dns_answer(bytes((10, 0, 0, 3))),
     ]  # fmt: skip
     content = packets.pcap([(10**18 + n, packets.ethernet(frame)) for n, frame in enumerate(frames)])
-    about = Related([((bytes((10, 0, 0, 1)), 1000), (bytes((10, 0, 0, 2)), 443))])
-    assert copy([1], content, concerns=about.positions)[1].numbers.tolist() == [1, 2, 5]
+    assert copy([1], content, concerns=Related(rows_of(mine)).positions)[1].numbers.tolist() == [1, 2, 5]
+
+
+def rows_of(segment):
+    """The row of the connection of one segment."""
+    return packets.read(packets.pcap([(10**18, packets.ethernet(packets.ipv4("10.0.0.1", "10.0.0.2", segment)))])).rows
+
+
+#: What may stand around a packet: (link type, the frame).
+AROUND = {
+    "VLAN": lambda ip: packets.ethernet(ip).replace(b"\x08\0", b"\x81\0\0\7\x88\xa8\0\x08\x08\0", 1),
+    "VXLAN": lambda ip: packets.ethernet(udp("192.0.2.1", 4789, b"\x08" + bytes(7) + packets.ethernet(ip))),
+    "Geneve": lambda ip: packets.ethernet(udp("192.0.2.1", 6081, b"\0\0\x08\0" + bytes(4) + ip)),
+    "MPLS": lambda ip: packets.ethernet(ip).replace(b"\x08\0", b"\x88\x47\0\0\x71\x40", 1),
+    "IP in IP": lambda ip: packets.ethernet(with_protocol(4, packets.ipv4("192.0.2.1", "192.0.2.2", ip))),
+}
+
+
+def with_protocol(number, packet):
+    return packet[:9] + bytes([number]) + packet[10:]
+
+
+def udp(src, port, payload):
+    return with_protocol(
+        17, packets.ipv4(src, "10.0.0.1", struct.pack(">HHHH", 5, port, 8 + len(payload), 0) + payload)
+    )
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+@pytest.mark.parametrize("name", AROUND)
+def test_they_come_along_from_behind_tags_and_tunnels(name, jit, monkeypatch):
+    monkeypatch.setenv("ANALYZER_JIT", jit)
+    mine, other = packets.tcp(1000, 443, 1, 1, packets.ACK), packets.tcp(1001, 443, 1, 1, packets.ACK)
+    frames = [
+        packets.ipv4("10.0.0.1", "10.0.0.2", mine), icmp_about(mine), icmp_about(other),
+        dns_answer(bytes((10, 0, 0, 2))), dns_answer(bytes((10, 0, 0, 3))),
+    ]  # fmt: skip
+    content = packets.pcap([(10**18 + n, AROUND[name](frame)) for n, frame in enumerate(frames)])
+    assert copy([1], content, concerns=Related(rows_of(mine)).positions)[1].numbers.tolist() == [1, 2, 4]
+
+
+def test_they_come_along_from_behind_extension_headers():
+    quoted = packets.ipv6("fd00::1", "fd00::2", packets.tcp(1000, 443, 1, 1, packets.ACK))
+    padding = b"\0\1\4" + bytes(4)  # all that these destination options hold
+    kept = packets.ipv6("fd00::1", "fd00::2", b"\6" + padding + quoted[40:])
+    error = b"\x3a" + padding + b"\1\4" + bytes(6) + kept[:6] + b"\x3c" + kept[7:]
+    packet = packets.ipv6("fd00::9", "fd00::1", error)
+    frames = [quoted, packet[:6] + b"\x3c" + packet[7:]]
+    content = packets.pcap([(10**18 + n, packets.ethernet6(frame)) for n, frame in enumerate(frames)])
+    about = Related(packets.read(content).rows)
+    assert copy([1], content, concerns=about.positions)[1].numbers.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

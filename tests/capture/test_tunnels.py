@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from analyzer.capture import columns as col
+from analyzer.capture.again import segments_of
 from analyzer.capture.reader import read_capture
 from analyzer.model.addresses import endpoint
 from tests.capture import packets
@@ -163,13 +164,55 @@ def test_teredo_of_any_ports_is_known_by_its_prefix_and_length() -> None:
     assert seen("2001:1::1") == seen("2001:0:1::1", b"more") == 0
 
 
-def test_of_aggregated_frames_the_first_is_read_and_the_others_are_told() -> None:
-    ip = bytes(INNER)
-    part = bytes(12) + struct.pack(">H", len(SNAP) + len(ip)) + SNAP + ip
-    for frame, told in ((AMSDU + part, False), (AMSDU + part + bytes(-len(part) % 4) + part, True)):
-        data = packets.read(packets.pcap([(10**18, frame)], 105))
-        assert len(data.segments) == 1
-        assert told == any("A-MSDU" in problem.what for problem in data.problems)
+def aggregated(parts: list[bytes]) -> bytes:
+    """IP packets as the subframes of one A-MSDU."""
+    made = b""
+    for ip in parts:
+        made += bytes(-len(made) % 4) + bytes(12) + struct.pack(">H", 8 + len(ip)) + SNAP + ip
+    return AMSDU + made
+
+
+def segment(port: int, payload: bytes = b"") -> bytes:
+    return packets.ipv4("10.0.0.1", "10.0.0.2", packets.tcp(port, 443, port, 1, packets.ACK, payload), ip_id=port)
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_every_one_of_aggregated_frames_is_a_segment_of_its_own(jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the capture, under the number of the record that holds them, which is counted once."""
+    monkeypatch.setenv("ANALYZER_JIT", jit)
+    dns = bytes(IP(src="10.0.0.53", dst="10.0.0.1") / UDP(sport=53, dport=9) / Raw(b"\0\1\x81\x80" + bytes(20)))
+    records = [[1, 2, 3], [4], [5, 6], [7]]
+    frames = [aggregated([segment(n, bytes(n)) for n in some]) for some in records]
+    frames[2] += bytes(-(len(frames[2]) - len(AMSDU)) % 4) + aggregated([dns])[len(AMSDU) :]
+    data = packets.read(packets.pcap([(10**18 + n, frame) for n, frame in enumerate(frames)], 105))
+    assert data.segments[:, col.SPORT].tolist() == [1, 2, 3, 4, 5, 6, 7] == data.segments[:, col.LEN].tolist()
+    assert data.segments[:, col.NO].tolist() == [1, 1, 1, 2, 3, 3, 4]
+    assert data.segments[:, col.TS].tolist() == [10**18 + n for n in (0, 0, 0, 1, 2, 2, 3)]
+    assert len(set(data.segments[:, col.IFACE].tolist())) == 1 and not data.problems
+    assert (data.records, data.tcp, [no for no, *_ in data.dns]) == (4, 7, [3])
+
+
+def test_more_aggregated_frames_than_a_batch_has_room_for() -> None:
+    frames = [aggregated([segment(1 + n * 40 + k) for k in range(40)]) for n in range(200)]
+    content = packets.pcap([(10**18 + n, frame) for n, frame in enumerate(frames)], 105)
+    data = packets.read(content)
+    assert data.segments[:, col.SPORT].tolist() == list(range(1, 8_001)) and len(data.rows) == 8_000
+    again, names, _ = segments_of([(lambda: io.BytesIO(content), len(content))], data.rows[5:7])
+    assert again[:, col.SPORT].tolist() == [6, 7] and names.tolist() == [5, 6]  # both began in record 1
+
+
+def test_a_payload_kept_of_aggregated_frames_is_the_first_ones() -> None:
+    errors = [b"-ERR one\r\n", b"-ERR two\r\n"]
+    data = packets.read(packets.pcap([(10**18, aggregated([segment(n, e) for n, e in enumerate(errors, 1)]))], 105))
+    assert data.texts == {1: errors[0]} and [bool(m & col.M_KEEP) for m in data.segments[:, col.MARKS]] == [True, False]
+
+
+def test_aggregated_frames_in_a_tunnel_share_its_path() -> None:
+    ip = [segment(1), segment(2)]
+    frame = bytes(Ether(**MAC) / OUTER / GRE(proto=0x8240) / Raw(aggregated(ip)))
+    data = packets.read(packets.pcap([(10**18, frame)]))
+    assert data.segments[:, col.SPORT].tolist() == [1, 2]
+    assert len(set(data.segments[:, col.PATH].tolist())) == 1 and list(data.paths) == [data.segments[0, col.PATH]]
 
 
 def test_encrypted_802_11_is_told() -> None:
