@@ -9,6 +9,7 @@ import numpy as np
 from analyzer.model.problems import InputError
 from analyzer.model.times import seconds
 from analyzer.report.escape import clip, count, terminal
+from analyzer.report.wrapping import wrap
 from analyzer.tcp import fields as f
 from analyzer.timeline.points import CLIENT, SERVER
 
@@ -41,6 +42,8 @@ SORTS: dict[str, Callable[[NDArray[np.int64]], NDArray[np.int64]]] = {
     "idle": lambda rows: rows[:, f.IDLE_NS],
     "retransmits": lambda rows: rows[:, CLIENT + f.RETX] + rows[:, SERVER + f.RETX],
 }
+#: Lines of what all captures hold.
+TOTALS = 3
 #: Eighths, and how many parts of the time a connection's activity is drawn in.
 BARS, PARTS = " ▁▂▃▄▅▆▇█", 16
 
@@ -84,13 +87,13 @@ def section(
             lines.append(f"{left}  {activity}{r[4]}")
             continue
         below = f"      {activity}{r[4]}"
-        lines += [
-            clip(left.rstrip(), style.width),
-            clip(below if len(below) <= style.width else f"      {r[4]}", style.width),
-        ]
+        lines.append(clip(left.rstrip(), style.width))
+        lines += wrap(
+            below if len(below) <= style.width else f"      {r[4]}", style.width, subsequent_indent="        "
+        )
     if len(listed) > len(shown):
         lines.append(f"  … {len(listed) - len(shown):,} more (`--all` shows them)")
-    lines.append(clip(f"  {_totals(story)}", style.width))
+    lines += wrap(f"  {_totals(story)}", style.width, subsequent_indent="    ", max_lines=TOTALS, placeholder=" …")
     return "\n".join(lines)
 
 
@@ -130,7 +133,9 @@ def _row(story: Story, k: int, rules: list[str]) -> tuple[str, str, str, str, st
     cs = story.connections
     r = cs.record(k)
     end = r.ended_by or "open"
-    detail = f"{r.a.state} / {r.b.state}, {r.a.packets + r.b.packets:,} packets in {seconds(r.last_ns - r.first_ns)}"
+    detail = (
+        f"{r.a.state} / {r.b.state}, {count(r.a.packets + r.b.packets, 'packet')} in {seconds(r.last_ns - r.first_ns)}"
+    )
     retransmits = r.a.retransmits + r.b.retransmits
     detail += f", {retransmits:,} retransmitted" if retransmits else ""
     return (
@@ -152,6 +157,6 @@ def _totals(story: Story) -> str:
         again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
         resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
         parts.append(
-            f"{point.source.label}: {packets:,} segments, {again:,} retransmitted, {count(resets, 'connection')} reset"
+            f"{point.source.label}: {count(packets, 'segment')}, {again:,} retransmitted, {count(resets, 'connection')} reset"
         )
     return terminal("; ".join(parts))

@@ -8,7 +8,7 @@ from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.times import MS
-from analyzer.report.escape import terminal
+from analyzer.report.escape import count, terminal
 from analyzer.rules import n901_not_the_freeze as n901
 from analyzer.tcp import fields as f
 from analyzer.timeline.story import Story
@@ -97,8 +97,8 @@ def said(story: Story, items: list[Unexplained]) -> list[str]:
         f"{WORDS.get(x.code, x.code)}{f' from {terminal(x.server)}' if x.server else ''} ({terminal(story.source(x.first.source).at(x.first.ref))}{f', {x.count:,} times' if x.count > 1 else ''})"
         for x in items[:_NAMED]
     ]
-    more = [f"{len(items) - _NAMED} kinds more"] if len(items) > _NAMED else []
-    return [f"{total:,} connection error{'s' if total > 1 else ''} that no finding explains: {', '.join(named + more)}"]
+    more = [count(len(items) - _NAMED, "more kind")] if len(items) > _NAMED else []
+    return [f"{count(total, 'connection error')} that no finding explains: {', '.join(named + more)}"]
 
 
 def _marked(story: Story, marks: int) -> int:

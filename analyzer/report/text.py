@@ -30,7 +30,7 @@ SHOWN = 12
 SOURCES, PROBLEMS, SKIPPED = 20, 5, 12
 #: Findings that a folded line names.
 NAMED = 8
-#: Lines of a note below its evidence.
+#: Lines of a note below its evidence, and of a line of a summary.
 NOTE_LINES = 3
 
 
@@ -89,8 +89,9 @@ def _evidence(story: Story, item: Finding, style: Style) -> list[str]:
     out: list[str] = []
     for e in item.told():
         if isinstance(e, Silence):
-            text = clip(terminal(e.text), style.width - gutter - 10)
-            out.append(f"{GUTTER}  {' ' * (gutter - 1)}⋮ {style.paint(text, 'dim')}")
+            told = wrap(terminal(e.text), style.width - gutter - 8)
+            lead = f"{GUTTER}  {' ' * (gutter - 1)}"
+            out += [f"{lead}{'  ' if n else '⋮ '}{style.paint(line, 'dim')}" for n, line in enumerate(told)]
             continue
         label = _place(story.source(e.source), e.ref, most)
         mark = style.paint(MARK, "error") if e.primary else GUTTER
@@ -208,7 +209,7 @@ def _findings(story: Story, findings: list[Finding], style: Style, everything: b
         shown, folded = told(cause, everything)
         blocks += [finding(story, item, style) for item in shown]
         if folded:
-            blocks.append("\n".join(clip(f"… {line} (`--all` shows them)", style.width) for line in folded))
+            blocks.append("\n".join("\n".join(_lines(f"… {line} (`--all` shows them)", style)) for line in folded))
     return blocks
 
 
@@ -266,11 +267,10 @@ def sources(story: Story, style: Style, everything: bool = False) -> str:
     for s in shown:
         state = clock_state(s.clocks[0] if s.clocks else None)
         read = _read(s.kind, s.records) + (f" in {len(s.parts)} files" if s.parts else "")
-        lines.append(clip(f"{terminal(s.label)}: {s.format}, {read}{', ' + state if state else ''}", style.width))
+        lines += _lines(f"{terminal(s.label)}: {s.format}, {read}{', ' + state if state else ''}", style)
         problems = s.problems if everything else s.problems[:PROBLEMS]
-        lines += [
-            clip(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style.width) for p in problems
-        ]
+        for p in problems:
+            lines += _lines(f"    {terminal(p.ref + ': ' if p.ref else '')}{terminal(p.what)}", style)
         if more := len(s.problems) - len(problems):
             lines.append(f"    … {count(more, 'more problem')}")
     if rest := story.sources[len(shown) :]:
@@ -292,7 +292,7 @@ def sources(story: Story, style: Style, everything: bool = False) -> str:
 
 
 def _read(kind: str, records: int) -> str:
-    return f"{records:,} {'packets' if kind == 'pcap' else 'events'}"
+    return count(records, "packet" if kind == "pcap" else "event")
 
 
 def _of_sources(rest: list[Source]) -> str:
@@ -357,7 +357,7 @@ def transports(story: Story, style: Style, everything: bool) -> str:
         text = f"  ({t.number}) {t.remote or '?'}: {count(len(mine), 'ping')}, {acked} acked, {lost} timed out"
         text += f", closed by {t.closed_by}" if t.closed_by else ", open at the end"
         text += f", {t.connection}" if t.connection else ""
-        lines.append(clip(terminal(text), style.width))
+        lines += _lines(terminal(text), style)
     if len(story.transports) > len(shown):
         lines.append(f"  … {len(story.transports) - len(shown):,} more (`--all` shows them)")
     return "\n".join(lines)
@@ -396,8 +396,14 @@ def verdict(story: Story, findings: list[Finding], style: Style) -> str:
 def _indented(items: list[str], style: Style) -> list[str]:
     lines = []
     for item in items:
-        lines += wrap(item, style.width - 4, initial_indent="    ", subsequent_indent="    ")
+        lines += wrap(item, style.width, initial_indent="    ", subsequent_indent="    ")
     return lines
+
+
+def _lines(text: str, style: Style) -> list[str]:
+    """A line of a summary, in as many as it takes: what was read may be named at any length, so that no more than a few do."""
+    indent = " " * (len(text) - len(text.lstrip()))
+    return wrap(text, style.width, subsequent_indent=f"{indent}    ", max_lines=NOTE_LINES, placeholder=" …")
 
 
 def choice(story: Story) -> list[str]:

@@ -7,9 +7,9 @@ import textwrap
 from typing import Any
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-#: `6 min 16 s`, `4.17 s`, `RFC 9113 §6.8`; `env NAME`; a short command, or words that someone printed.
+#: `6 min 16 s`, `4.17 s`, `2 requests`, `RFC 9113 §6.8`; `env NAME`; a short command, or words that someone printed.
 _TIED = re.compile(
-    r"(?<=\d) (?=(?:ms|s|min|h|B|copies)\b)|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)|(?<=RFC) |(?<=±) |(?<=^env) |(?<=· env) |(?<=· from) |`[^`]*`"
+    r"(?<=\d) (?=(?:ms|s|min|h|B|copies|gaps?|invocations?|environments?|requests?)\b)|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)|(?<=RFC) |(?<=±) |(?<=^env) |(?<=· env) |(?<=· from) |`[^`]*`"
 )
 
 

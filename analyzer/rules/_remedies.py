@@ -68,6 +68,9 @@ _RETRY_CALL = "give calls a retryPolicy for UNAVAILABLE in the service config"
 _PINGS_FROZEN = "as no ping is sent while frozen"
 _NO_PINGS = f"and {_RECREATE}: without pings, a silently dropped connection is noticed only by deadlines"
 _TWICE = "a write that is repeated may be applied twice"
+_AT_THE_THAW = (
+    "and retry an idempotent request once on ECONNRESET: that time is a timer's, which does not run while frozen"
+)
 _HANDSHAKE = "a handshake after each long rest"
 _RECONNECTS = "with a reconnectStrategy that returns a delay for SocketTimeoutError, too, after which the default (version 6) closes the client for good"
 
@@ -121,10 +124,10 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         "aws-sdk-js-v3": _r("requestHandler requestTimeout below the function's time limit; the SDK retries by itself", cost="slow answers are cut too"),
     },
     Trouble.RACE: {
-        "": _r("a client that gives up idle connections before the server does, by a margin above the round trip, and one retry of idempotent requests on ECONNRESET"),
-        "undici": _r("keepAliveTimeout below the server's limit (keepAliveTimeoutThreshold, 2 s, is its margin), and one retry of idempotent requests"),
-        "node": _r("agentKeepAliveTimeoutBuffer, or an agent whose idle time is below the server's, and one retry of idempotent requests on ECONNRESET"),
-        "axios": _r("an httpAgent whose idle time is below the server's (agentKeepAliveTimeoutBuffer), and one retry of idempotent requests on ECONNRESET"),
+        "": _r("let the client give up idle connections before the server does, by a margin above the round trip", _AT_THE_THAW),
+        "undici": _r("keepAliveTimeout below the server's limit (keepAliveTimeoutThreshold, 2 s, is its margin)", _AT_THE_THAW),
+        "node": _r("agentKeepAliveTimeoutBuffer, or an agent whose idle time is below the server's", _AT_THE_THAW),
+        "axios": _r("an httpAgent whose idle time is below the server's (agentKeepAliveTimeoutBuffer)", _AT_THE_THAW),
     },
     Trouble.FROZEN_PING: {
         "": _r("turn keepalive pings off in this function", _NO_PINGS),
@@ -163,9 +166,9 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
     Trouble.LIMIT: {
         "": _r("reserved concurrency of at most limit ÷ connections per environment, with a pool of one; a multiplexing proxy or an HTTP interface; idle eviction on the server",
                cost="what the server evicts, a frozen environment finds dead: check before reuse"),
-        "MySQL": _r("reserved concurrency of at most max_connections ÷ connections per environment, with a pool of one; RDS Proxy; serverless-mysql, which ends or kills idle ones",
+        "MySQL": _r("reserved concurrency of at most max_connections (or the limit of the user that the error names) ÷ connections per environment, with a pool of one; RDS Proxy; serverless-mysql, which ends or kills idle ones",
                     cost="RDS Proxy multiplexes only while no session state pins the connection; what is killed, a frozen environment finds dead"),
-        "PostgreSQL": _r("reserved concurrency of at most max_connections ÷ connections per environment, with a pool of one; RDS Proxy, or PgBouncer in transaction mode",
+        "PostgreSQL": _r("reserved concurrency of at most max_connections (or the limit of the role or database that the error names) ÷ connections per environment, with a pool of one; RDS Proxy, or PgBouncer in transaction mode",
                          cost="no session state across transactions"),
         "Redis": _r("reserved concurrency of at most maxclients ÷ connections per environment, with one client each; an HTTP interface; timeout on the server, so that idle ones go",
                     cost="what the server closes, a frozen environment finds dead: check before reuse"),
@@ -193,6 +196,9 @@ _TIMERS: dict[tuple[str, str], Remedy] = {
     ("undici", "connect.timeout"): _r("undici: check that the address answers before raising connect.timeout (10 s by default)"),
     ("node", "autoSelectFamilyAttemptTimeout"): _r("Node.js gives each address of a host 250 ms (happy eyeballs): raise net.setDefaultAutoSelectFamilyAttemptTimeout where a handshake takes longer"),
 }  # fmt: skip
+#: (library, setting) of a timer that counts every silence of its socket, one in which nothing was asked as well (node-redis,
+#: client/socket.ts: socket.setTimeout; its default reconnectStrategy gives up after it).
+IDLE_TIMER = ("node-redis", "socket.socketTimeout")
 _STAGES = {
     "pool": _r("find who keeps the connections: await every release, size the pool for the requests that run at a time in one environment"),
     "connect": _r("check that the address answers (C401) before raising the setting; keep it below the function's time limit"),
@@ -269,8 +275,11 @@ def at_limit(protocol: str, server: str) -> str:
     return str(rows.get(protocol or service(server), rows[""]))
 
 
-def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
-    """What to change: with its price for a library that is recognised, else for those that usually speak with such a server."""
+def advice(trouble: Trouble, server: str, libraries: list[str], closes: bool = True) -> str:
+    """What to change: with its price for a library that is recognised, else for those that usually speak with such a server.
+
+    `closes`: whether it may be the server whose limit ended the connection.
+    """
     rows = _TABLE[trouble]
     here = service(server)
     if trouble is Trouble.LIMIT:
@@ -294,7 +303,7 @@ def advice(trouble: Trouble, server: str, libraries: list[str]) -> str:
     lead = "" if names and names[0] in DIALECTS else f"{CHECK_ON_BORROW}; "
     knob = (
         f"; raising the server's {_SERVERS[here]} helps only above the longest rest (environments outlive 300 s)"
-        if here in _SERVERS
+        if here in _SERVERS and closes
         else ""
     )
     return f"{lead}{said}{knob}"
@@ -305,12 +314,13 @@ def timer(library: str, setting: str, stage: str) -> str:
     return str(_TIMERS.get((library, setting)) or _STAGES.get(stage) or _STAGES["established"])
 
 
-def for_connection(story: Story, k: int, trouble: Trouble, events: Iterable[Event] = ()) -> str:
+def for_connection(story: Story, k: int, trouble: Trouble, events: Iterable[Event] = (), closes: bool = True) -> str:
     """`advice` for connection `k`; `events` are the finding's own log lines."""
     server = story.connections.server(k)
     transports = story.connections.transports.get(k)
     transport = story.transport(transports[0]) if transports else None
-    return advice(trouble, server, known(story, story.connections.environment.get(k), server, transport, events))
+    libraries = known(story, story.connections.environment.get(k), server, transport, events)
+    return advice(trouble, server, libraries, closes)
 
 
 def for_transport(trouble: Trouble, transport: Transport | None) -> str:

@@ -48,6 +48,12 @@ FROM_LOGS = (Confidence.LIKELY, Confidence.LIKELY)
 
 #: What a connect that nobody answers ends with: the kernel's time-out, or a timer above it.
 CODES = ("ETIMEDOUT", "TIMEOUT")
+#: Where a capture stands that was taken at the server, and what to look at then.
+BESIDE = "this capture is beside the server (TTLs tell: no router between), so the SYNs arrive: its firewall or its accept queue drops them"
+HELP_BESIDE = (
+    "check the firewall of the server's own host and its accept queue (net.core.somaxconn, listen backlog); "
+    "in bursts: keep connections across invocations and ramp up"
+)
 HELP = "check security groups, network ACLs, routes and the server's accept queue; in bursts: keep connections across invocations and ramp up"
 _KERNEL = "127 s by default, 131 to 134 s from Linux 6.5 on"
 
@@ -188,7 +194,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, named), lost_ns=max(named[0].time_ns - first.time_ns, 0) if named else span,
         ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset, or an ICMP error)"],
-        help=HELP,
+        help=HELP_BESIDE if where == BESIDE else HELP,
         upgrade="" if proven else _upgrade(story, k, syns[0]),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -229,7 +235,7 @@ def _where_alone(story: Story, k: int, point: int, syn: Segment) -> str:
     mine = rows[story.connections.members[k, point], [f.S_HI, f.S_LO]]
     beside = (rows[:, [f.S_HI, f.S_LO]] == mine).all(axis=1) & np.isin(rows[:, SERVER + f.TTL_SEEN], INITIAL_TTLS)
     if beside.any():
-        return "this capture is beside the server (TTLs tell: no router between), so the SYNs arrive: its firewall or its accept queue drops them"
+        return BESIDE
     hops = min(ttl for ttl in INITIAL_TTLS if ttl > syn.ttl) - syn.ttl
     routers = "a router" if hops == 1 else f"{hops} routers"
     return f"the SYNs passed {routers} before this capture (TTL {syn.ttl}); if it was taken at the server, its firewall or its accept queue drops them, else what lies behind"

@@ -239,9 +239,11 @@ def _from_icmp(story: Story, k: int, syns: list[Segment]) -> Finding | None:
     found = _finding(
         story, server, f"connect to {server} failed: {error.what} from {error.sender}", why, evidence, errors, k, common.environment(story, k)
     )  # fmt: skip
-    found.help = (
-        f"check routes, address and firewall rules at {error.sender}, and that the server's host is up and listens"
-    )
+    if error.sender != collect.host(server):
+        found.help = f"check routes, address and firewall rules at {error.sender}, and that the server's host is up"
+        found.upgrade = (
+            f"at {error.sender}, which rule or route it was: `ip route get {collect.host(server)}; nft list ruleset`"
+        )
     return found
 
 

@@ -207,7 +207,7 @@ def examine(story: Story, candidate: int | Quiet, settings: Settings) -> Finding
     )
     if reset is None or answered or _client_closing(segments, fin, reset):
         return None
-    rest = request.time_ns - max(
+    rest = min(request.time_ns, fin.time_ns) - max(
         (
             s.time_ns
             for s in segments
@@ -255,6 +255,7 @@ def _finding(
     evidence += [story.packet(reset, primary=True)] + [story.evidence(e) for e in errors[:2]]
     evidence.sort(key=lambda e: e.time_ns)
     rtt = common.rtt_ns(segments)
+    crossed_ns = min(request.time_ns, fin.time_ns)
     near = common.limit_near(rest, "FIN", story.connections.server(k))
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN,
@@ -264,7 +265,7 @@ def _finding(
         "was on its way: neither acknowledges the other; the request was answered with a reset and got no reply",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - request.time_ns,
-        silences=common.silence(story, k, request.time_ns - rest, min(request.time_ns, fin.time_ns), None, "neither side sent data"),
+        silences=common.silence(story, k, crossed_ns - rest, crossed_ns, None, "neither side sent data"),
         ruled_out=[
             "a zombie connection (F203): the close was too fresh to be known"
             + (f" (round trip {seconds(rtt)})" if rtt is not None else ""),

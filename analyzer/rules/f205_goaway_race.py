@@ -298,7 +298,7 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         connections=[story.connections.id(race.connection)] if race.connection is not None else [],
         transport=race.transport.id if race.transport else None, environment=env,
         request_ids=sorted({c.request_id for c in race.calls if c.request_id} | set(common.failed_requests(story, errors))),
-        ruled_out=["a graceful end (a call failed by it)", "a failing server or path: the connection was ended by an orderly GOAWAY"],
+        ruled_out=["a graceful end (a call failed by it)" if race.calls or race.wire else "a graceful end that cost nothing (an error comes with it)", "a failing server or path: the connection was ended by an orderly GOAWAY"],
         help=f"{for_transport(Trouble.GOAWAY, race.transport)}; on the server raise MAX_CONNECTION_IDLE and MAX_CONNECTION_AGE, and the grace above the longest call",
         upgrade=_upgrade(race, story),
         clock=common.clock_line(story, evidence),
@@ -367,10 +367,13 @@ def _lines(story: Story, call: Call) -> list[Event]:
 
 
 def _upgrade(race: Race, story: Story) -> str:
-    if race.calls and race.connection is not None:
+    remote = (race.transport.remote if race.transport else None) or ""
+    if race.calls and race.wire:
         return ""
+    if race.calls and race.connection is not None:
+        streams = f"tshark -r server.pcap -d tcp.port=={collect.port(remote)},http2 -Y http2.goaway.last_stream_id -T fields -e frame.number -e http2.goaway.last_stream_id"
+        return f"the GOAWAY's last stream id, where the capture is in clear text: `{streams}`"
     if race.calls:
-        remote = (race.transport.remote if race.transport else None) or ""
         return f"a capture of cleartext HTTP/2 would show the GOAWAY's last stream id: {collect.capture(remote, whole=True)}"
     dialect = race.transport.dialect if race.transport else ""
     return f"the client's trace names the call and its status: {collect.trace(dialect)}"

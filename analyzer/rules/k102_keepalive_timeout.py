@@ -116,17 +116,19 @@ def examine(story: Story, candidate: Ping | k101.Told, settings: Settings) -> Fi
         request_ids=common.failed_requests(story, [timed_out, *errors]), lost_ns=common.reconnect_ns(story, transport, timed_out.time_ns),
         ruled_out=ruled if told and not blocked else [],
         help=for_transport(Trouble.BLOCKED if blocked else Trouble.DEAD_PING, transport),
-        upgrade=_upgrade(transport, told, bool(wire)),
+        upgrade=_upgrade(transport, told, blocked, bool(wire)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
 
-def _upgrade(transport: Transport, told: bool, captured: bool) -> str:
+def _upgrade(transport: Transport, told: bool, blocked: bool, captured: bool) -> str:
     missing = (
         []
         if told
         else ["the configured keepalive timeout: if it is clearly shorter than this, the process did not run (K101)"]
     )
+    if blocked:
+        missing.append("how long the process was held up: print it (Node.js: perf_hooks.monitorEventLoopDelay())")
     if not captured:
         command = collect.capture(transport.remote or "")
         missing.append(f"a capture at the server would tell a stalled server from a dead path: {command}")

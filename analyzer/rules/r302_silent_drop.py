@@ -13,8 +13,8 @@ library's timer, or `Task timed out`.
 
 ## What to do
 Recreate connections idle longer than the path's limit (350 s for NAT gateway, NLB, PrivateLink; see R305), by wall clock.
-Bound the damage where the library can: TCP_USER_TIMEOUT (gRPC keepalive sets it, except in grpc-js), a command timeout that
-destroys the socket.
+Bound the damage where the library can: TCP_USER_TIMEOUT (gRPC keepalive sets it, except in grpc-js; where the
+client is frozen between requests, its pings misfire: K101), a command timeout that destroys the socket.
 
 ## Known limits
 A capture at one side cannot tell a middlebox from a server host that vanished; a capture at the server can. Data that stays
@@ -491,7 +491,7 @@ def _from_calls(story: Story, streak: Streak) -> Finding:
     ids = [t.connection] if t is not None and t.connection else []
     return Finding(
         CODE, NAME, Severity.ERROR, Confidence.LIKELY if t is not None else Confidence.POSSIBLE,
-        f"{calls} calls in a row without an answer on one READY transport, after {seconds(gap)} without any" if t is not None
+        f"{calls} calls in a row without an answer on one READY transport, after {seconds(gap)} of silence" if t is not None
         else f"no answer from {death.peer} in {calls} invocations in a row, the first after {seconds(gap)} frozen",
         death.first.time_ns, evidence,
         f"nothing was heard on this transport since {seconds(gap)} before the first of them, no line tells of its end, and each call runs into its deadline: most likely a box "

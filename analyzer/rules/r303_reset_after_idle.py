@@ -187,15 +187,15 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         CODE, NAME, Severity.ERROR if wrote or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"reset after {seconds(gap)} idle, no close seen before",
         reset.time_ns, evidence,
-        f"the connection had been idle for {seconds(gap)}{' (frozen)' if freeze else ''}"
+        f"the {'client had been silent' if repeated else 'connection had been idle'} for {seconds(gap)}{' (frozen)' if freeze else ''}"
         + (f", near a known limit: {near}" if near else "") + f"; {PROBE if burst.keepalive else _FIRST[wrote]} was answered with a reset by {sender}"
         + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - burst.time_ns,
-        silences=common.silence(story, k, before, burst.time_ns, freeze, "no packet of this connection"),
-        ruled_out=["a close by the server (no FIN or RST before)", "a silent drop (an answer came)"]
+        silences=common.silence(story, k, repeated[-1].time_ns if repeated else before, burst.time_ns, freeze, "no packet of this connection"),
+        ruled_out=([] if repeated else ["a close by the server (no FIN or RST before)"]) + ["a silent drop (an answer came)"]
         + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
-        help=for_connection(story, k, Trouble.STALE, errors),
+        help=for_connection(story, k, Trouble.STALE, errors, closes="middlebox" not in sender),
         upgrade="" if proven else f"a capture at the server would show whether the reset came from it: {collect.capture(story.connections.server(k))}",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

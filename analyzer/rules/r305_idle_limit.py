@@ -301,7 +301,7 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
         connections=[story.connections.id(k) for k in ids], server=server.address or None,
         ruled_out=["chance: no rest that survived is as long as one that failed"]
         + ([] if found.by_age else ["a limit on the connection's age: an older connection survived than one that failed"]),
-        help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow), or raise the limit of the box that sets it",
+        help=f"replace connections that rested longer than {seconds(longest.ns)} (wall clock, on borrow){_raising(_fitting(found, server.address))}",
         upgrade=_upgrade(server.address, found),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
@@ -316,10 +316,23 @@ _ASSUMED = "; an invocation without an error is taken to have used the connectio
 _ENDED = {limits.RST: "reset when used", limits.SILENCE: "never answered again"}
 
 
+def _fitting(found: Bracket, address: str) -> list[limits.Limit]:
+    """Known limits in the bracket that end a connection in the same way."""
+    known = limits.between(found.longest.ns, found.shortest.ns, address)
+    return [limit for limit in known if found.ending in limit.ends]
+
+
+def _raising(fitting: list[limits.Limit]) -> str:
+    """The other way out, where a limit can be raised."""
+    fixed = [limit.whose for limit in fitting if limit.range_s is None]
+    if fitting and len(fixed) == len(fitting):
+        return f"; {' and '.join(fixed)}: not to be raised"
+    return ", or raise the limit of the box that sets it" + (f" ({', '.join(fixed)}: fixed)" if fixed else "")
+
+
 def _candidates(found: Bracket, address: str) -> str:
     """Known limits in the bracket: those that end so, and those that would end in another way."""
-    known = limits.between(found.longest.ns, found.shortest.ns, address)
-    fitting = [limit for limit in known if found.ending in limit.ends]
+    known, fitting = limits.between(found.longest.ns, found.shortest.ns, address), _fitting(found, address)
     others = [limit for limit in known if found.ending not in limit.ends]
     if not fitting:
         named = "no known default in that bracket ends so: it was probably configured"
@@ -334,10 +347,7 @@ def _candidates(found: Bracket, address: str) -> str:
 
 def _upgrade(address: str, found: Bracket) -> str:
     """What separates the candidates."""
-    fitting = [
-        limit for limit in limits.between(found.longest.ns, found.shortest.ns, address) if found.ending in limit.ends
-    ]
-    checks = [f"what {limit.whose} is set to: {limit.check}" for limit in fitting if limit.check]
+    checks = [f"what {x.whose} is set to: {x.check}" for x in _fitting(found, address) if x.check]
     narrower = f"rests between {seconds(found.longest.ns)} and {seconds(found.shortest.ns)} narrow the bracket"
     who = f"who ended the connection (a FIN is the server's or its proxy's; a reset that the server's side does not show is a middlebox's), at the server: {collect.capture(address, collect.ENDINGS)}"
     return "; ".join([narrower, *checks, who])

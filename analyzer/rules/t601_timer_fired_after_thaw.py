@@ -58,9 +58,7 @@ TIMER = re.compile(
     r"Socket timeout\. Expecting data|Connection timeout|MongoNetworkTimeoutError|ConnectTimeoutError|UND_ERR_CONNECT_TIMEOUT|"
     r"UND_ERR_HEADERS_TIMEOUT|UND_ERR_BODY_TIMEOUT|PROTOCOL_SEQUENCE_TIMEOUT"
 )
-#: Counts a socket's silence, not an operation's time (node-redis, client/socket.ts: socket.setTimeout; its default reconnectStrategy
-#: gives up after it); what the client then refuses comes this soon.
-IDLE_TIMER = ("node-redis", "socket.socketTimeout")
+#: After its timer of a socket's silence (`remedies.IDLE_TIMER`) node-redis gives up; what it then refuses comes this soon.
 REFUSES_NS = 5 * SECOND
 #: Levels of lines that tell of a failure.
 FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
@@ -273,7 +271,7 @@ def _silence(story: Story, e: Event, began_ns: int, t: Thresholds) -> tuple[int,
 def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
     """The proof: begun before the freeze, the freeze, the time-out right after it."""
     e, freeze, t = found.event, found.freeze, settings[Thresholds]
-    if freeze is not None and (e.attrs.get("library"), e.attrs.get("setting")) == IDLE_TIMER:
+    if freeze is not None and (e.attrs.get("library"), e.attrs.get("setting")) == remedies.IDLE_TIMER:
         return _idle_timer(story, e, freeze)
     took = e.time_ns - found.began_ns if found.began_ns is not None else None
     known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns, t)
@@ -324,7 +322,7 @@ def _idle_timer(story: Story, e: Event, freeze: Freeze) -> Finding:
         environment=e.environment, request_ids=common.failed_requests(story, refused),
         silences=common.silence(story, None, freeze.start_ns, freeze.end_ns, freeze, "no timer fires"),
         ruled_out=["a slow or dead server: the timer fired at the thaw, whatever the server did"],
-        help=remedies.timer(*IDLE_TIMER, "established") + "; or leave socketTimeout out in this function, and give commands a deadline of their own",
+        help=remedies.timer(*remedies.IDLE_TIMER, "established") + "; or leave socketTimeout out in this function, and give commands a deadline of their own",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

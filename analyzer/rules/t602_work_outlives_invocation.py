@@ -403,9 +403,9 @@ def _late(work: Work, sent: list[tuple[int, Segment, Invocation]]) -> int:
 
 def _what(work: Work, sent: list[tuple[int, Segment, Invocation]]) -> str:
     counts = (
-        (len(work.calls), "call"),
-        (len(sent), "request"),
-        (len(work.lines), "line"),
-        (len(work.errors), "failed operation"),
+        (len(work.calls), "call", " under way"),
+        (len(sent), "request", ""),
+        (len(work.lines), "line", ""),
+        (len(work.errors), "failed operation", ""),
     )
-    return " and ".join(f"{n} {noun}{'s' if n > 1 else ''}" for n, noun in counts if n)
+    return " and ".join(f"{n} {noun}{'s' if n > 1 else ''}{how}" for n, noun, how in counts if n)

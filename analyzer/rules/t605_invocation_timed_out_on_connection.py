@@ -313,9 +313,9 @@ def _in_silence(story: Story, candidate: TimedOut, t: Thresholds) -> Finding | N
     return _finding(
         story, invocation, evidence, Confidence.LIKELY if sure else Confidence.POSSIBLE,
         f"invocation timed out after {seconds(silent)} of silence, following a freeze of {seconds(freeze.length_ns)}",
-        f"earlier invocations took {seconds(int(median(before)))}; this one, the first after {seconds(freeze.length_ns)} frozen, printed nothing for {seconds(silent)}: "
+        f"{'the invocation before took' if len(before) == 1 else 'invocations before took a median of'} {seconds(int(median(before)))}; this one, the first after {seconds(freeze.length_ns)} frozen, printed nothing for {seconds(silent)}: "
         f"it {'most likely' if sure else 'may have'} waited for an answer on a connection that had died meanwhile{'' if sure else ', or for a slow server, or slept or computed'}",
-        "", ["slow work as usual: earlier invocations were short"], silent,
+        "", [f"slow work as usual: {'the invocation before was' if len(before) == 1 else 'invocations before were'} short"], silent,
     )  # fmt: skip
 
 

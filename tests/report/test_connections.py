@@ -61,3 +61,15 @@ def test_bars_grow_with_counts_and_show_what_is_not_zero(counts: list[int]) -> N
     assert [d > 0 for d in drawn] == [n > 0 for n in counts]
     assert sorted(drawn) == [drawn[i] for i in np.argsort(counts, kind="stable")]
     assert not any(counts) or max(drawn) == len(BARS) - 1
+
+
+def test_one_packet_is_one_packet() -> None:
+    story = analyzer.read(ROOT / "captures" / "refused").story
+    text = section(story, [], Style(width=80))
+    assert ", 1 packet in " in text and "1 packets" not in text
+
+
+def test_no_capture_s_totals_are_cut_off() -> None:
+    story = analyzer.read(ROOT / "captures" / "refused").story
+    text = " ".join(section(story, [], Style(width=80)).split())
+    assert all(f"{point.source.label}: " in text for point in story.connections.points) and "…" not in text

@@ -9,7 +9,9 @@ from analyzer.report.text import _command
 from analyzer.report.wrapping import wrap
 
 
-@pytest.mark.parametrize("kept", ["6 min 16 s", "1 h 02 min", "4.17 s", "RFC 9113", "`socket hang up`", "17 B"])
+@pytest.mark.parametrize(
+    "kept", ["6 min 16 s", "1 h 02 min", "4.17 s", "RFC 9113", "`socket hang up`", "17 B", "2 requests", "1 gap"]
+)
 def test_what_belongs_together_is_on_one_line(kept):
     for width in range(len(kept) + 2, 40):
         assert sum(kept in line for line in wrap(f"it was frozen for {kept} in all", width)) == 1
