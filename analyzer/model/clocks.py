@@ -80,6 +80,13 @@ class Clock:
         drift = f", drifting {self.drift_ppm:+.0f} ppm" if self.drift_ppm else ""
         return f"{offset / MS:+.1f} ms ± {error / MS:.1f} ms{drift}"
 
+    @property
+    def steady(self) -> tuple[int, int] | None:
+        """What to add to any stamp, and how far that may be off, where both are the same at all times; else None."""
+        if len(self.pieces) > 1 or any(piece.ppm or piece.error_ppm for piece in self.pieces):
+            return None
+        return (self.pieces[0].shift_ns, self.pieces[0].error_ns) if self.pieces else (0, 0)
+
     def aligned(self, stamp_ns: int) -> int:
         """A stamp of this clock in its frame's time."""
         piece = self.piece_at(stamp_ns)

@@ -16,7 +16,7 @@ import numpy as np
 from analyzer.model.clocks import PPM, Piece
 from analyzer.model.times import MS, SECOND
 from analyzer.timeline.bounds import MAX_PPM, Bounds, fit
-from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Said, anchors_of
+from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Pairs, Said, anchors_of, tilted
 from analyzer.timeline.points import Point
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def against_log(log: Said, point: Point) -> Against | None:
     pieces, proven = _line(found, point)
     anchors = sum(r.anchors for r in found)
     how = HOW + ("; lines beside replies" if any(r.narrowed for r in found) else "")
-    strong = sum(len(k.pairs(first)) for k in inside.tilted(ppm, at).voters if not k.loose)
+    strong = sum(k.count(first) for k in inside.tilted(ppm, at).voters if not k.loose)
     return Against(pieces, anchors, strong, how, proven)
 
 
@@ -194,23 +194,23 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 # ---- which offset
 
 
-def _vote(tilted: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
+def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
     """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
     are its equals; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
-    for ppm, kinds in tilted:
+    for ppm, kinds in tried:
         candidates = _candidates(kinds.voters)
         every = np.concatenate([every, candidates])
         scores = np.concatenate([scores, np.sum([k.hits(candidates) for k in kinds.voters], axis=0)])
         drifts = np.concatenate([drifts, np.full(len(candidates), ppm)])
     if not len(every):
         return None
-    kinds, best = tilted[0][1], scores.max()
+    kinds, best = tried[0][1], scores.max()
     possible = float(sum(len(k.log) * k.weight for k in kinds.voters))
     if best < 2 or best < 0.3 * possible:
         return None
     equal = np.flatnonzero(scores == best)
-    for drift, kinds_then in tilted if len(equal) > 1 else ():
+    for drift, kinds_then in tried if len(equal) > 1 else ():
         mine = equal[drifts[equal] == drift]
         scores[mine] += np.sum([k.quick().hits(every[mine]) for k in kinds_then.voters if k.loose], axis=0)
     equal = equal[scores[equal] == scores[equal].max()]
@@ -219,7 +219,7 @@ def _vote(tilted: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
     rivals = np.abs(every[scores >= 0.9 * best] - start) > SECOND + 2 * kinds.error
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
-    strong = sum(len(k.pairs(start)) for k in dict(tilted)[ppm].voters if not k.loose)
+    strong = sum(k.count(start) for k in dict(tried)[ppm].voters if not k.loose)
     if not strong and best < min(LOOSE_ANCHORS, possible) and abs(start) > AGREE_NS:
         return None  # some of a few invocations find a burst somewhere
     if not plausible(start) and strong < STRONG_ANCHORS:
@@ -230,24 +230,42 @@ def _vote(tilted: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
 
 def _candidates(voters: list[Kind]) -> Ints:
     """Differences of anchors of one kind, to the millisecond; where there are too many, those that most pairs are near."""
-    found = []
-    for k in voters:
-        some = k.log[: max(MAX_PAIRS // max(len(k.packet), 1), 1)]
-        found.append((k.packet[None, :] - some[:, None]).ravel() // MS * MS)
-    every = np.concatenate([np.empty(0, np.int64), *found])
+    every = _differences(voters)
     every.sort()
-    distinct = every[np.diff(every, prepend=every[:1] - 1) > 0]
-    if len(distinct) and len(distinct) <= MAX_CANDIDATES:
-        return np.unique(np.append(distinct, 0))
-    if not len(distinct):
-        return distinct
-    binned = every // BIN_NS
-    first = np.flatnonzero(np.diff(binned, prepend=binned[:1] - 1))
-    counts = np.diff(first, append=len(binned))
-    crowded = binned[first[np.argsort(-counts, kind="stable")[: MAX_CANDIDATES // 4]]] * BIN_NS
-    near = distinct[np.abs(distinct) <= SECOND]
-    spread = (crowded[:, None] + np.arange(0, BIN_NS, BIN_NS // 4)[None, :]).ravel()
+    if not len(every):
+        return np.empty(0, np.int64)
+    distinct = np.append(True, every[1:] != every[:-1])
+    if np.count_nonzero(distinct) <= MAX_CANDIDATES:
+        return np.unique(np.append(every[distinct] * np.int64(MS), 0))
+    near = np.unique(every[slice(*np.searchsorted(every, (-SECOND // MS, SECOND // MS + 1)))]) * np.int64(MS)
+    spread = (_crowded(every)[:, None] + np.arange(0, BIN_NS, BIN_NS // 4)[None, :]).ravel()
     return np.unique(np.concatenate([near, spread, np.zeros(1, np.int64)]))
+
+
+def _differences(voters: list[Kind]) -> Ints:
+    """packet − line of pairs of each kind, ms: millions of small numbers, for which memory is what takes time."""
+    some = [(k.log[: max(MAX_PAIRS // len(k.packet), 1)], k.packet) for k in voters if k.at_hand]
+    widest = max((max(abs(int(p[-1] - log[0])), abs(int(p[0] - log[-1]))) for log, p in some), default=0)
+    narrow = widest // MS < 1 << 30
+    every: Ints = np.empty(sum(len(log) * len(p) for log, p in some), np.int32 if narrow else np.int64)
+    at = 0
+    for log, packets in some:
+        for line in log.tolist():
+            np.floor_divide(packets - line, MS, out=every[at : at + len(packets)], casting="unsafe")
+            at += len(packets)
+    return every
+
+
+def _crowded(every: Ints) -> Ints:
+    """The bins in which most of these differences are (in order; ms), the fullest first: where they begin, ns."""
+    binned = every // (BIN_NS // MS)
+    first = np.flatnonzero(np.append(True, binned[1:] != binned[:-1]))
+    counts, most = np.diff(first, append=len(binned)), MAX_CANDIDATES // 4
+    if len(counts) > most:
+        full = counts >= np.partition(counts, len(counts) - most)[len(counts) - most]
+        first, counts = first[full], counts[full]
+    fullest: Ints = binned[first[np.argsort(-counts, kind="stable")[:most]]] * np.int64(BIN_NS)
+    return fullest
 
 
 def plausible(offset: int) -> bool:
@@ -267,7 +285,7 @@ def _range(kinds: Kinds, offset: int) -> _Range:
     start, end = int(times[0]), int(times[-1])
     at, tilts = (start + end) // 2, _tilts(end - start, FINE_NS)
     tilts = tilts if len(tilts) > 1 else [0.0, DRIFT_PPM, -DRIFT_PPM]
-    tried = [_leeway(kinds.tilted(ppm, at), offset, ppm) for ppm in tilts]
+    tried = _leeways(kinds, offset, tilts, at)
     possible = [x for x in tried if x.low <= x.high]
     if not possible:  # anchors contradict each other: what is left is the neighbourhood of both
         flat = tried[0]
@@ -300,77 +318,77 @@ def _merged(ranges: list[_Range]) -> _Range:
     return replace(ranges[0], low=min(r.low for r in ranges), high=max(r.high for r in ranges), ends=ends)
 
 
-def _leeway(kinds: Kinds, offset: int, ppm: float) -> _Leeway:
-    """The interval that causes and effects leave around an offset for one drift, narrowed by lines that replies caused."""
+def _leeways(kinds: Kinds, offset: int, ppms: list[float], at: int) -> list[_Leeway]:
+    """For each drift the interval that causes and effects leave around an offset, narrowed by lines that replies caused."""
+    drifts = np.array(ppms)[:, None]
     reach = 3 * START_SLACK_NS + max((k.error for k in kinds.voters), default=0)
-    low, high, anchors = offset - reach, offset + reach, 0
+    low, high = np.full(len(ppms), offset - reach), np.full(len(ppms), offset + reach)
+    anchors = np.zeros(len(ppms), np.int64)
     for k in kinds.cause:
-        pairs = k.pairs(offset)
-        if len(pairs):
-            low = max(low, _share(pairs, 90) - k.error - MS)
-            high = min(high, _share(pairs, 10 if k.error else 90) - MS + k.before)
-            anchors += len(pairs)
+        if k.at_hand:
+            pairs = k.pairs(offset, tilted(k.log, drifts, at))
+            some, most = pairs.count > 0, pairs.share(90)
+            low = np.where(some, np.maximum(low, most - k.error - MS), low)
+            high = np.where(some, np.minimum(high, (pairs.share(10) if k.error else most) - MS + k.before), high)
+            anchors += pairs.count
     for k in kinds.effect:
-        pairs = k.pairs(offset)
-        if len(pairs):
-            quick, bound = _effect(k, pairs)
-            low = max(low, quick + 2 * MS - k.error - _slack(k, pairs))
+        if k.at_hand:
+            lines = tilted(k.log, drifts, at)
+            pairs = k.pairs(offset, lines)
+            some, (quick, bound) = pairs.count > 0, _effect(k, pairs)
+            low = np.where(some, np.maximum(low, quick + 2 * MS - k.error - _slack(k, pairs, lines)), low)
             if not k.loose:
-                low = max(low, _share(pairs, 90) - k.after)
-            high, anchors = min(high, bound + 2 * MS + k.error), anchors + len(pairs)
+                low = np.where(some, np.maximum(low, pairs.share(90) - k.after), low)
+            high = np.where(some, np.minimum(high, bound + 2 * MS + k.error), high)
+            anchors += pairs.count
     for k in kinds.window:
-        last = k.last_before(high)
-        if len(last):
-            low, anchors = max(low, _share(last, 90) - k.after), anchors + len(last)
-    return _narrowed(kinds, _Leeway(ppm, low, high, anchors))
+        if k.at_hand:
+            last = k.last_before(high, tilted(k.log, drifts, at))
+            low = np.where(last.count > 0, np.maximum(low, last.share(90) - k.after), low)
+            anchors += last.count
+    left = zip(ppms, low.tolist(), high.tolist(), anchors.tolist(), strict=True)
+    return _narrowed(kinds, [_Leeway(*x) for x in left], tilted(kinds.lines, drifts, at))
 
 
-def _share(values: Ints, percent: int) -> int:
-    """The percentile, interpolated as numpy does by default: of the few values here ten times as fast."""
-    ordered = np.sort(values)
-    below, rest = divmod((len(ordered) - 1) * percent, 100)
-    low, high = int(ordered[below]), int(ordered[min(below + 1, len(ordered) - 1)])
-    return low + (high - low) * rest // 100
-
-
-def _effect(kind: Kind, pairs: Ints) -> tuple[int, int]:
+def _effect(kind: Kind, pairs: Pairs) -> tuple[Ints, Ints]:
     """The quickest of an effect's pairs, for what is at least, and the one to trust for what is at most."""
+    tenth = pairs.share(10)
     if not kind.loose or (kind.error and not kind.alone):
-        return _share(pairs, 10), _share(pairs, 10)
-    middle = _share(pairs, 50)
-    if _alike(pairs):
-        return middle, _share(pairs, 10) if kind.alone else middle
-    quickest = int(pairs.min())
-    return quickest, quickest if kind.alone else middle
+        return tenth, tenth
+    alike, middle, quickest = _alike(pairs), pairs.share(50), pairs.apart[:, 0]
+    trusted = np.where(alike, tenth, quickest) if kind.alone else middle
+    return np.where(alike, middle, quickest), trusted
 
 
-def _alike(pairs: Ints) -> bool:
-    return len(pairs) >= ALIKE and _share(pairs, 90) - _share(pairs, 10) <= ALIKE_NS
+def _alike(pairs: Pairs) -> NDArray[np.bool_]:
+    return (pairs.count >= ALIKE) & (pairs.share(90) - pairs.share(10) <= ALIKE_NS)
 
 
-def _slack(kind: Kind, pairs: Ints) -> int:
+def _slack(kind: Kind, pairs: Pairs, lines: Ints) -> Ints | int:
     """How long before its effect a line may stand at most, where the quickest effect of several is looked at.
 
     Where most lines find none in time the quickest is a slow one, too.
     """
     if not kind.loose:
         return min(kind.after - kind.error, START_SLACK_NS)
-    if _alike(pairs):
-        return QUICK_START_NS
-    looked = (kind.log + pairs[0] >= kind.packet[0]) & (kind.log + pairs[0] <= kind.packet[-1])
-    return kind.after - kind.error if 2 * len(pairs) <= looked.sum() else START_SLACK_NS + FIRST_PACKET_NS
+    expected = lines + pairs.first[:, None]
+    looked = ((expected >= kind.packet[0]) & (expected <= kind.packet[-1])).sum(axis=1)
+    most_late = 2 * pairs.count <= looked
+    slow = np.where(most_late, kind.after - kind.error, START_SLACK_NS + FIRST_PACKET_NS)
+    return np.where(_alike(pairs), QUICK_START_NS, slow)
 
 
-def _moments(times: Ints) -> Ints:
-    """The first of lines printed together: what one turn of a trace prints, thirty lines at a connect, is one witness."""
-    array = np.unique(np.asarray(times, np.int64))
-    return array[np.diff(array, prepend=array[:1] - SECOND) > REPLY_TO_LINE_NS]
+def _narrowed(kinds: Kinds, found: list[_Leeway], lines: Ints) -> list[_Leeway]:
+    """Lines (one row for each) are printed within a few ms of the reply that caused them: the offset at which most do."""
+    if not len(kinds.replies) or kinds.error or not lines.shape[1]:
+        return found
+    # The first of lines printed together: what one turn of a trace prints, thirty lines at a connect, is one witness.
+    moments = np.diff(lines, prepend=lines[:, :1] - SECOND) > REPLY_TO_LINE_NS
+    return [_beside(kinds, x, row[first]) for x, row, first in zip(found, lines, moments, strict=True)]
 
 
-def _narrowed(kinds: Kinds, found: _Leeway) -> _Leeway:
-    """Lines are printed within a few ms of the reply that caused them: the offset at which most do."""
-    lines = _moments(kinds.lines)
-    if found.high - found.low < 4 * MS or len(lines) < 4 or not len(kinds.replies) or kinds.error:
+def _beside(kinds: Kinds, found: _Leeway, lines: Ints) -> _Leeway:
+    if found.high - found.low < 4 * MS or len(lines) < 4:
         return found
     slack = REPLY_TO_LINE_NS + kinds.round_trip // 2  # where on the path the capture stands is not known
     beside = Kind(lines, kinds.replies, slack, 0, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +30,7 @@ from analyzer.timeline.transport_ties import tie_transports
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_IN_ORDER = attrgetter("time_ns", "source", "order")
 _STRANGE_GUESTS = (
     "the stamps that the guest{s} of {lost} environment{s} printed do not run with the log service's "
     "(a clock that stands in freezes?): the service's are taken"
@@ -45,11 +48,12 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     if logs or len(points) > 1:
         read_samples(points, events)
     members = match_points(points) if points else np.empty((0, 0), np.int64)
+    events.sort(key=_IN_ORDER)
     frames = Frames(points, members, _log_frames(clocks, events))
     frames.align()
     members = apart_by_frame(members, [point.clock.frame for point in points])
-    events.sort(key=lambda e: (e.time_ns, e.source, e.order))
-    invocations = env.invocations_of(events)
+    events.sort(key=_IN_ORDER)
+    invocations = frames.invocations(events)
     story = Story(
         sources=[s for s, _ in logs] + [p.source for p in points], connections=_connections(points, members, frames)
     )
@@ -87,8 +91,13 @@ def _read_logs(logs: list[tuple[Source, list[Event]]]) -> tuple[list[Event], lis
         if lost := sum(1 for guest in clock.guests.values() if guest is None):
             clock.source.problems.append(Problem("", _STRANGE_GUESTS.format(s="s" if lost > 1 else "", lost=lost)))
     _place_by_requests(clocks, events)
-    stamped = {id(e) for e in events if clocks[e.source].read(e)}
-    return place(events, stamped), list(clocks.values())
+    lines: dict[str, list[Event]] = defaultdict(list)
+    for e in events:
+        lines[e.source].append(e)
+    unstamped: set[int] = set()
+    for source_id, mine in lines.items():
+        unstamped |= clocks[source_id].read(mine)
+    return place(events, unstamped), list(clocks.values())
 
 
 def _place_by_requests(clocks: dict[str, LogClock], events: list[Event]) -> None:
@@ -102,10 +111,10 @@ def _place_by_requests(clocks: dict[str, LogClock], events: list[Event]) -> None
 
 
 def _log_frames(clocks: list[LogClock], events: list[Event]) -> list[LogFrame]:
-    """The logs by frame, each with its events and invocations."""
+    """The logs by frame, each with its events, in time order as these are, and its invocations."""
     found = {name: LogFrame(name, [c for c in clocks if c.frame == name]) for name in sorted({c.frame for c in clocks})}
     frame_of = {c.source.id: c.frame for c in clocks}
-    for e in sorted(events, key=lambda e: (e.time_ns, e.source, e.order)):
+    for e in events:
         found[frame_of[e.source]].events.append(e)
     for frame in found.values():
         frame.invocations = env.invocations_of(frame.events)

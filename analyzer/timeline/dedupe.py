@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from math import gcd
 
+import numpy as np
+
 from analyzer.model.events import Event
 from analyzer.model.times import SECOND
 from analyzer.timeline.log_clocks import Twin, content, resolution, twins
@@ -61,7 +63,11 @@ def deduplicate(inputs: list[list[Event]]) -> tuple[list[Event], dict[str, Twin]
     The richest input is taken first; the others' lines become further refs of its events, or events of their own. The k-th
     copy of a line in one input is the k-th copy in another.
     """
-    ordered = sorted(inputs, key=lambda events: (*(-r for r in _richness(events)), events[0].source if events else ""))
+    ordered = inputs
+    if len(inputs) > 1:
+        ordered = sorted(
+            inputs, key=lambda events: (*(-r for r in _richness(events)), events[0].source if events else "")
+        )
     single = [delivered_once(events) for events in ordered]
     again = {
         events[0].source: len(events) - len(kept)
@@ -140,11 +146,20 @@ def _join(kept: Event, event: Event) -> None:
     kept.also = (*kept.also, (event.source, event.ref))
 
 
+def _all_differ(events: list[Event]) -> bool:
+    """Whether no two of these lines can be the same, by hashes: a million lines are not kept a second time to be compared."""
+    seen = np.fromiter((hash((e.environment, e.event_ns, e.inner_ns, e.text.strip())) for e in events), np.int64)
+    seen.sort()
+    return not (seen[1:] == seen[:-1]).any()
+
+
 def delivered_once(events: list[Event]) -> list[Event]:
     """One input's events without those that came again: all of it several times, or platform lines that cannot repeat.
 
     A guest may print a line twice in a millisecond; START and REPORT of one request are not printed twice with one stamp.
     """
+    if _all_differ(events):
+        return events
     lines = Counter((e.environment, e.event_ns, *_key(e)) for e in events)
     if len(lines) == len(events):
         return events

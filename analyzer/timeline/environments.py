@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -29,6 +29,9 @@ MANAGED = "lambda-managed-instances"
 BEGINS = frozenset(("init-start", "restore-start"))
 #: After these a new process runs: sockets of the one before are gone.
 EPOCH_ENDS = BEGINS | {"timeout", "crash"}
+#: What tells how an invocation goes on, and what tells of invocations at all.
+_AFTER_START = frozenset(("end", "report", "runtime-done", "timeout", "crash"))
+_OF_INVOCATIONS = BEGINS | {"start"} | _AFTER_START
 
 
 def infer_environments(events: list[Event]) -> None:
@@ -174,7 +177,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
     ordinals: dict[tuple[str, str], int] = defaultdict(int)
     open_: dict[tuple[str, str], Invocation] = {}
     cold: set[str] = set()
-    for e in events:
+    for e in [e for e in events if e.kind in _OF_INVOCATIONS]:
         environment = e.environment or ""
         if e.kind in BEGINS:
             if e.attrs.get("initialization") != "provisioned-concurrency":
@@ -195,7 +198,7 @@ def invocations_of(events: list[Event]) -> list[Invocation]:
             cold.discard(environment)
             open_[key] = invocation
             found.append(invocation)
-        elif e.kind in ("end", "report", "runtime-done", "timeout", "crash") and e.request_id:
+        elif e.kind in _AFTER_START and e.request_id:
             current = open_.get((environment, e.request_id))
             if current is not None:
                 _close(current, e)
@@ -233,7 +236,7 @@ def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
     """An invocation whose runtime printed `Invoke Error` failed, though its REPORT need not say so."""
     failed: set[tuple[str, str | None]] = set()
     running: dict[str, str | None] = {}  # some runtimes print no id with an unhandled error
-    for e in events:
+    for e in [e for e in events if e.kind == "start" or "invoke_error" in e.attrs]:
         if e.environment is None:
             continue
         if e.kind == "start":
@@ -300,7 +303,7 @@ def _is_managed(e: Event) -> bool:
 def concurrent_environments(invocations: list[Invocation], events: Iterable[Event] = ()) -> set[str]:
     """Environments that are never frozen: managed instances by their own word, others in which invocations overlap."""
     ends: dict[str, int] = {}
-    found = {e.environment for e in events if e.environment and _is_managed(e)}
+    found = {e.environment for e in events if e.layer == "lambda" and e.attrs and e.environment and _is_managed(e)}
     for invocation in invocations:
         end = invocation.end_ns if invocation.end_ns is not None else invocation.start_ns
         if invocation.start_ns < ends.get(invocation.environment, 0):
@@ -310,18 +313,15 @@ def concurrent_environments(invocations: list[Invocation], events: Iterable[Even
 
 
 def environments_of(events: list[Event], invocations: list[Invocation]) -> list[Environment]:
-    """Every environment that any line names or implies."""
-    found: dict[str, Environment] = {}
-    for e in events:
-        if e.environment is None:
-            continue
-        env = found.setdefault(
-            e.environment, Environment(e.environment, inferred=e.environment.startswith("inferred-"))
+    """Every environment that any line names or implies; events in time order."""
+    first = {e.environment: e.time_ns for e in reversed(events)}
+    last = {e.environment: e.time_ns for e in events}
+    group = {e.environment: e.attrs["log_group"] for e in events if "log_group" in e.attrs}
+    count = Counter(i.environment for i in invocations)
+    found = [
+        Environment(
+            name, group.get(name), first[name], last[name], count[name], inferred=name.startswith("inferred-")
         )
-        if "log_group" in e.attrs:
-            env.log_group = e.attrs["log_group"]
-        env.first_ns = min(env.first_ns, e.time_ns) if env.first_ns is not None else e.time_ns
-        env.last_ns = max(env.last_ns, e.time_ns) if env.last_ns is not None else e.time_ns
-    for invocation in invocations:
-        found[invocation.environment].invocations += 1
-    return sorted(found.values(), key=lambda env: (env.first_ns or 0, env.id))
+        for name in first if name is not None
+    ]  # fmt: skip
+    return sorted(found, key=lambda env: (env.first_ns or 0, env.id))

@@ -18,6 +18,7 @@ from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.timeline.against_log import STRONG_ANCHORS, Against, against_log
 from analyzer.timeline.between_captures import Between, between_captures
+from analyzer.timeline.environments import invocations_of
 from analyzer.timeline.log_anchors import said
 from analyzer.timeline.log_clocks import SERVICE, LogClock
 
@@ -152,6 +153,13 @@ class Frames:
         frame.invocations = [i for i in frame.invocations if id(i) not in gone]
         self._logs[apart.name] = apart
         self._against |= {(apart.name, p): found for p, found in own.items()}
+
+    def invocations(self, events: list[Event]) -> list[Invocation]:
+        """The invocations of all logs, once they are aligned; their events in time order."""
+        frames = list(self._logs.values())
+        if len(frames) == 1 and not self._reached[frames[0].name].pieces:
+            return frames[0].invocations  # nothing has moved
+        return invocations_of(events)
 
     # ---- putting together
 

@@ -51,7 +51,26 @@ FEW_STRAYS = 0.1
 PRINTED = {"tcp-connected": 20 * MS, "reset": 100 * MS, "reset in Java": 400 * MS}
 #: A class of Java's, where an exception is named.
 _JAVA = re.compile(r"\b(?:[a-z]\w*\.){2,}[A-Z]\w*(?:Exception|Error)\b")
+#: Later than any packet may be after a line.
+_NO_PAIR = 1 << 62
 _PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """packet − line of every hit at one offset, for several drifts, one a row: in order, lines without a packet behind them."""
+
+    apart: Ints
+    count: Ints
+    first: Ints  # of the first line that finds a packet
+
+    def share(self, percent: int) -> Ints:
+        """The percentile of each row, interpolated as numpy does by default; means nothing of a row without pairs."""
+        below, rest = np.divmod((self.count - 1).clip(0) * percent, 100)
+        rows = np.arange(len(self.count))
+        low, high = self.apart[rows, below], self.apart[rows, np.minimum(below + 1, (self.count - 1).clip(0))]
+        share: Ints = low + (high - low) * rest // 100
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +88,18 @@ class Kind:
     #: … unless nobody else's packets were about.
     alone: bool = False
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether there are lines and packets of it."""
+        return bool(len(self.log) and len(self.packet))
+
     def within(self, start: int, end: int) -> Kind:
         """Only the lines of [start, end), or some of them."""
         return replace(self, log=_some(self.log, start, end))
 
     def tilted(self, ppm: float, at: int) -> Kind:
         """The lines where a clock that was right at `at` and drifts so would have stamped them."""
-        return replace(self, log=_tilted(self.log, ppm, at))
+        return replace(self, log=tilted(self.log, ppm, at))
 
     def quick(self) -> Kind:
         """Only effects that follow at once."""
@@ -83,31 +107,35 @@ class Kind:
 
     def hits(self, candidates: Ints) -> NDArray[np.float64]:
         """How many lines find a packet, for each candidate offset."""
-        if not len(self.log) or not len(self.packet):
+        if not self.at_hand or not len(candidates):
             return np.zeros(len(candidates))
-        wanted = self.log[None, :] + candidates[:, None]
-        at = np.searchsorted(self.packet, wanted - self.before)
-        found = np.take(np.append(self.packet, np.iinfo(np.int64).max), at) <= wanted + self.after
-        return np.asarray(found.sum(axis=1) * self.weight, np.float64)
+        hit, _ = self._next(self.log[None, :] + candidates[:, None])
+        return np.asarray(hit.sum(axis=1) * self.weight, np.float64)
 
-    def pairs(self, offset: int) -> Ints:
-        """packet − line of every hit at this offset."""
-        if not len(self.log) or not len(self.packet):
-            return np.empty(0, np.int64)
-        wanted = self.log + offset
-        at = np.searchsorted(self.packet, wanted - self.before)
-        found = np.take(np.append(self.packet, np.iinfo(np.int64).max), at)
-        hit = found <= wanted + self.after
-        return np.asarray((found - self.log)[hit], np.int64)
+    def count(self, offset: int) -> int:
+        """How many lines find a packet at this offset."""
+        return int(self._next(self.log + offset)[0].sum()) if self.at_hand else 0
 
-    def last_before(self, offset: int) -> Ints:
-        """packet − line for the last packet before each line."""
-        if not len(self.log) or not len(self.packet):
-            return np.empty(0, np.int64)
-        at = np.searchsorted(self.packet, self.log + offset + self.after) - 1
-        ok = at >= 0
-        difference = self.packet[np.maximum(at, 0)] - self.log
-        return np.asarray(difference[ok & (difference >= offset - self.before)], np.int64)
+    def pairs(self, offset: int, lines: Ints) -> Pairs:
+        """The hits at this offset of lines as they stand for several drifts (`lines`, one a row); of lines and packets that are there."""
+        hit, found = self._next(lines + offset)
+        return _pairs(hit, found - lines)
+
+    def last_before(self, offsets: Ints, lines: Ints) -> Pairs:
+        """The same with the last packet before each line, at an offset for each row."""
+        at = np.searchsorted(self.packet, lines + offsets[:, None] + self.after) - 1
+        apart = self.packet[np.maximum(at, 0)] - lines
+        return _pairs((at >= 0) & (apart >= offsets[:, None] - self.before), apart)
+
+    def _next(self, wanted: Ints) -> tuple[NDArray[np.bool_], Ints]:
+        """For each time whether a packet stands in the window around it, and the first from the window's beginning on."""
+        first, last = np.searchsorted(self.packet, (wanted.min() - self.before, wanted.max() + self.after))
+        near = self.packet[first : last + 1]  # the few that are near at hand, and one beyond them
+        if not len(near):
+            return np.zeros(wanted.shape, np.bool_), wanted
+        at = np.searchsorted(near, wanted - self.before)
+        found = near[np.minimum(at, len(near) - 1)]
+        return (at < len(near)) & (found <= wanted + self.after), found
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +184,7 @@ class Kinds:
         if not ppm:
             return self
         cause, effect, window = ([k.tilted(ppm, at) for k in kinds] for kinds in (self.cause, self.effect, self.window))
-        return replace(self, cause=cause, effect=effect, window=window, lines=_tilted(self.lines, ppm, at))
+        return replace(self, cause=cause, effect=effect, window=window, lines=tilted(self.lines, ppm, at))
 
     def voting_times(self) -> Ints:
         """The lines that vote."""
@@ -173,7 +201,15 @@ def _strays(bursts: Ints, spans: Ints) -> float:
     return strays * len(spans) * START_SLACK_NS / max(whole - covered, SECOND)
 
 
-def _tilted(times: Ints, ppm: float, at: int) -> Ints:
+def _pairs(hit: NDArray[np.bool_], apart: Ints) -> Pairs:
+    found = np.where(hit, apart, _NO_PAIR)
+    first: Ints = np.take_along_axis(found, hit.argmax(axis=1)[:, None], axis=1)[:, 0]
+    found.sort(axis=1)
+    return Pairs(found, hit.sum(axis=1), first)
+
+
+def tilted(times: Ints, ppm: float | NDArray[np.float64], at: int) -> Ints:
+    """Times where a clock that was right at `at` and drifts so would have stamped them."""
     moved: Ints = times + np.rint((times - at) * (ppm * PPM)).astype(np.int64)
     return moved
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -212,6 +213,17 @@ def _densest(at: Ints, apart: Ints) -> tuple[Ints, Ints]:
 
 
 @dataclass(slots=True)
+class _Guest:
+    """How the stamps are read that a library of one environment prints: `believed` before the service's, where there are both."""
+
+    clock: Clock | None
+    steady: tuple[int, int] | None
+    cut: int
+    lost: bool
+    believed: bool
+
+
+@dataclass(slots=True)
 class LogClock:
     """The clocks of one log: into the time of `frame`, which other logs may share."""
 
@@ -234,21 +246,37 @@ class LogClock:
             return 0
         return max((piece.error_ns for piece in self.inner.pieces), default=STAMP_NS) - STAMP_NS
 
-    def read(self, e: Event) -> bool:
-        """Set an event's time in the frame, how far it may be off, and which stamp that comes from; False without a stamp."""
-        inner_cut = self.inner_cut.get(e.dialect, STAMP_NS)
-        clock = self.guests.get(e.environment, self.inner)
-        lost = clock is None and e.environment in self.guests
-        if e.inner_ns is not None and not lost and (e.event_ns is None or inner_cut <= self.event_cut):
-            e.clock, e.source_ns, e.resolution_ns = "inner", e.inner_ns, inner_cut
-        elif e.event_ns is not None:
-            clock = self.event
-            e.clock, e.source_ns, e.resolution_ns = "event", e.event_ns, self.event_cut
-        else:
-            return False
-        e.time_ns = clock.aligned(e.source_ns) if clock is not None else e.source_ns
-        e.error_ns = clock.error_at(e.source_ns) if clock is not None else 0
-        return True
+    def read(self, events: Iterable[Event]) -> set[int]:
+        """Set events' times in the frame, how far they may be off, and which stamp that comes from; the `id()`s of those
+        without a stamp."""
+        guests: dict[tuple[str | None, str | None], _Guest] = {}
+        service = self.event.steady if self.event is not None else (0, 0)
+        unstamped = set()
+        for e in events:
+            guest = guests.get((e.environment, e.dialect))
+            if guest is None:
+                guest = guests[e.environment, e.dialect] = self._printed_by(e.environment, e.dialect)
+            stamp, clock, steady = e.inner_ns, guest.clock, guest.steady
+            if stamp is not None and (guest.believed or (e.event_ns is None and not guest.lost)):
+                e.clock, e.resolution_ns = "inner", guest.cut
+            elif e.event_ns is not None:
+                stamp, clock, steady = e.event_ns, self.event, service
+                e.clock, e.resolution_ns = "event", self.event_cut
+            else:
+                unstamped.add(id(e))
+                continue
+            e.source_ns = stamp
+            if steady is not None:
+                e.time_ns, e.error_ns = stamp + steady[0], steady[1]
+            elif clock is not None:
+                e.time_ns, e.error_ns = clock.aligned(stamp), clock.error_at(stamp)
+        return unstamped
+
+    def _printed_by(self, environment: str | None, dialect: str | None) -> _Guest:
+        clock = self.guests.get(environment, self.inner)
+        lost, cut = clock is None and environment in self.guests, self.inner_cut.get(dialect, STAMP_NS)
+        steady = clock.steady if clock is not None else (0, 0)
+        return _Guest(clock, steady, cut, lost, not lost and cut <= self.event_cut)
 
 
 #: The frame of logs that carry the log service's own stamps.

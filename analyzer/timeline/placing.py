@@ -30,25 +30,25 @@ class _Span:
     error_ns: int = NEIGHBOUR_ERROR_NS  # of a line without a stamp
 
 
-def place(events: list[Event], stamped: set[int]) -> list[Event]:
+def place(events: list[Event], unstamped: set[int]) -> list[Event]:
     """Set the times of lines without a stamp of their own, or with one cut to seconds; the events that have a time then.
 
-    `stamped` are the `id()`s of events whose `time_ns` a stamp gave; events stand in the order of their input.
+    `unstamped` are the `id()`s of events whose `time_ns` no stamp gave; events stand in the order of their input.
     """
-    if len(stamped) == len(events) and not any(e.resolution_ns >= SECOND for e in events):
+    if not unstamped and not any(e.resolution_ns >= SECOND for e in events):
         return events
     groups: dict[tuple[str | None, str], list[Event]] = defaultdict(list)
     for e in events:
         groups[e.environment, e.source].append(e)
-    placed = set(stamped)
+    placed: set[int] = set()
     for lines in groups.values():
-        placed |= _place(sorted(lines, key=lambda e: e.order), stamped)
-    return [e for e in events if id(e) in placed]
+        placed |= _place(sorted(lines, key=lambda e: e.order), unstamped)
+    return [e for e in events if id(e) in placed or id(e) not in unstamped]
 
 
-def _place(lines: list[Event], stamped: set[int]) -> set[int]:
+def _place(lines: list[Event], unstamped: set[int]) -> set[int]:
     """One environment's lines of one source; the ids of those that were placed."""
-    spans = [_span(e, id(e) in stamped) for e in lines]
+    spans = [_span(e, id(e) not in unstamped) for e in lines]
     _narrow(spans)
     _by_durations(spans)
     _narrow(spans)
