@@ -325,11 +325,13 @@ def test_of_a_capture_full_of_names_not_one_survives(tmp_path):
     assert any("of DNS, ARP or unknown headers" in line for line in told)
 
 
-def test_a_link_layer_that_cannot_be_redacted_is_refused(tmp_path):
+def test_headers_that_cannot_be_redacted_are_refused(tmp_path):
     records = packets.conversations(seed=9, count=1)
-    wlan = [(ns, b"\x08\x01" + bytes(22) + b"\xaa\xaa\x03\0\0\0\x08\0" + frame[14:]) for ns, frame in records]
-    (tmp_path / "air.pcap").write_bytes(packets.pcap(wlan, link=105))
-    trace = analyzer.read(tmp_path / "air.pcap")
-    with pytest.raises(InputError, match=r"no packet of these connections can be redacted \([0-9]+ of IEEE 802.11\)"):
+    hsr = [(ns, frame[:12] + b"\x89\x2f\0\0\0\0" + frame[12:]) for ns, frame in records]
+    (tmp_path / "ring.pcap").write_bytes(packets.pcap(hsr))
+    trace = analyzer.read(tmp_path / "ring.pcap")
+    with pytest.raises(
+        InputError, match=r"no packet of these connections can be redacted \([0-9]+ of DNS, ARP or unknown"
+    ):
         extract(trace, [0], str(tmp_path / "small.pcap"), Redactor("a key"))
-    assert [p.name for p in tmp_path.iterdir()] == ["air.pcap"]
+    assert [p.name for p in tmp_path.iterdir()] == ["ring.pcap"]

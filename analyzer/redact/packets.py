@@ -3,8 +3,9 @@
 
 What is kept: times, lengths on the wire, ports, sequence numbers, flags, windows, the usual TCP options, TTLs, IP ids, VLAN and
 tunnel numbers. What goes: payload and padding, unusual IP and TCP options (multipath, authentication and fast-open options carry
-addresses and keys), and every packet that is not fully understood (ARP, DNS, 802.11 and other link layers with addresses and
-names of their own: `REDACTED_LINKS` are those that are understood). What was left out is counted by its kind.
+addresses and keys), what a monitor, a firewall's log or a packet tap wrote before the packet (places, log prefixes, names of processes),
+and every packet that is not fully understood (ARP, DNS, encrypted frames, link types that are not decoded). What was left out is
+counted by its kind.
 
 Checksums are made right for what is written: the IP header's, and TCP's as if what was cut were zeros, since the real one would tell
 about the payload. A checksum that was wrong before is right afterwards.
@@ -16,6 +17,8 @@ import struct
 from collections import Counter
 
 from analyzer.capture import layers as link
+from analyzer.capture import wlan
+from analyzer.capture.byteorder import le32
 from analyzer.capture.containers import BLOCK_INTERFACE, BLOCK_SECTION, BLOCK_STATS, options
 from analyzer.capture.layers import IP_ICMP, IP_ICMPV6, IP_TCP, IP_UDP
 from analyzer.capture.unwrap import aside_kind
@@ -47,7 +50,13 @@ NAMELESS = {
     link.LINK_PPP_WITH_DIR: 0, link.LINK_C_HDLC: 0, link.LINK_FRELAY: 0, link.LINK_IPOIB: 40,
     **dict.fromkeys(link.RAW_LINKS, 0),
 }  # fmt: skip
-REDACTED_LINKS = frozenset((link.LINK_ETHERNET, link.LINK_SLL, link.LINK_SLL2, *NAMELESS))
+#: How many bytes of a monitor's header before an 802.11 frame stay, those that tell its length and kind; of radiotap's not which
+#: fields follow, since none are left.
+MONITOR_KEPT = {wlan.LINK_WLAN_RADIOTAP: 4, wlan.LINK_PPI: 8, wlan.LINK_WLAN_PRISM: 8, wlan.LINK_WLAN_AVS: 8}
+#: What stays of pktap's header: its length, the type of record, the link type behind it.
+PKTAP_KEPT = 12
+#: Attributes of a netfilter log that keep their value, with their length: protocol and hook, time (linux/netfilter/nfnetlink_log.h).
+NFLOG_KEPT, NFLOG_PACKET = {1: 8, 3: 20}, 9
 
 
 class PacketEditor:
@@ -82,30 +91,39 @@ class PacketEditor:
         """The packet redacted, None where it is not fully understood."""
         packet = bytearray(data)
         try:
-            end = self._link(packet, link_type)
+            end = self._link(packet, 0, link_type)
         except (IndexError, struct.error, ValueError):  # cut inside a header, or lengths that cannot be
             end = None
         if end is None:
-            known = link_type in REDACTED_LINKS
-            name = link.LINK_NAMES.get(link_type, f"link type {link_type}")
-            self.left_out["DNS, ARP or unknown headers" if known else name] += 1
+            known = link_type in link.LINK_NAMES
+            self.left_out["DNS, ARP or unknown headers" if known else f"link type {link_type}"] += 1
             return None
         return bytes(packet[:end])
 
-    def _link(self, p: bytearray, link_type: int) -> int | None:
+    def _link(self, p: bytearray, i: int, link_type: int) -> int | None:
         """Edit from the link layer on; returns where the packet is to be cut, None to leave it out."""
         if link_type == link.LINK_ETHERNET:
-            return self._ethernet(p, 0, 0)
+            return self._ethernet(p, i, 0)
         if link_type == link.LINK_SLL:
-            p[6:14] = self._cooked(bytes(p[6:14]), p[5])
-            return self._typed(p, 16, _be16(p, 14), 0)
+            p[i + 6 : i + 14] = self._cooked(bytes(p[i + 6 : i + 14]), p[i + 5])
+            return self._typed(p, i + 16, _be16(p, i + 14), 0)
         if link_type == link.LINK_SLL2:
-            p[12:20] = self._cooked(bytes(p[12:20]), p[11])
-            return self._typed(p, 20, _be16(p, 0), 0)
+            p[i + 12 : i + 20] = self._cooked(bytes(p[i + 12 : i + 20]), p[i + 11])
+            return self._typed(p, i + 20, _be16(p, i), 0)
+        if link_type == link.LINK_PKTAP:
+            return self._pktap(p)
+        if link_type in wlan.WLAN_LINKS:
+            begin = wlan.monitor(p, link_type, i, len(p))
+            return self._wlan(p, begin, 0) if _wipe(p, i + MONITOR_KEPT.get(link_type, 0), begin) else None
+        if link_type == link.LINK_NFLOG:
+            begin = _nflog_packet(p, i)
+            return self._ip(p, begin, 0) if begin else None
         if link_type not in NAMELESS:
             return None
-        kind, i = link.link_layer(p, link_type, 0, len(p))
-        p[: NAMELESS[link_type]] = bytes(NAMELESS[link_type])
+        kind, at = link.link_layer(p, link_type, i, len(p))
+        if not _wipe(p, i, i + NAMELESS[link_type]):
+            return None
+        i = at
         if kind == link.PPP:
             kind, i = link.ppp(p, i, len(p))
         return self._ip(p, i, 0) if kind == link.KIND_VERSION else self._typed(p, i, kind, 0)
@@ -114,6 +132,50 @@ class PacketEditor:
         """A cooked capture's eight-byte address field, of which `length` bytes count."""
         length = min(length, 8)
         return self._mac(field[:length]).ljust(8, b"\0") if length else bytes(8)
+
+    def _pktap(self, p: bytearray) -> int | None:
+        """The link type that pktap's header names, behind it: there are names of the interface and the process in between."""
+        size, inner = le32(p, 0), le32(p, 8)
+        if size < PKTAP_KEPT or inner == link.LINK_PKTAP or not _wipe(p, PKTAP_KEPT, size):
+            return None
+        return self._link(p, size, inner)
+
+    def _wlan(self, p: bytearray, i: int, depth: int) -> int | None:
+        """An 802.11 data frame: three addresses, or four between access points; then a packet, or several (A-MSDU)."""
+        body, aggregated = wlan.frame_body(p, i, len(p))
+        if body < 0:
+            return None
+        between = p[i + 1] & (wlan.TO_DS | wlan.FROM_DS) == wlan.TO_DS | wlan.FROM_DS
+        for at in (i + 4, i + 10, i + 16, *((i + 24,) if between else ())):
+            p[at : at + 6] = self._mac(bytes(p[at : at + 6]))
+        if aggregated:
+            return self._subframes(p, body, depth)
+        kind, at = wlan.llc_snap(p, body, len(p))
+        return self._typed(p, at, kind, depth) if kind >= 0 else None
+
+    def _subframes(self, p: bytearray, i: int, depth: int) -> int | None:
+        """The frames of an A-MSDU. Of all but the last the payload becomes zeros, so that the next stays where it is; frames that
+        cannot be redacted become zeros as a whole."""
+        end, any_left = i, False
+        while i:
+            following = wlan.next_subframe(p, i, len(p))
+            last = following or len(p)
+            body = p[i + wlan.SUBFRAME_HEADER : min(last, i + wlan.SUBFRAME_HEADER + _be16(p, i + 12))]
+            kept = self._subframe(body, depth) or 0
+            p[i : i + 6], p[i + 6 : i + 12] = self._mac(bytes(p[i : i + 6])), self._mac(bytes(p[i + 6 : i + 12]))
+            p[i + wlan.SUBFRAME_HEADER : last] = body[:kept].ljust(last - i - wlan.SUBFRAME_HEADER, b"\0")
+            if kept:
+                end, any_left = i + wlan.SUBFRAME_HEADER + kept, True
+            i = following
+        return end if any_left else None
+
+    def _subframe(self, body: bytearray, depth: int) -> int | None:
+        """Where to cut a subframe's LLC header and packet, None where they cannot be redacted."""
+        try:
+            kind, at = wlan.llc_snap(body, 0, len(body))
+            return self._typed(body, at, kind, depth + 1) if kind >= 0 else None
+        except (IndexError, struct.error, ValueError):
+            return None
 
     def _ethernet(self, p: bytearray, i: int, depth: int) -> int | None:
         p[i : i + 6], p[i + 6 : i + 12] = self._mac(bytes(p[i : i + 6])), self._mac(bytes(p[i + 6 : i + 12]))
@@ -254,6 +316,8 @@ class PacketEditor:
             return None
         if kind == ERSPAN:
             return self._ethernet(p, start + (8 if flags & 0x1000 else 0), depth)
+        if kind >> 8 == link.ARUBA:
+            return self._wlan(p, start, depth)
         return self._ethernet(p, start, depth) if kind == TRANSPARENT_BRIDGING else self._typed(p, start, kind, depth)
 
 
@@ -306,6 +370,28 @@ def _wipe_options(p: bytearray, i: int, end: int) -> None:
             p[i : i + size] = b"\x01" * size
         i += size
     p[i:end] = bytes(end - i)  # behind the end of the options nothing is meant to stand
+
+
+def _wipe(p: bytearray, start: int, end: int) -> bool:
+    """Zeros from `start` to `end`; False where the packet does not reach that far, or the one is not before the other."""
+    if not start <= end <= len(p):
+        return False
+    p[start:end] = bytes(end - start)
+    return True
+
+
+def _nflog_packet(p: bytearray, i: int) -> int:
+    """Where the packet of a netfilter log begins, 0 for none; what was logged of it before that (prefix, hardware address, user) is wiped."""
+    i += 4
+    while i + 4 <= len(p):
+        size, kind = p[i] | p[i + 1] << 8, (p[i + 2] | p[i + 3] << 8) & 0x7FFF
+        if kind == NFLOG_PACKET:
+            return i + 4
+        after = i + ((size + 3) & ~3)
+        if size < 4 or not _wipe(p, i + (size if NFLOG_KEPT.get(kind) == size else 4), after):
+            return 0
+        i = after
+    return 0
 
 
 def _be16(p: bytearray, i: int) -> int:
