@@ -5,7 +5,8 @@ made of its addresses: that settles nearly all, and at once. What is left is *lo
 or SYN-ACK that only one point saw. Loose rows of equal addresses are one where neither their initial sequence numbers nor their
 stretches of the sequence space contradict each other: the stretches of unrelated connections hardly ever meet on both sides.
 Loose rows of other addresses (a NAT) need packets that are the same at both points, or the same beginning or end of both
-stretches, 64 bits. Addresses alone prove nothing, ports are used again.
+stretches, 64 bits; of a SYN without an answer, the 32 bits of its number and the one end that a NAT leaves as it is. Addresses alone
+prove nothing, ports are used again.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def match_points(points: list[Point]) -> Ints:
     members = _by_initial_numbers(points)
     for p in range(len(points)):
         for q in range(p + 1, len(points)):
-            for find in (_by_ends, _by_packets, _by_stretches):
+            for find in (_by_ends, _by_packets, _by_stretches, _by_syn):
                 members = _joined(points, members, p, q, find)
     return members
 
@@ -322,6 +323,19 @@ def _by_stretches(one: _Rows, other: _Rows) -> _Pairs:
                 group, n = _groups(np.concatenate([here, there])), len(here)
                 telling = [np.asarray((numbers >= BY_HAND).all(axis=1)) for numbers in (here, there)]
                 yield *_equal(group[:n], group[n:], telling[0], telling[1]), turned
+
+    return _distinct(_pairs(meeting()))
+
+
+def _by_syn(one: _Rows, other: _Rows) -> _Pairs:
+    """Rows of one SYN, of which a point saw no answer: a NAT writes another client (SNAT) or another server (DNAT)."""
+
+    def meeting() -> Iterator[tuple[Ints, Ints, bool]]:
+        telling = [rows.isn[0] >= BY_HAND for rows in (one, other)]
+        for end in (ENDS.index(f.S_HI), ENDS.index(f.C_HI)):
+            here, there = (np.column_stack([rows.isn[0], rows.ends[:, end : end + 3]]) for rows in (one, other))
+            group, n = _groups(np.concatenate([here, there])), len(here)
+            yield *_equal(group[:n], group[n:], telling[0], telling[1]), False
 
     return _distinct(_pairs(meeting()))
 

@@ -218,6 +218,30 @@ def test_a_syn_ack_that_one_point_did_not_see_leaves_one_connection() -> None:
     assert match_points(both([TALK[0], *again], TALK, PLAIN, NATTED)).tolist() == [[0, 0]]
 
 
+TRANSLATED: Ends = (PLAIN[0], ("10.9.0.77", 8080))
+SYNS = [Sent(ZERO + n * SECOND, True, 3_000_000_000, 0, SYN, 0, -1) for n in (0, 1, 3)]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("other", [NATTED, TRANSLATED], ids=["SNAT", "DNAT"])
+def test_syns_without_answer_and_time_stamps_meet_across_a_nat(other: Ends, kept: bool) -> None:
+    """By their number and the end that is left as it was; whether the answer was lost between the points, or there was none."""
+    assert match_points(both(SYNS, SYNS[1:], PLAIN, other, kept)).tolist() == [[0, 0]]
+    answered = [*SYNS, Sent(SYNS[-1].at + 1, False, 7_000_000, SYNS[0].seq + 1, SYN | ACK, 0, -1)]
+    assert match_points(both(SYNS, answered, PLAIN, other, kept)).tolist() == [[0, 0]]
+    assert match_points(both(answered, SYNS, PLAIN, other, kept)).tolist() == [[0, 0]]
+
+
+def test_syns_without_answer_that_could_be_others_stay_apart() -> None:
+    strangers: Ends = (NATTED[0], TRANSLATED[1])
+    again = [Sent(s.at, True, s.seq + 1, 0, SYN, 0, -1) for s in SYNS]
+    by_hand = [Sent(s.at, True, 100, 0, SYN, 0, -1) for s in SYNS]
+    for left, right, other in ((SYNS, again, NATTED), (by_hand, by_hand, NATTED), (SYNS, SYNS, strangers)):
+        assert len(match_points(both(left, right, PLAIN, other))) == 2
+    two, _ = read([(SYNS, NATTED), (SYNS, (("192.0.2.9", 5), PLAIN[1]))], kept=True)
+    assert len(match_points([read([(SYNS, PLAIN)], kept=True)[0], two])) == 3
+
+
 def test_the_same_ports_at_another_time_are_another_connection() -> None:
     later = talk(random.Random(2), ZERO + 60 * SECOND, stamps=True, rounds=4)
     assert len(match_points(both(TALK[3:], later[3:], PLAIN, PLAIN))) == 2
