@@ -239,7 +239,7 @@ class _Redaction:
         texts = {number: text for number, text in ((n, _payload(t)) for n, t in data.texts.items()) if text}
         return replace(
             data, rows=self._moved(data.rows, (f.C_HI, f.S_HI)), segments=self._moved(segments, (col.SRC_HI, col.DST_HI)), uids=uids, kinds=kinds, complete=True,
-            texts=texts, dns=[], names={}, comments=[], has_secrets=False,
+            texts=texts, dns=[], queries=[], names={}, comments=[], has_secrets=False,
             parts=[(before, f"part-{n}") for n, (before, _) in enumerate(data.parts, 1)],
             paths={number: self._clean(path) for number, path in data.paths.items()},
             problems=[replace(p, ref=self._ref(p.ref), what=self._clean(p.what)) for p in data.problems],

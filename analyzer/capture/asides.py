@@ -1,4 +1,4 @@
-"""Packets that are no TCP segment and yet about connections: ICMP errors that quote one, DNS answers that name a server."""
+"""Packets that are no TCP segment and yet about connections: ICMP errors that quote one, DNS queries and answers that name a server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from analyzer.capture.byteorder import be16, be32, be64
 from analyzer.capture.columns import (
     A_AT,
+    A_DST_HI,
+    A_DST_LO,
     A_END,
     A_KIND,
     A_NO,
@@ -16,6 +18,7 @@ from analyzer.capture.columns import (
     A_TS,
     ASIDE_DNS,
     ASIDE_ICMPV6,
+    ASIDE_QUERY,
     N_ASIDE,
     V4_MAPPED,
 )
@@ -70,13 +73,25 @@ class IcmpError:
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class DnsQuery:
+    """A DNS query: its record, its time, who asks whom (`ip:port`), the message."""
+
+    no: int
+    time_ns: int
+    client: str
+    resolver: str
+    message: bytes
+
+
 class Asides:
-    """What of them was kept: `icmp`, and `dns` as (record number, time in ns, the message)."""
+    """What of them was kept: `icmp`, `dns` answers as (record number, time in ns, the message), and `queries`."""
 
     def __init__(self) -> None:
         self.icmp: list[IcmpError] = []
         self.dns: list[tuple[int, int, bytes]] = []
-        self._more = {"ICMP errors": 0, "DNS answers": 0}
+        self.queries: list[DnsQuery] = []
+        self._more = {"ICMP errors": 0, "DNS answers": 0, "DNS queries": 0}
 
     def take(self, data: Any, asides: Any, n: int) -> None:
         """Keep the kernel's `n` rows before the window is dropped."""
@@ -87,6 +102,11 @@ class Asides:
                     self.dns.append((row[A_NO], row[A_TS], message_of(data, row)))
                 else:
                     self._more["DNS answers"] += 1
+            elif row[A_KIND] == ASIDE_QUERY:
+                if len(self.queries) < MAX_ASIDES:
+                    self.queries.append(_query(data, row))
+                else:
+                    self._more["DNS queries"] += 1
             elif len(self.icmp) < MAX_ASIDES:
                 error = icmp_error(message_of(data, row), row)
                 if error:
@@ -101,8 +121,15 @@ class Asides:
 
 def message_of(data: Any, row: list[int]) -> bytes:
     """The start of the ICMP message, or of what the UDP datagram carries, that a row tells the place of."""
-    start, most = (row[A_AT] + 8, MAX_ANSWER) if row[A_KIND] == ASIDE_DNS else (row[A_AT], MAX_ERROR)
+    dns = row[A_KIND] in (ASIDE_DNS, ASIDE_QUERY)
+    start, most = (row[A_AT] + 8, MAX_ANSWER) if dns else (row[A_AT], MAX_ERROR)
     return bytes(data[start : min(row[A_END], start + most)])
+
+
+def _query(data: Any, row: list[int]) -> DnsQuery:
+    client = endpoint(row[A_SRC_HI], row[A_SRC_LO], be16(data, row[A_AT]))
+    resolver = endpoint(row[A_DST_HI], row[A_DST_LO], be16(data, row[A_AT] + 2))
+    return DnsQuery(row[A_NO], row[A_TS], client, resolver, message_of(data, row))
 
 
 def icmp_error(message: bytes, row: list[int]) -> IcmpError | None:

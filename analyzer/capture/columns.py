@@ -118,4 +118,4 @@ N_TALLIES = 15
 # at, end: its ICMP message or UDP datagram, in the window
 A_KIND, A_NO, A_TS, A_AT, A_END, A_SRC_HI, A_SRC_LO, A_DST_HI, A_DST_LO = range(9)
 N_ASIDE = 9
-ASIDE_ICMP, ASIDE_ICMPV6, ASIDE_DNS = 1, 2, 3
+ASIDE_ICMP, ASIDE_ICMPV6, ASIDE_DNS, ASIDE_QUERY = 1, 2, 3, 4

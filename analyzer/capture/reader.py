@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from analyzer.capture.asides import Asides, IcmpError
+from analyzer.capture.asides import Asides, DnsQuery, IcmpError
 from analyzer.capture.columns import (
     C_CHECKED,
     C_CUT,
@@ -68,7 +68,7 @@ class CaptureData:
     together, one a kept segment; `complete` tells whether every segment was kept (else none, or those of a sample of connections). `texts` maps a record number to the
     start of its payload where that is evidence, `owners` the same number to its connection's `UID`. `parts` are the files:
     (records before it, its name in a ring buffer). `paths` describes what a segment's `PATH` stands for. `icmp` are errors
-    about TCP segments, `dns` answers as (record number, time in ns, message), `names` hosts that the capture itself names,
+    about TCP segments, `dns` answers as (record number, time in ns, message) and `queries`, `names` hosts that the capture itself names,
     `comments` what people wrote into it, with the number of the record before (0: the file's own); `has_secrets`: it
     carries keys of TLS sessions.
     """
@@ -90,6 +90,7 @@ class CaptureData:
     paths: dict[int, str] = field(default_factory=dict)
     icmp: list[IcmpError] = field(default_factory=list)
     dns: list[tuple[int, int, bytes]] = field(default_factory=list)
+    queries: list[DnsQuery] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     comments: list[tuple[int, str]] = field(default_factory=list)
     has_secrets: bool = False
@@ -365,6 +366,7 @@ class Reading:
             parts=list(self.data.parts),
             icmp=list(self.data.icmp),
             dns=list(self.data.dns),
+            queries=list(self.data.queries),
             comments=list(self.data.comments),
             names=dict(self.data.names),
             paths=dict(self.data.paths),
@@ -390,6 +392,7 @@ def _account(data: CaptureData, decoder: Decoder, member: str) -> None:
     data.paths |= decoder.paths()
     data.icmp += [replace(error, no=base + error.no) for error in decoder.asides.icmp]
     data.dns += [(base + number, ns, message) for number, ns, message in decoder.asides.dns]
+    data.queries += [replace(query, no=base + query.no) for query in decoder.asides.queries]
     data.names |= decoder.container.names
     data.comments += [(base + number, text) for number, text in decoder.container.comments]
     data.has_secrets |= decoder.container.has_secrets

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analyzer.capture.asides import icmp_error, message_of
-from analyzer.capture.columns import A_DST_HI, A_DST_LO, A_KIND, A_NO, ASIDE_DNS, N_ASIDE, R_NO, V4_MAPPED
+from analyzer.capture.columns import A_DST_HI, A_DST_LO, A_KIND, A_NO, ASIDE_DNS, ASIDE_QUERY, N_ASIDE, R_NO, V4_MAPPED
 from analyzer.capture.unwrapper import Unwrapper
 from analyzer.model.addresses import endpoint
 from analyzer.tcp import fields as f
@@ -42,6 +42,8 @@ class Related:
         return sorted({row[A_NO] - first for row in rows if self._is_about(batch.data, row)})
 
     def _is_about(self, data: Any, row: list[int]) -> bool:
+        if row[A_KIND] == ASIDE_QUERY:
+            return False  # the answer repeats the question
         message = message_of(data, row)
         if row[A_KIND] == ASIDE_DNS:
             return any(server in message for server in self._servers.get((row[A_DST_HI], row[A_DST_LO]), ()))

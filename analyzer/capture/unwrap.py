@@ -21,6 +21,7 @@ from analyzer.capture.columns import (
     ASIDE_DNS,
     ASIDE_ICMP,
     ASIDE_ICMPV6,
+    ASIDE_QUERY,
     C_AGGREGATED,
     C_CUT,
     C_FRAGMENT,
@@ -159,7 +160,7 @@ def inside(data: Any, kind: int, i: int, end: int) -> tuple[int, int]:
 
 
 def aside_kind(data: Any, protocol: int, i: int, end: int) -> int:
-    """Whether the payload of an IP packet tells of connections: an ICMP error, or a DNS answer; 0 if not."""
+    """Whether the payload of an IP packet tells of connections: an ICMP error, a DNS query or answer; 0 if not."""
     if end - i < 8:
         return 0
     first = u8(data, i)
@@ -167,8 +168,11 @@ def aside_kind(data: Any, protocol: int, i: int, end: int) -> int:
         return ASIDE_ICMP if first in (3, 4, 5, 11, 12) else 0
     if protocol == IP_ICMPV6:  # errors have the lower half of the types (RFC 4443 §2.1)
         return ASIDE_ICMPV6 if first < 128 else 0
-    if protocol == IP_UDP and be16(data, i) == PORT_DNS and end - i >= 20 and u8(data, i + 10) & 0x80:
-        return ASIDE_DNS
+    if protocol == IP_UDP and end - i >= 20:
+        if be16(data, i) == PORT_DNS and u8(data, i + 10) & 0x80:
+            return ASIDE_DNS
+        if be16(data, i + 2) == PORT_DNS and not u8(data, i + 10) & 0x80:
+            return ASIDE_QUERY
     return 0
 
 

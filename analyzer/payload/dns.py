@@ -1,9 +1,10 @@
-"""Answers of the domain name system (RFC 1035): which addresses a queried name stands for, or why there are none."""
+"""Messages of the domain name system (RFC 1035): what is asked, which addresses a queried name stands for, or why there are none."""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+from dataclasses import dataclass
 
 A, CNAME, AAAA = 1, 5, 28
 INTERNET = 1
@@ -63,6 +64,29 @@ def parse_refusal(payload: bytes) -> tuple[str, str] | None:
         return _name(payload, HEADER)[0], code
     except _CutError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a message is about: the asker's id, the question's name and type, and for an answer its response code (None: a query)."""
+
+    id: int
+    name: str
+    kind: int
+    code: int | None
+
+
+def parse_message(payload: bytes) -> Message | None:
+    """A query or an answer with one question of the Internet class; None for any other message, or a cut one."""
+    number, flags, questions = struct.unpack_from(">HHH", payload) if len(payload) >= HEADER else (0, 0, 0)
+    if questions != 1:
+        return None
+    try:
+        name, at = _name(payload, HEADER)
+        kind, group = struct.unpack_from(">HH", payload, at) if at + 4 <= len(payload) else (0, 0)
+    except _CutError:
+        return None
+    return Message(number, name, kind, flags & 0xF if flags & 0x8000 else None) if group == INTERNET else None
 
 
 def _reached(name: str, aliases: dict[str, str]) -> set[str]:

@@ -5,7 +5,7 @@ HEADERS (a gRPC call's, or an answer's), CLIENT-HELLO, `ALERT description`, `GOA
 there too), `TLS n` (one record of application data, n bytes with its header), PROBE (a keepalive probe), or a number of payload
 bytes. `again` repeats the sender's last segment; `lost` means that the other side never got it (its acknowledgements
 do not move); `crossing`: sent before it heard of anything since its own last segment; `ttl=N` sets the TTL, `port=N` the client's port, `ts=N` its sender's
-TSval. Log:
+TSval. `> DNS id NAME` asks a resolver for an IPv4 address, `< DNS id NAME CODE` answers (0 with an address). Log:
 `HH:MM:SS.mmm` and then `INIT -`, `RESTORE -`, `START n`, `TIMEOUT n SECONDS`, `REPORT n`, `grpc n TRACER | TEXT` (n the request, `-` for a bare trace line) or
 `app n TEXT` (level ERROR; `info`: level INFO); `other` before it: in another environment.
 """
@@ -13,12 +13,14 @@ TSval. Log:
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.capture import columns as col
+from analyzer.capture.asides import DnsQuery
 from analyzer.capture.markers import payload_marks
 from analyzer.capture.reader import CaptureData
 from analyzer.model.clocks import Clock
@@ -136,8 +138,17 @@ class _End:
 def _point(script: str, name: str) -> Point:
     connections: dict[int, dict[str, _End]] = {}
     rows, texts = [], {}
+    answers, queries, stamps = [], [], []
     for number, line in enumerate(_lines(script), 1):
         seconds, arrow, what, *options = line.split()
+        stamps.append(EPOCH + round(float(seconds) * SECOND))
+        if what == "DNS":
+            message = _dns(options, arrow == "<")
+            if arrow == "<":
+                answers.append((number, stamps[-1], message))
+            else:
+                queries.append(DnsQuery(number, stamps[-1], "10.0.3.17:40000", "10.0.0.2:53", message))
+            continue
         port = next((int(o[5:]) for o in options if o.startswith("port=")), CLIENT_PORT)
         ends = connections.setdefault(port, {">": _End(1000), "<": _End(500_000)})
         me, peer = ends[arrow], ends["<" if arrow == ">" else ">"]
@@ -159,7 +170,7 @@ def _point(script: str, name: str) -> Point:
         if "lost" not in options:
             peer.acked = max(peer.acked, seq + size + bool(flags & (col.SYN | col.FIN)))
         row = [0] * col.N_COLUMNS
-        row[col.TS], row[col.NO] = EPOCH + round(float(seconds) * SECOND), number
+        row[col.TS], row[col.NO] = stamps[-1], number
         a, b = (CLIENT_IP, port), (SERVER_IP, SERVER_PORT)
         (src, sport), (dst, dport) = (a, b) if arrow == ">" else (b, a)
         row[col.SRC_LO], row[col.DST_LO], row[col.SPORT], row[col.DPORT] = (
@@ -179,10 +190,20 @@ def _point(script: str, name: str) -> Point:
     tracker = Tracker()
     uids, kinds = tracker.feed([value for row in rows for value in row], len(rows), False)
     data = CaptureData(
-        "pcap", len(rows), len(rows), rows[0][col.TS], rows[-1][col.TS] + 60 * SECOND, tracker.finish(),
-        np.array(rows, np.int64), np.array(uids, np.int64), np.array(kinds, np.int64), True, texts,
+        "pcap", len(stamps), len(rows), stamps[0], stamps[-1] + 60 * SECOND, tracker.finish(),
+        np.array(rows, np.int64).reshape(-1, col.N_COLUMNS), np.array(uids, np.int64), np.array(kinds, np.int64), True, texts,
+        dns=answers, queries=queries,
     )  # fmt: skip
     return Point(Source("", name, "pcap", "pcap", len(rows), clocks=[Clock("packet")]), data)
+
+
+def _dns(options: list[str], answer: bool) -> bytes:
+    """A message about an A record (RFC 1035 §4.1)."""
+    code = int(options[2]) if answer else 0
+    head = (int(options[0]), 0x8180 | code if answer else 0x0100, 1, int(answer and not code), 0, 0)
+    name = b"".join(bytes([len(label)]) + label.encode() for label in options[1].split(".")) + b"\0"
+    address = b"\xc0\x0c" + struct.pack(">HHIHI", 1, 1, 60, 4, SERVER_IP) if head[3] else b""
+    return struct.pack(">6H", *head) + name + b"\0\x01\0\x01" + address
 
 
 def _segment(what: str, options: list[str]) -> tuple[int, bytes, int]:

@@ -2,7 +2,8 @@
 
 ## What it does
 Flags a name that could not be resolved: ENOTFOUND and EAI_AGAIN in the application's log, resolver errors in a gRPC trace.
-Where a capture holds DNS's own answer (NXDOMAIN, SERVFAIL, REFUSED), that decides which of the two it is.
+Where a capture holds DNS's own answer (NXDOMAIN, SERVFAIL, REFUSED), that decides which of the two it is. By a capture alone, a name
+that a client asked for again a second or more after DNS had refused it, or repeated into silence, and that nobody was told an address of.
 
 ## Why it matters
 No connection was attempted, so nothing on the server or on the path to it is to blame. ENOTFOUND means that a resolver
@@ -13,9 +14,9 @@ ENOTFOUND: check the name, and in a VPC the private hosted zone and its associat
 its resolver (VPC DNS support, security groups, UDP and TCP port 53); retry after a pause.
 
 ## Known limits
-Some runtimes put EAI_AGAIN and ENOTFOUND on the same failure, so that the line's word is taken and not more. Silence of a
-resolver that no line reports is not seen, nor is a name that DNS refuses and no line speaks of: searching several domains for a short name, resolvers ask
-for many that do not exist.
+Some runtimes put EAI_AGAIN and ENOTFOUND on the same failure, so that the line's word is taken and not more. Searching several domains for a short name, resolvers ask for many that do not exist, and hosts probe
+names of their own (wpad): by a capture alone a name counts only if no form of it was ever answered, and a name that does not exist is info.
+DNS over TCP, TLS or HTTPS is not read.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from dataclasses import dataclass, field
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
-from analyzer.model.times import SECOND
+from analyzer.model.times import SECOND, seconds
 from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
-from analyzer.rules._thresholds import Settings
+from analyzer.rules._lookups import Asked, unresolved
+from analyzer.rules._thresholds import Settings, Values, duration
 from analyzer.timeline.names import Refusal, refusals
 from analyzer.timeline.story import Story
 
 CODE = "C404"
 NAME = "name-resolution-failed"
 SUMMARY = "the name was not resolved: no connection was attempted"
-SEVERITIES = (Severity.WARNING, Severity.ERROR)
+SEVERITIES = (Severity.INFO, Severity.WARNING, Severity.ERROR)
 FROM_LOGS = (Confidence.CERTAIN, Confidence.CERTAIN)
 
 #: Where the name stands: Node, grpc-js (`target`), C-core, grpc-go, Java.
@@ -55,6 +57,17 @@ CALL_WITHIN_NS = 5 * SECOND
 #: What is said where the error names nothing (Java's UnresolvedAddressException).
 UNNAMED = "a name"
 UNAVAILABLE = 14
+_OPEN = "0.000 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.010 > 30\n0.011 < 30"
+
+
+class Thresholds(Values):
+    """What makes silence a failure."""
+
+    least_silence_ns: int = duration(
+        3 * SECOND, "s", "a query that was repeated for so long had no answer",
+        "resolvers repeat after 1 to 5 s (Go, glibc, c-ares) and are answered within one",
+    )  # fmt: skip
+
 
 FIRES = (
     Case(
@@ -82,8 +95,55 @@ FIRES = (
         00:00:10.100 REPORT 1
         """,
     ),
+    Case(
+        "in a capture alone: asked for again and again, and there is no such name",
+        packets="0.0 > DNS 7 cahce.internal\n0.002 < DNS 7 cahce.internal 3\n3.0 > DNS 8 cahce.internal\n3.002 < DNS 8 cahce.internal 3\n"
+        "9.0 > DNS 9 cahce.internal\n9.002 < DNS 9 cahce.internal 3",
+    ),
+    Case(
+        "in a capture alone: the resolver fails",
+        packets="0.0 > DNS 7 cache.internal\n0.9 < DNS 7 cache.internal 2\n3.0 > DNS 8 cache.internal\n3.9 < DNS 8 cache.internal 2",
+    ),
+    Case(
+        "in a capture alone: the resolver keeps silent",
+        packets=_OPEN
+        + "\n5.0 > DNS 7 cache.internal\n10.0 > DNS 7 cache.internal\n15.0 > DNS 8 cache.internal\n20.0 > DNS 8 cache.internal",
+    ),
 )
 QUIET = (
+    Case(
+        "an answer at last",
+        packets="0.0 > DNS 7 cache.internal\n0.002 < DNS 7 cache.internal 2\n3.0 > DNS 8 cache.internal\n3.002 < DNS 8 cache.internal 2\n"
+        "9.0 > DNS 9 cache.internal\n9.002 < DNS 9 cache.internal 0",
+    ),
+    Case(
+        "a search through domains, again and again, that ends well",
+        packets="".join(
+            f"{t}.0 > DNS {t} db.shop.svc\n{t}.001 < DNS {t} db.shop.svc 3\n{t}.002 > DNS {t + 1} db.svc\n{t}.003 < DNS {t + 1} db.svc 0\n"
+            for t in (10, 20, 30)
+        ),
+    ),
+    Case(
+        "a search that ends with the name as it was given",
+        packets="".join(
+            f"{t}.0 > DNS {t} api.example.com.svc\n{t}.001 < DNS {t} api.example.com.svc 3\n"
+            f"{t}.002 > DNS {t + 1} api.example.com\n{t}.003 < DNS {t + 1} api.example.com 0\n"
+            for t in (10, 20, 30)
+        ),
+    ),
+    Case("asked once", packets="0.0 > DNS 7 cahce.internal\n0.002 < DNS 7 cahce.internal 3"),
+    Case(
+        "what hosts probe by themselves",
+        packets="0.0 > DNS 7 wpad.internal\n0.002 < DNS 7 wpad.internal 3\n9.0 > DNS 8 wpad.internal\n9.002 < DNS 8 wpad.internal 3",
+    ),
+    Case(
+        "queries alone: the capture may lack the other direction",
+        packets="5.0 > DNS 7 cache.internal\n10.0 > DNS 7 cache.internal\n15.0 > DNS 8 cache.internal",
+    ),
+    Case(
+        "one lost query",
+        packets=_OPEN + "\n5.0 > DNS 7 cache.internal\n10.0 > DNS 7 cache.internal\n10.002 < DNS 7 cache.internal 0",
+    ),
     Case(
         "a refusal comes after the name",
         log="""
@@ -112,6 +172,7 @@ NO_SUCH = How(": no such name", "the resolver answered that it knows no such nam
 UNANSWERED = How(
     ": no answer from the resolver", "the resolver did not answer in time or failed for the moment", _CHECK_WAY
 )
+UNHEARD = How(": no answer from the resolver", "none of its queries for the name was answered", _CHECK_WAY)
 UNTOLD = How(
     "",
     "the error does not say whether the resolver knows no such name or did not answer",
@@ -138,8 +199,8 @@ class Unresolved:
     events: list[Event] = field(default_factory=list)
 
 
-def select(story: Story, settings: Settings) -> Iterable[Unresolved]:
-    """Names with a failure, by environment."""
+def select(story: Story, settings: Settings) -> Iterable[Unresolved | Asked]:
+    """Names with a failure, by environment; names of which only captures tell."""
     found: dict[tuple[str, str], Unresolved] = {}
     for e in story.events:
         if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("stage") == "resolve"):
@@ -147,7 +208,10 @@ def select(story: Story, settings: Settings) -> Iterable[Unresolved]:
             if name is not None:
                 found.setdefault((e.environment or "", name), Unresolved(name)).events.append(e)
     named = {env for env, name in found if name != UNNAMED}
-    return [unresolved for (env, name), unresolved in found.items() if name != UNNAMED or env not in named]
+    yield from (unresolved for (env, name), unresolved in found.items() if name != UNNAMED or env not in named)
+    told = {name.lower().rstrip(".") for _, name in found}
+    silence = settings[Thresholds].least_silence_ns
+    yield from (asked for asked in unresolved(story, silence) if asked.name not in told)
 
 
 def _name(e: Event) -> str | None:
@@ -158,8 +222,35 @@ def _name(e: Event) -> str | None:
     return next((x for x in m.groups() if x), None) if m else None
 
 
-def examine(story: Story, unresolved: Unresolved, settings: Settings) -> Finding | None:
+def examine(story: Story, candidate: Unresolved | Asked, settings: Settings) -> Finding | None:
     """The proof: the resolver's word, how often, and what failed by it."""
+    return _in_vain(story, candidate) if isinstance(candidate, Asked) else _told(story, candidate)
+
+
+def _in_vain(story: Story, asked: Asked) -> Finding:
+    """A capture alone: the first query, the last refusal, or silence."""
+    first, refused = asked.lookups[0], asked.refused
+    how = ANSWERED[refused[-1].answer.code] if refused and refused[-1].answer else UNHEARD
+    copies = sum(x.copies for x in asked.lookups)
+    note = "" if refused else f"{copies} queries in {seconds(asked.asked_ns)}, none answered"
+    evidence = [story.query(first, note, primary=not refused)]
+    evidence += [story.refusal(x.answer, primary=True) for x in refused[-1:] if x.answer is not None]
+    evidence.sort(key=lambda e: e.time_ns)
+    times = f", {asked.times} times" if asked.times > 1 else ""
+    return Finding(
+        CODE, NAME, Severity.INFO if how is NO_SUCH else Severity.WARNING, Confidence.LIKELY,
+        f"{asked.name} was not resolved{times}{how.title}",
+        next(e.time_ns for e in evidence if e.primary), evidence,
+        f"{asked.client} asked {first.resolver}: {how.why}; nobody was told an address of this name in the capture, and whether a request failed by it no line tells",
+        ruled_out=["a search through several domains, or a host without an IPv6 address: no form of the name was ever answered"],
+        help=how.help,
+        upgrade="the log of the application at that time: an error that names it (ENOTFOUND, EAI_AGAIN, UnknownHostException)",
+        clock=common.clock_line(story, evidence),
+    )  # fmt: skip
+
+
+def _told(story: Story, unresolved: Unresolved) -> Finding:
+    """The log's word, and what a capture shows of DNS's answers."""
     events = unresolved.events
     first, last = events[0], events[-1]
     ended = [

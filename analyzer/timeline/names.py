@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analyzer.model.times import SECOND
 from analyzer.payload import dns, tls
 
 if TYPE_CHECKING:
     from analyzer.timeline.points import Point
+
+
+#: An id that comes again later than this is of another question: resolvers give one up after 30 s at most (glibc: RES_MAXRETRANS).
+ASKED_ANEW_NS = 30 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,52 @@ def refusals(points: list[Point], name: str) -> list[Refusal]:
             if refused is not None and refused[0] == name.lower().rstrip("."):
                 found.append(Refusal(p, no, ns, point.aligned(ns), *refused))
     return sorted(found, key=lambda r: (r.time_ns, r.point, r.no))
+
+
+@dataclass(slots=True)
+class Lookup:
+    """One question of a client and what became of it, seen at one point: `last_ns` when it was asked for the last time, in how many copies;
+    `code` None where no answer to it was seen, else that of DNS (0: an answer, be it empty)."""
+
+    point: int
+    no: int
+    source_ns: int
+    time_ns: int
+    client: str
+    resolver: str
+    name: str
+    last_ns: int
+    copies: int = 1
+    code: int | None = None
+    answer: Refusal | None = None
+
+
+def lookups(points: list[Point]) -> list[Lookup]:
+    """What clients asked DNS for addresses of, by aligned time; a question that is repeated with the same id is one."""
+    found = []
+    for p, point in enumerate(points):
+        asked: dict[tuple[int, str, int], list[Lookup]] = defaultdict(list)
+        for query in sorted(point.data.queries, key=lambda q: (q.time_ns, q.no)):
+            said = dns.parse_message(query.message)
+            if said is None or said.code is not None or said.kind not in (dns.A, dns.AAAA):
+                continue
+            now, same = point.aligned(query.time_ns), asked[said.id, said.name, said.kind]
+            if same and now - same[-1].last_ns <= ASKED_ANEW_NS:
+                same[-1].last_ns, same[-1].copies = now, same[-1].copies + 1
+            else:
+                client = query.client.rpartition(":")[0]
+                same.append(Lookup(p, query.no, query.time_ns, now, client, query.resolver, said.name, now))
+        for no, ns, message in point.data.dns:
+            said = dns.parse_message(message)
+            same = asked.get((said.id, said.name, said.kind), []) if said is not None else []
+            now = point.aligned(ns)
+            at = bisect_right(same, now, key=lambda lookup: lookup.time_ns) - 1
+            if said is not None and at >= 0 and now <= same[at].last_ns + ASKED_ANEW_NS and same[at].code != 0:
+                same[at].code = said.code
+                word = dns.REFUSALS.get(said.code or 0)
+                same[at].answer = Refusal(p, no, ns, now, said.name, word) if word else None
+        found += [lookup for same in asked.values() for lookup in same]
+    return sorted(found, key=lambda x: (x.time_ns, x.point, x.no))
 
 
 class Names:

@@ -16,7 +16,7 @@ from analyzer.model.records import Call, Environment, Examined, Freeze, Invocati
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.icmp import AboutConnection
-from analyzer.timeline.names import Refusal
+from analyzer.timeline.names import Lookup, Refusal
 from analyzer.timeline.points import Connections
 
 _Placed = TypeVar("_Placed", Invocation, Freeze)
@@ -289,11 +289,18 @@ class Story:
             place.source, ref, "icmp", place.time_ns, place.source_ns, error.describe(), note, also=also
         )  # fmt: skip
 
-    def refusal(self, answer: Refusal, note: str = "") -> Evidence:
+    def refusal(self, answer: Refusal, note: str = "", primary: bool = False) -> Evidence:
         """A DNS answer that is none as a line of proof."""
-        source = self.connections.points[answer.point].source
-        text = f"DNS answer {answer.code} for {answer.name}"
-        return Evidence(source.id, source.packet_ref(answer.no), "pcap", answer.time_ns, answer.source_ns, text, note)
+        return self._dns(answer, f"DNS answer {answer.code} for {answer.name}", note, primary)
+
+    def query(self, asked: Lookup, note: str = "", primary: bool = False) -> Evidence:
+        """A DNS query as a line of proof."""
+        return self._dns(asked, f"DNS query to {asked.resolver} for {asked.name}", note, primary)
+
+    def _dns(self, message: Refusal | Lookup, text: str, note: str, primary: bool) -> Evidence:
+        source = self.connections.points[message.point].source
+        ref = source.packet_ref(message.no)
+        return Evidence(source.id, ref, "pcap", message.time_ns, message.source_ns, text, note, primary)
 
 
 def _grouped(items: Iterable[_Placed]) -> dict[str, list[_Placed]]:

@@ -10,6 +10,7 @@ import pytest
 
 from analyzer.capture import columns as col
 from analyzer.capture.again import segments_of
+from analyzer.capture.asides import DnsQuery
 from analyzer.capture.reader import read_capture
 from analyzer.model.addresses import endpoint
 from tests.capture import packets
@@ -274,12 +275,16 @@ def test_icmp_errors_quote_a_segment() -> None:
     ]
 
 
-def test_dns_answers_are_kept_questions_are_not() -> None:
+def test_dns_answers_and_questions_are_kept_each_by_itself() -> None:
     message = b"\0\1\x81\x80" + bytes(8) + b"answer"
     answer = Ether(**MAC) / IP() / UDP(sport=53, dport=40_000) / Raw(message)
-    question = Ether(**MAC) / IP() / UDP(sport=40_000, dport=53) / Raw(message)
-    data = packets.read(packets.pcap([(10**18, bytes(question)), (10**18 + 1, bytes(answer))]))
+    neither = Ether(**MAC) / IP() / UDP(sport=40_000, dport=53) / Raw(message)
+    asked = b"\0\1\1\0" + bytes(8) + b"question"
+    question = Ether(**MAC) / IP(src="10.0.3.17", dst="10.0.0.2") / UDP(sport=40_000, dport=53) / Raw(asked)
+    frames = [(10**18 + n, bytes(frame)) for n, frame in enumerate((neither, answer, question))]
+    data = packets.read(packets.pcap(frames))
     assert data.dns == [(2, 10**18 + 1, message)]
+    assert data.queries == [DnsQuery(3, 10**18 + 2, "10.0.3.17:40000", "10.0.0.2:53", asked)]
 
 
 # ---- checksums

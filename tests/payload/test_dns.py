@@ -12,7 +12,7 @@ from dns import flags, rrset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.payload.dns import parse_answers, parse_refusal
+from analyzer.payload.dns import Message, parse_answers, parse_message, parse_refusal
 
 
 def name(text: str) -> bytes:
@@ -111,3 +111,21 @@ def test_like_dnspython(question: str, aliases: list[str], addresses: list, cut:
     wire = message.to_wire()
     assert parse_answers(wire) == [(question, str(address)) for address in addresses]
     assert set(parse_answers(wire[:cut])) <= set(parse_answers(wire))
+
+
+@pytest.mark.parametrize("kind", ["A", "AAAA", "MX"])
+@pytest.mark.parametrize("code", [None, 0, 2, 3])
+def test_what_a_message_is_about(kind: str, code: int | None) -> None:
+    query = dns.message.make_query("Cache.Example.com", kind)
+    message = query if code is None else dns.message.make_response(query)
+    if code is not None:
+        message.set_rcode(code)
+    wire, number = message.to_wire(), {"A": 1, "AAAA": 28, "MX": 15}[kind]
+    assert parse_message(wire) == Message(query.id, "cache.example.com", number, code)
+    assert all(parse_message(wire[:n]) is None for n in range(12 + 19 + 4))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_none(payload: bytes) -> None:
+    parse_message(payload)
+    parse_message(b"\0\1\1\0\0\1" + payload)
