@@ -2,14 +2,15 @@
 
 The idea is NTP's: an effect cannot precede its cause. A line printed after a server's packet arrived bounds the offset from one
 side, a packet sent after a line was printed from the other. Which line belongs to which packet is not known, so offsets vote
-first: the one at which most lines find a packet of their kind. A long recording is looked at stretch by stretch, outwards from
-where most happens; a line through the stretches' bounds gives the drift.
+first: the one at which most lines find a packet of their kind. Of a log that is longer than the capture only the part is looked
+at that the capture may be of: at the same time, else at that of another time zone. A long recording is looked at stretch by
+stretch, outwards from where most happens; a line through the stretches' bounds gives the drift.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,10 @@ BIN_NS = 20 * MS
 #: Offsets beyond this, time zones aside, need anchors that cannot be coincidence (connects, pings, resets, ports).
 SHIFT_NS = 11 * SECOND
 STRONG_ANCHORS = 2
+#: Time zones differ by multiples of this, and by no more than that.
+ZONE_NS, FARTHEST_ZONE_NS = 900 * SECOND, 26 * 3600 * SECOND
+#: An offset with at least this part of the best's hits is its rival: of those around it, of those of other time zones.
+RIVAL_SHARE, RIVAL_ZONE_SHARE = 0.9, 0.75
 #: Where nothing but bursts tells, so many invocations must find one, or all where there are fewer (a slow first use finds none),
 #: before clocks are taken to be further apart than hosts that keep time.
 LOOSE_ANCHORS, AGREE_NS = 4, 200 * MS
@@ -99,29 +104,76 @@ class _Range:
         return (self.low + self.high) // 2
 
 
+class _Vote(NamedTuple):
+    """The drift and the offset that most anchors of a stretch agree with, and the outermost of its neighbours that are its equals."""
+
+    start: int
+    end: int
+    ppm: float
+    offsets: list[int]
+    hits: float
+    share: float  # of all that could agree
+
+    @property
+    def offset(self) -> int:
+        return self.offsets[0]
+
+
 def against_log(log: Said, point: Point) -> Against | None:
     """How the capture's clock stands to the log's, None where too little matches."""
-    kinds = anchors_of(log, point)
-    times = kinds.voting_times()
-    if not len(times):
+    of_its_time = _of_its_time(anchors_of(log, point), point)
+    if of_its_time is None:
         return None
-    start, end = _seed(times)
-    inside, at = kinds.within(start, end), (start + end) // 2
-    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
-    if vote is None:
-        return None
-    ppm, equal = vote
-    first = equal[0]
-    kinds = kinds.undisturbed(first)
+    every, vote = of_its_time
+    start, end, ppm, first = vote.start, vote.end, vote.ppm, vote.offset
+    inside, at = every.within(start, end), (start + end) // 2
+    kinds, times = every.undisturbed(first), every.voting_times()
     begin = _begin(kinds.tilted(ppm, at), times, start, end, first)
     drifted = round((sum(begin) // 2 - at) * (ppm * PPM))
-    begun = _merged([_range(kinds.within(*begin), offset + drifted) for offset in equal])
+    begun = _merged([_range(kinds.within(*begin), offset + drifted) for offset in vote.offsets])
     found = _outwards(kinds, times, begin, begun)
     pieces, proven = _line(found, point)
     anchors = sum(r.anchors for r in found)
     how = HOW + ("; lines beside replies" if any(r.narrowed for r in found) else "")
     strong = sum(k.count(first) for k in inside.tilted(ppm, at).voters if not k.loose)
     return Against(pieces, anchors, strong, how, proven)
+
+
+def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
+    """The lines among which the capture has its place, and their vote; None where they are none, or several places fit."""
+    tight, wide = (_zone(kinds, point, 0, slack) for slack in (SECOND, SHIFT_NS))
+    near = _elected(wide)
+    if len(tight.voting_times()) < len(wide.voting_times()):
+        agreed = _elected(tight)
+        if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.share >= near.share):
+            return tight, agreed
+    if near:
+        return wide, near
+    zones = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
+    parts = (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)
+    found = [(part, vote) for part in parts if (vote := _elected(part))]
+    if not found:
+        return None if (vote := _elected(kinds)) is None else (kinds, vote)
+    part, best = max(found, key=lambda x: (x[1].hits, -abs(x[1].offset)))
+    same = SECOND + 2 * kinds.error
+    rival = any(v.hits >= RIVAL_ZONE_SHARE * best.hits and abs(v.offset - best.offset) > same for _, v in found)
+    return None if rival else (part, best)
+
+
+def _zone(kinds: Kinds, point: Point, zone: int, slack: int) -> Kinds:
+    """The lines that the capture may be of, if its clock is that of another time zone, and off by so much more."""
+    return kinds.part(point.data.first_ns - zone - slack, point.data.last_ns - zone + slack)
+
+
+def _elected(kinds: Kinds) -> _Vote | None:
+    """The vote of the stretch in which most happens."""
+    times = kinds.voting_times()
+    if not len(times):
+        return None
+    start, end = _seed(times)
+    inside, at = kinds.within(start, end), (start + end) // 2
+    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
+    return vote and _Vote(start, end, *vote)
 
 
 def _line(found: list[_Range], point: Point) -> tuple[list[Piece], bool]:
@@ -194,9 +246,9 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 # ---- which offset
 
 
-def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
+def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int], float, float] | None:
     """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
-    are its equals; None where too few do, or another offset does as well."""
+    are its equals, and how many agree; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
     for ppm, kinds in tried:
         candidates = _candidates(kinds.voters)
@@ -216,7 +268,7 @@ def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
     equal = equal[scores[equal] == scores[equal].max()]
     chosen = equal[np.lexsort((np.abs(drifts[equal]), np.abs(every[equal])))[0]]
     start, ppm = int(every[chosen]), float(drifts[chosen])
-    rivals = np.abs(every[scores >= 0.9 * best] - start) > SECOND + 2 * kinds.error
+    rivals = np.abs(every[scores >= RIVAL_SHARE * best] - start) > SECOND + 2 * kinds.error
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
     strong = sum(k.count(start) for k in dict(tried)[ppm].voters if not k.loose)
@@ -225,7 +277,8 @@ def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int]] | None:
     if not plausible(start) and strong < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
     near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]
-    return ppm, [start, *(edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS)]
+    edges = [edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS]
+    return ppm, [start, *edges], float(best), float(best) / possible
 
 
 def _candidates(voters: list[Kind]) -> Ints:
@@ -270,9 +323,8 @@ def _crowded(every: Ints) -> Ints:
 
 def plausible(offset: int) -> bool:
     """Whether a clock may be off by this much without saying more: a few seconds, or a time zone (multiples of 15 min)."""
-    zone = 900 * SECOND
     return abs(offset) <= SHIFT_NS or (
-        abs(offset) <= 26 * 3600 * SECOND and abs((offset + zone // 2) % zone - zone // 2) <= SHIFT_NS
+        abs(offset) <= FARTHEST_ZONE_NS and abs((offset + ZONE_NS // 2) % ZONE_NS - ZONE_NS // 2) <= SHIFT_NS
     )
 
 

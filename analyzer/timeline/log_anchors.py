@@ -93,8 +93,12 @@ class Kind:
         """Whether there are lines and packets of it."""
         return bool(len(self.log) and len(self.packet))
 
+    def part(self, start: int, end: int) -> Kind:
+        """Only the lines of [start, end)."""
+        return replace(self, log=_between(self.log, start, end))
+
     def within(self, start: int, end: int) -> Kind:
-        """Only the lines of [start, end), or some of them."""
+        """The same, or some of them where they are many."""
         return replace(self, log=_some(self.log, start, end))
 
     def tilted(self, ppm: float, at: int) -> Kind:
@@ -161,8 +165,18 @@ class Kinds:
         """The kinds that say which offset it is."""
         return [k for k in (*self.cause, *self.effect, *self.window) if k.weight > 0]
 
+    def part(self, start: int, end: int) -> Kinds:
+        """Only the lines of [start, end), and the invocations that begin in it."""
+        cause, effect, window = (
+            [k.part(start, end) for k in kinds] for kinds in (self.cause, self.effect, self.window)
+        )
+        a, b = np.searchsorted(self.spans[:, 0], [start, end])
+        lines, lone = _between(self.lines, start, end), _between(self.lone, start, end)
+        spans = self.spans[a:b]
+        return replace(self, cause=cause, effect=effect, window=window, lines=lines, spans=spans, lone=lone)
+
     def within(self, start: int, end: int) -> Kinds:
-        """Only the lines of [start, end)."""
+        """Only the lines of [start, end), or some of them where they are many."""
         cause, effect, window = (
             [k.within(start, end) for k in kinds] for kinds in (self.cause, self.effect, self.window)
         )
@@ -214,10 +228,15 @@ def tilted(times: Ints, ppm: float | NDArray[np.float64], at: int) -> Ints:
     return moved
 
 
+def _between(times: Ints, start: int, end: int) -> Ints:
+    a, b = np.searchsorted(times, [start, end])
+    return times[a:b]
+
+
 def _some(times: Ints, start: int, end: int) -> Ints:
     """Those of [start, end), evenly thinned where they are many."""
-    a, b = np.searchsorted(times, [start, end])
-    return times[a:b:step] if (step := (b - a) // MOST_LINES + 1) > 1 else times[a:b]
+    inside = _between(times, start, end)
+    return inside[:: len(inside) // MOST_LINES + 1]
 
 
 @dataclass(slots=True)

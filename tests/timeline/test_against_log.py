@@ -129,3 +129,34 @@ def test_what_an_initialisation_sends_stands_before_the_first_start():
     packets = case.packets.replace("0.008000 > 60", "0.008000 > 60\n0.040000 > 60")
     clock = Case("", log, packets).story().connections.points[0].clock
     assert abs(clock.offset_ns) <= clock.error_ns < 60e6
+
+
+def among_others(case):
+    """The same scene at the beginning of a long, busy log, of which the capture has nothing more."""
+    busy = [
+        f"00:{n // 40 + 2:02}:{n % 40 * 3 // 2:02}.{n % 2 * 500:03} {what} {n + 20}"
+        for n in range(1600)
+        for what in ("START", "REPORT")
+    ]
+    return Case("", case.log.strip() + "\n" + "\n".join(busy), case.packets)
+
+
+@pytest.mark.parametrize(
+    ("log", "packets"), [(CALM, CALM_PACKETS), (REFUSED, REFUSED_PACKETS)], ids=["calm", "refused"]
+)
+@pytest.mark.parametrize("seconds", [0, 10, -7.25, 3600, 137])
+def test_a_log_that_is_longer_than_the_capture(log, packets, seconds):
+    """An export of a day, and a capture of the ten seconds that matter."""
+    clock = among_others(Case("", log, moved(packets, seconds))).story().connections.points[0].clock
+    if seconds == 137:  # no clock of a host is off so
+        assert clock.offset_ns is None
+    else:
+        assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 60e6
+
+
+@pytest.mark.parametrize("seconds", [0, 10, -20_700])
+def test_uses_in_a_log_that_is_longer_than_the_capture(seconds):
+    """Nothing but invocations and bursts tell of each other."""
+    case = uses((12, 17, 23, 14, 20, 18, 25, 16))
+    clock = among_others(Case("", case.log, moved(case.packets, seconds))).story().connections.points[0].clock
+    assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 60e6

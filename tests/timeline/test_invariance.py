@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 
 import pytest
 
 import analyzer
-from tests.helpers import ALL_CASES, CASES
+from tests.helpers import ALL_CASES, CASES, expected
 from tests.logs import shapes
 from tests.timeline import warp
 
@@ -69,6 +70,26 @@ def test_another_clock_gives_the_same_findings(folder, clock, which, tmp_path):
     trace = read(moved(files, CLOCKS[clock](first_ns(files)), wanted), tmp_path)
     assert said(trace) == said(analyzer.read(*(folder / name for name in files)))
     assert trace.story.aligned
+
+
+def test_a_hundred_reports_read_at_once():
+    """Every case together, of networks that look alike: each capture finds its lines in logs of hours."""
+    paths = [[folder / name for name in expected(folder)["inputs"]] for folder in ALL_CASES]
+    alone, together = [analyzer.read(*each) for each in paths], analyzer.read(*chain(*paths))
+    # Cases have servers and clients of the same addresses: limits are a server's (R305), environments a client's (L502).
+    apart = ("R305", "L502")
+    assert without(said(together), *apart) == without(sum((said(trace) for trace in alone), Counter()), *apart)
+    assert aligned([together]) == aligned(alone)
+
+
+def without(counts, *rules):
+    return Counter({key: count for key, count in counts.items() if key[0] not in rules})
+
+
+def aligned(traces):
+    """The captures that stand in some log's time."""
+    sources = (source for trace in traces for source in trace.story.sources)
+    return sorted(s.path for s in sources if s.kind == "pcap" and s.clocks[0].offset_ns is not None)
 
 
 @pytest.mark.parametrize("seconds", [37, -300, 25_380])
