@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 
 import pytest
 
 import analyzer
 from analyzer.model.tables import TABLES
+from tests.capture.test_tshark import DIFFERENT
 from tests.helpers import CAPTURES, ROOT
+from tests.test_corpus import DIFFERENCES
 
 MAKE = ROOT / "docs" / "make.py"
 
@@ -71,3 +74,18 @@ def test_other_programs_read_a_saved_trace(library, tmp_path):
     shown = "\n".join([*lines[:last], f"shown = {lines[last]}", *lines[last + 1 :], "print(shown)"])
     done = subprocess.run([sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "inner" in done.stdout or "success" in done.stdout
+
+
+def test_the_differences_from_other_readers_are_those_that_are_told() -> None:
+    """`docs/accuracy.md` has the rows of the tests' own tables."""
+    text = (ROOT / "docs" / "accuracy.md").read_text()
+    tshark, counts = text.split("## tshark")[1].split("## Connections of every")
+    told = {
+        name.rpartition("/")[2]: set(kinds.split(", "))
+        for files, kinds in re.findall(r"^\| (`.*`) \| ([a-z_, ]+) \|", tshark, re.MULTILINE)
+        for name in re.findall("`([^`]+)`", files)
+    }
+    assert told == {name.rpartition("/")[2]: what for name, (what, _) in DIFFERENT.items()}
+    reasons = Counter(line.split("\t")[3] for line in DIFFERENCES.read_text().splitlines()[1:])
+    assert sorted(map(int, re.findall(r"^\| (\d+) \|", counts, re.MULTILINE))) == sorted(reasons.values())
+    assert f"but in {reasons.total()}, in {reasons.total() - 1} of which" in counts
