@@ -150,10 +150,10 @@ def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
     if near:
         return wide, near
     zones = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
-    parts = (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)
-    found = [(part, vote) for part in parts if (vote := _elected(part))]
+    parts = {_lines(part): part for part in (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)}
+    found = [(part, vote) for lines, part in parts.items() if lines != _lines(wide) and (vote := _elected(part))]
     if not found:
-        return None if (vote := _elected(kinds)) is None else (kinds, vote)
+        return (kinds, vote) if _lines(kinds) not in parts and (vote := _elected(kinds)) else None
     part, best = max(found, key=lambda x: (x[1].hits, -abs(x[1].offset)))
     same = SECOND + 2 * kinds.error
     rival = any(v.hits >= RIVAL_ZONE_SHARE * best.hits and abs(v.offset - best.offset) > same for _, v in found)
@@ -163,6 +163,12 @@ def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
 def _zone(kinds: Kinds, point: Point, zone: int, slack: int) -> Kinds:
     """The lines that the capture may be of, if its clock is that of another time zone, and off by so much more."""
     return kinds.part(point.data.first_ns - zone - slack, point.data.last_ns - zone + slack)
+
+
+def _lines(kinds: Kinds) -> tuple[int, ...]:
+    """What tells the lines of two parts of a log apart."""
+    times = kinds.voting_times()
+    return len(times), *times[:1].tolist()
 
 
 def _elected(kinds: Kinds) -> _Vote | None:
