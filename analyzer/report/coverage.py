@@ -115,5 +115,5 @@ def _in_tls(story: Story) -> int:
 
 def _speaks_grpc(story: Story) -> bool:
     """Whether gRPC is used, as far as the log's errors or frames in the clear tell."""
-    named = any("grpc" in str(e.attrs.get("library", "")) for e in story.events if e.kind == "error")
+    named = any("grpc" in str(e.attrs.get("library", "")) for e in story.of_kind("error"))
     return named or _marked(story, col.M_H2) > 0

@@ -107,8 +107,8 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
     """Errors that `wanted` takes, one an invocation and peer, where no capture saw what became of the connection."""
     found: list[Death] = []
     latest: dict[tuple[str, str], Death] = {}
-    for e in story.events:
-        if e.kind != "error" or not e.environment or e.level == "INFO" or not wanted(e):
+    for e in story.of_kind("error"):
+        if not e.environment or e.level == "INFO" or not wanted(e):
             continue
         invocation = story.invocation_of(e, SLACK_NS)
         began = invocation.start_ns if invocation else None

@@ -134,15 +134,9 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     for k in found:
         shown[story.connections.server(k)].append(k)
     groups: dict[tuple[str, str], Told] = {}
-    for e in story.events:
+    for e in story.of_kind("error"):
         a = e.attrs
-        if (
-            e.kind == "error"
-            and a.get("code") == "ETIMEDOUT"
-            and a.get("kernel")
-            and a.get("stage") == "connect"
-            and e.level != "INFO"
-        ):
+        if a.get("code") == "ETIMEDOUT" and a.get("kernel") and a.get("stage") == "connect" and e.level != "INFO":
             server = e.remote or ""
             if not any(_may_be(story, e, k) for k in shown.get(server, ())):
                 groups.setdefault((e.environment or "", server), Told(server)).events.append(e)

@@ -128,7 +128,7 @@ def select(story: Story, settings: Settings) -> Iterable[int | Refused]:
     yield from refused
     shown = {story.connections.server(k) for k in refused}
     groups: dict[tuple[str, str, str], Refused] = {}
-    for e in story.events:
+    for e in story.of_kind("error", "connect-failed"):
         told = _refused_by(e)
         if told and told[1] not in shown and (told[1] or not shown):
             groups.setdefault((e.environment or "", *told), Refused(*told)).events.append(e)

@@ -202,8 +202,8 @@ class Unresolved:
 def select(story: Story, settings: Settings) -> Iterable[Unresolved | Asked]:
     """Names with a failure, by environment; names of which only captures tell."""
     found: dict[tuple[str, str], Unresolved] = {}
-    for e in story.events:
-        if e.kind == "resolve-failed" or (e.kind == "error" and e.attrs.get("stage") == "resolve"):
+    for e in story.of_kind("resolve-failed", "error"):
+        if e.kind == "resolve-failed" or e.attrs.get("stage") == "resolve":
             name = _name(e) or (UNNAMED if e.kind == "error" else None)
             if name is not None:
                 found.setdefault((e.environment or "", name), Unresolved(name)).events.append(e)

@@ -101,8 +101,8 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     captured = story.connections.showing(signs.HELLO_ONLY)
     yield from captured
     told = [
-        e for e in story.events
-        if e.kind == "error" and (e.attrs.get("code") == "TLS" or e.attrs.get("stage") == "tls")
+        e for e in story.of_kind("error")
+        if (e.attrs.get("code") == "TLS" or e.attrs.get("stage") == "tls")
         and e.attrs.get("code") not in ("ETIMEDOUT", "TIMEOUT")
     ]  # fmt: skip
     findings = [examine(story, k, settings) for k in captured] if told else []

@@ -267,8 +267,8 @@ class Refused:
 def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
     """Errors of a closed connection that stand beside what a client first sent, no request, long after the server's close."""
     errors: dict[str, list[Event]] = defaultdict(list)
-    for e in story.events:
-        if e.kind == "error" and e.environment and e.attrs.get("code") in REFUSED and _is_end(e):
+    for e in story.of_kind("error"):
+        if e.environment and e.attrs.get("code") in REFUSED and _is_end(e):
             errors[e.environment].append(e)
     if not errors:
         return

@@ -185,8 +185,8 @@ def select(story: Story, settings: Settings) -> Iterable[Race]:
     """Connections with a GOAWAY from the server and a call that it took."""
     found: dict[str, Race] = {}
     traced = {call.environment for call in story.calls}
-    for e in story.events:
-        if e.kind == "goaway-received" and e.transport and e.transport not in found:
+    for e in story.of_kind("goaway-received"):
+        if e.transport and e.transport not in found:
             transport = story.transport(e.transport)
             owner = int(transport.connection[1:]) - 1 if transport.connection else None
             calls = _cut_calls(story, transport, e)

@@ -308,8 +308,8 @@ def told(story: Story) -> Iterator[Told]:
             if t.id not in pinged:
                 event = story.events[t.cause]
                 yield Told(event, t.environment, t.remote, t, _thawed(story, t.environment, event))
-    for e in story.events:
-        if e.kind == "error" and e.attrs.get("code") == PING_TIMEOUT and e.environment not in shown:
+    for e in story.of_kind("error"):
+        if e.attrs.get("code") == PING_TIMEOUT and e.environment not in shown:
             yield Told(e, e.environment, e.remote, None, _thawed(story, e.environment, e))
 
 

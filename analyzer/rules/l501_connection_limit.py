@@ -141,8 +141,8 @@ class Exhausted:
 def select(story: Story, settings: Settings) -> Iterable[Limit | Exhausted]:
     """Servers at their limit, by their own words; environments at theirs."""
     exhausted: dict[str | None, Exhausted] = {}
-    for e in story.events:
-        if e.kind == "error" and e.attrs.get("code") == "EMFILE":
+    for e in story.of_kind("error"):
+        if e.attrs.get("code") == "EMFILE":
             exhausted.setdefault(e.environment, Exhausted(e.environment)).events.append(e)
     return [*limits(story), *exhausted.values()]
 

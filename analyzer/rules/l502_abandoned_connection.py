@@ -130,10 +130,10 @@ class Kin:
     def __init__(self, story: Story, last: dict[str, int]) -> None:
         self.groups: dict[str, dict[str, int]] = defaultdict(dict)
         self.sources: dict[str, set[str]] = defaultdict(set)
-        for e in story.events:
-            if e.environment in last:
-                self.sources[e.environment].add(e.source)
-                self.groups[e.source][e.environment] = last[e.environment]
+        for env, source in {(e.environment or "", e.source) for e in story.events}:
+            if env in last:
+                self.sources[env].add(source)
+                self.groups[source][env] = last[env]
         for k, env in story.connections.environment.items():
             if env in last:
                 self.groups[story.connections.server(k)][env] = last[env]
@@ -153,10 +153,9 @@ class Kin:
 
 def _last_signs(story: Story) -> tuple[dict[str, int], set[str]]:
     """The last line of each environment that platform lines know, and those whose last invocation has no end."""
-    last: dict[str, int] = {i.environment: i.end_ns or i.start_ns for i in story.invocations}
-    for e in story.events:
-        if e.environment in last:
-            last[e.environment] = max(last[e.environment], e.time_ns)
+    spoke = {e.environment: e.time_ns for e in story.events}  # which are in time order
+    ran = {i.environment: i.end_ns or i.start_ns for i in story.invocations}
+    last = {env: max(time, spoke.get(env, time)) for env, time in ran.items()}
     ends = {i.environment: i.end_ns for i in sorted(story.invocations, key=lambda i: i.start_ns)}
     return last, {env for env, end in ends.items() if end is None}
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -154,8 +155,8 @@ def select(story: Story, settings: Settings) -> Iterable[Failure]:
     found: dict[tuple[str, str, str], Failure] = {}
     may_be = set[tuple[str, str, str]]()
     latest: dict[str, int] = {}
-    for e in story.events:
-        if e.kind == "error" and e.environment in processes and e.attrs.get("code") in BLAMED and e.level != "INFO":
+    for e in story.of_kind("error"):
+        if e.environment in processes and e.attrs.get("code") in BLAMED and e.level != "INFO":
             code, peer = str(e.attrs["code"]), e.remote or ""
             consequence = code == "NOT_CONNECTED" and e.time_ns - latest.get(e.environment, 0) <= SAME_NS
             latest[e.environment] = e.time_ns
@@ -187,18 +188,16 @@ def _processes(story: Story, shortest_ns: int) -> dict[str, list[Process]]:
     never = max((e.time_ns for e in story.events), default=0) + 1
     guessed = {environment.id for environment in story.environments if environment.inferred}
     found = {i.environment: [Process(None, never)] for i in story.invocations if i.environment not in guessed}
-    last: dict[str, Event] = {}
-    for e in story.events:
-        env = e.environment or ""
-        if env not in found:
-            continue
-        before = last.get(env, e)
-        off = before.error_ns + e.error_ns if before.source != e.source else 0
-        if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot
-            found[env].append(Process(e.time_ns, e.time_ns if e.kind == "restore-start" else never))
-        elif e.time_ns - before.time_ns + off >= shortest_ns:
-            found[env][-1].rested_ns = min(found[env][-1].rested_ns, before.time_ns)
-        last[env] = e
+    least = shortest_ns - 2 * max((e.error_ns for e in story.events), default=0)
+    for env, processes in found.items():
+        mine = story.events_of(env)
+        telling = [(a, b) for a, b in pairwise(mine) if b.time_ns - a.time_ns >= least or b.kind in EPOCH_ENDS]
+        for before, e in [(e, e) for e in mine[:1]] + telling:
+            off = before.error_ns + e.error_ns if before.source != e.source else 0
+            if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot
+                processes.append(Process(e.time_ns, e.time_ns if e.kind == "restore-start" else never))
+            elif e.time_ns - before.time_ns + off >= shortest_ns:
+                processes[-1].rested_ns = min(processes[-1].rested_ns, before.time_ns)
     for z in story.freezes:
         if z.environment in found and z.length_ns + z.error_ns >= shortest_ns:
             process = _running(found[z.environment], z.start_ns)

@@ -76,7 +76,7 @@ CODES = ("ETIMEDOUT", "TIMEOUT")
 
 def select(story: Story, settings: Settings) -> Iterable[int]:
     """The candidates of R302, where the application reports a time-out at all."""
-    if not any(e.kind == "error" and e.attrs.get("code") in CODES for e in story.events):
+    if not any(e.attrs.get("code") in CODES for e in story.of_kind("error")):
         return []
     return r302.unanswered(story, settings)
 

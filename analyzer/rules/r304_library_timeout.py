@@ -145,10 +145,10 @@ class Timer:
 def select(story: Story, settings: Settings) -> Iterable[Timer]:
     """Expired timers of libraries, one for each setting, peer and environment."""
     found: dict[tuple[str, ...], Timer] = {}
-    for e in story.events:
+    for e in story.of_kind("error"):
         a = e.attrs
         expired = a.get("code") in TIMERS and a.get("raised_by") in ABOVE_KERNEL
-        if e.kind != "error" or not (expired or a.get("code") == BY_SERVER):
+        if not (expired or a.get("code") == BY_SERVER):
             continue
         if a.get("stage") == "resolve" or e.level == "INFO":
             continue  # C404's matter; and what a program says in passing

@@ -196,8 +196,8 @@ def _ends(e: Event) -> bool:
 
 def _timeouts(story: Story, after_thaw_ns: int) -> Iterator[Event]:
     """Deadlines and expired timers of libraries: among the errors, and among all lines that follow a thaw."""
-    for e in story.events:
-        if e.kind == "error" and (e.attrs.get("code") == "DEADLINE_EXCEEDED" or _timer(e)):
+    for e in story.of_kind("error"):
+        if e.attrs.get("code") == "DEADLINE_EXCEEDED" or _timer(e):
             yield e
     for z in story.freezes:
         for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + after_thaw_ns, z.environment):

@@ -235,7 +235,7 @@ def select(story: Story, settings: Settings) -> Iterable[Work]:
         begun = _outlived(story, work, call, slack) if work is not None else None
         if work is not None and begun is not None:
             work.calls.append((call, begun))
-    for e in story.events:
+    for e in story.of_kind("line", "error"):
         work = works.get(e.environment or "") if e.layer == "app" and e.inner_ns is not None else None
         if work is None or not (_failed(e) or (e.kind == "line" and e.level not in FAILURES)):
             continue
@@ -265,8 +265,8 @@ def _gaps(story: Story, slack_ns: int) -> dict[str, list[Gap]]:
         if i.environment not in never:
             runs[i.environment].append(i)
     ends: dict[str, list[int]] = defaultdict(list)
-    for e in story.events:
-        if e.kind in EPOCH_ENDS and e.environment in runs:
+    for e in story.of_kind(*EPOCH_ENDS):
+        if e.environment in runs:
             ends[e.environment or ""].append(e.time_ns)
     found: dict[str, list[Gap]] = {}
     for env, mine in runs.items():

@@ -89,8 +89,8 @@ QUIET = (
 def select(story: Story, settings: Settings) -> Iterable[tuple[str, list[Event]]]:
     """Environments with at least two counter lines."""
     found: dict[str, list[Event]] = {}
-    for e in story.events:
-        if e.kind == "counter" and e.environment:
+    for e in story.of_kind("counter"):
+        if e.environment:
             found.setdefault(e.environment, []).append(e)
     return [(env, lines) for env, lines in sorted(found.items()) if len(lines) > 1]
 

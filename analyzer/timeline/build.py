@@ -71,9 +71,10 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     grpc.running_time(story.pings, story.transports, story.freezes)
     tie_transports(story)
     tie_environments(story)
+    connection = {t.id: t.connection for t in story.transports}
     for e in story.events:
         if e.transport:
-            e.connection = story.transport(e.transport).connection
+            e.connection = connection[e.transport]
     tie_errors(story)
     _report_icmp(story.connections)
     return story

@@ -81,7 +81,7 @@ class _Seen:
 
 def tie_errors(story: Story) -> None:
     """Set `connection` of application errors that one connection explains; every tie is told in `story.ties`."""
-    errors = [e for e in story.events if e.kind == "error" and e.connection is None and e.environment is not None]
+    errors = [e for e in story.of_kind("error") if e.connection is None and e.environment is not None]
     if not errors or not len(story.connections):
         return
     codes = {e.attrs.get("code") for e in errors}

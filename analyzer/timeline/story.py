@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 from analyzer.model.events import Event
@@ -61,6 +62,7 @@ class Story:
     _freezes: tuple[int, dict[str, list[Freeze]]] = (0, {})
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
+    _by_kind: tuple[int, dict[str, list[int]]] = field(default_factory=lambda: (-1, {}))
     _places: dict[tuple[str, str], Event] = field(default_factory=dict)
     _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
@@ -170,11 +172,22 @@ class Story:
 
     def events_between(self, start_ns: int, end_ns: int, environment: str | None = None) -> list[Event]:
         """Log events in [start, end], of one environment if given."""
-        events = self.events if environment is None else self._events_of(environment)
+        events = self.events if environment is None else self.events_of(environment)
         first = bisect_left(events, start_ns, key=lambda e: e.time_ns)
         return events[first : bisect_right(events, end_ns, lo=first, key=lambda e: e.time_ns)]
 
-    def _events_of(self, environment: str) -> list[Event]:
+    def of_kind(self, *kinds: str) -> list[Event]:
+        """Log events of these kinds, in time order: of a million lines most say nothing that is looked for."""
+        if self._by_kind[0] != len(self.events):
+            numbers: dict[str, list[int]] = {}
+            for number, e in enumerate(self.events):
+                numbers.setdefault(e.kind, []).append(number)
+            self._by_kind = len(self.events), numbers
+        found = [self._by_kind[1].get(kind, []) for kind in kinds]
+        return [self.events[number] for number in (sorted(chain(*found)) if len(found) > 1 else found[0])]
+
+    def events_of(self, environment: str) -> list[Event]:
+        """Log events of one environment, in time order."""
         if self._by_environment[0] != len(self.events):
             groups: dict[str | None, list[Event]] = {}
             for e in self.events:
@@ -186,8 +199,8 @@ class Story:
         """Client libraries that name themselves in an environment's errors, those named most often first."""
         if self._libraries is None:
             counts: dict[str, Counter[str]] = {}
-            for e in self.events:
-                if e.kind == "error" and e.environment and (library := e.attrs.get("library")):
+            for e in self.of_kind("error"):
+                if e.environment and (library := e.attrs.get("library")):
                     counts.setdefault(e.environment, Counter())[str(library)] += 1
             self._libraries = {env: [name for name, _ in named.most_common()] for env, named in counts.items()}
         return self._libraries.get(environment, [])

@@ -254,7 +254,7 @@ def _windows(
         found[i.environment].append((i.start_ns - i.error_ns, end + i.error_ns))
     first: dict[str, int] = {}
     for e in events:
-        if e.environment in found and e.kind == "init-start":
+        if e.kind == "init-start" and e.environment in found:
             first.setdefault(e.environment, e.time_ns)
     for env, start in first.items():  # initialisation runs until the first START
         if found[env]:
