@@ -15,7 +15,7 @@ from analyzer.rules._thresholds import duration
 from analyzer.tcp import detail
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Segment
-from analyzer.timeline.order import fills
+from analyzer.timeline import order
 from analyzer.timeline.story import Story
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def witness(story: Story, k: int) -> str | None:
 def frozen(story: Story, k: int, start_ns: int, end_ns: int) -> Freeze | None:
     """The freeze of the connection's environment that fills most of a stretch, as far as the clocks prove it."""
     found = story.freeze_covering(witness(story, k), start_ns, end_ns)
-    return found if found is not None and fills(story, found, k, start_ns, end_ns) else None
+    return found if found is not None and order.fills(story, found, k, start_ns, end_ns) else None
 
 
 def freeze_evidence(story: Story, freeze: Freeze | None) -> list[Evidence]:
@@ -188,13 +188,20 @@ def silence(story: Story, k: int | None, start_ns: int, end_ns: int, freeze: Fre
     return [Silence(start_ns, end_ns, label)]
 
 
-def errors_after(story: Story, env: str | None, start_ns: int, end_ns: int, codes: Iterable[str]) -> list[Event]:
-    """Application errors of these codes or gRPC statuses in a stretch, of one environment if known; it begins earlier by what clocks may be off."""
-    wanted = _coded(codes)
-    return [e for e in story.events_between(start_ns - clock_margin(story), end_ns, env) if wanted(e)]
+def errors_after(story: Story, said: Event, within_ns: int, codes: Iterable[str], env: str | None) -> list[Event]:
+    """Application errors of these codes or gRPC statuses that may follow a line so soon, of one environment if known."""
+    wanted, farthest = coded(codes), FARTHEST_NS + clock_margin(story)
+    near = story.events_between(said.time_ns - farthest, said.time_ns + within_ns, env)
+    return [e for e in near if wanted(e) and _may_follow(story, e, said)]
 
 
-def _coded(codes: Iterable[str]) -> Callable[[Event], bool]:
+def _may_follow(story: Story, e: Event, said: Event) -> bool:
+    """Whether a line may come after another, as far as their clocks, and what stamps leave out, tell."""
+    error = order.error_between(story, story.evidence(e), story.evidence(said))
+    return error is not None and e.time_ns + error + e.placed_ns + said.placed_ns >= said.time_ns
+
+
+def coded(codes: Iterable[str]) -> Callable[[Event], bool]:
     """Whether an event is an error of one of these codes or gRPC statuses."""
     wanted = set(codes)
     return lambda e: e.kind == "error" and not wanted.isdisjoint((e.attrs.get("code"), e.attrs.get("status")))
@@ -219,7 +226,7 @@ def errors_beside(
 
     Where environments are guessed, lines of several may have got into one: then those of one request are sure to belong together.
     """
-    found, env = lines_beside(story, k, start_ns, end_ns, _coded(codes), anywhere), witness(story, k)
+    found, env = lines_beside(story, k, start_ns, end_ns, coded(codes), anywhere), witness(story, k)
     guessed = [e.id for e in story.environments if e.inferred]
     if env not in guessed or len(guessed) < 2:
         return found

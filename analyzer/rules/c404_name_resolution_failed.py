@@ -32,6 +32,7 @@ from analyzer.rules import _common as common
 from analyzer.rules._cases import Case
 from analyzer.rules._lookups import Asked, unresolved
 from analyzer.rules._thresholds import Settings, Values, duration
+from analyzer.timeline import order
 from analyzer.timeline.names import Refusal, refusals
 from analyzer.timeline.story import Story
 
@@ -290,6 +291,9 @@ def _told(story: Story, unresolved: Unresolved) -> Finding:
 
 def _answers(story: Story, unresolved: Unresolved) -> list[Refusal]:
     """What a capture shows of DNS's answers about the name before the error, where clocks can be compared."""
-    first, margin = unresolved.events[0].time_ns, common.clock_margin(story)
-    found = refusals(story.connections.points, unresolved.name) if story.aligned else []
-    return [r for r in found if first - ASKED_WITHIN_NS - margin <= r.time_ns <= first + margin]
+    told, found = unresolved.events[0], []
+    for refusal in refusals(story.connections.points, unresolved.name):
+        error = order.error_between(story, story.refusal(refusal), story.evidence(told))
+        if error is not None and -error <= told.time_ns - refusal.time_ns <= ASKED_WITHIN_NS + error:
+            found.append(refusal)
+    return found

@@ -272,11 +272,7 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
     goaway_ns, began_ns = _times(race)
     env = race.transport.environment if race.transport else _environment(story, race)
     freeze = story.freeze_covering(env, goaway_ns - 2 * SECOND, goaway_ns) if env else None
-    errors = (
-        common.errors_after(story, env, goaway_ns - JITTER_NS, primary.time_ns + WITH_NS, ("UNAVAILABLE",))
-        if env and (race.connection is None or story.shares_clock(race.connection, env))
-        else []
-    )
+    errors = _failed(story, race, env, primary.time_ns + WITH_NS)
     count = len(race.calls) or len(race.wire.requests if race.wire else race.errors)
     first = "the first " if count > 1 else ""
     when = (
@@ -303,6 +299,17 @@ def examine(story: Story, race: Race, settings: Settings) -> Finding | None:
         upgrade=_upgrade(race, story),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _failed(story: Story, race: Race, env: str | None, end_ns: int) -> list[Event]:
+    """What the application said of the calls, until a time: around the trace's GOAWAY, else beside the frame."""
+    codes = ("UNAVAILABLE",)
+    if race.goaway is not None and env is not None:
+        failed = common.coded(codes)
+        return [e for e in story.events_between(race.goaway.time_ns - JITTER_NS, end_ns, env) if failed(e)]
+    if race.connection is None or race.wire is None:
+        return []
+    return common.errors_beside(story, race.connection, race.wire.goaway.time_ns, end_ns, codes)
 
 
 def _unanswered(race: Race) -> str:

@@ -250,10 +250,8 @@ def was_silent(story: Story, ping: Ping, transport: Transport) -> bool:
 
 def consequences(story: Story, environment: str | None, remote: str | None, timeout: Event) -> list[Event]:
     """Calls that failed right after a timeout, towards the same server where they name one."""
-    start = timeout.time_ns
-    errors = common.errors_after(
-        story, environment, start, start + CONSEQUENCE_NS, ("DEADLINE_EXCEEDED", "UNAVAILABLE")
-    )
+    codes = ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+    errors = common.errors_after(story, timeout, CONSEQUENCE_NS, codes, environment)
     return [e for e in errors if e.remote in (None, remote) and e is not timeout]
 
 

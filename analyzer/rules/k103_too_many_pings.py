@@ -26,6 +26,7 @@ from itertools import pairwise
 from statistics import median
 
 from analyzer.capture import columns as col
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
 from analyzer.model.times import MS, SECOND, seconds
 from analyzer.rules import _common as common
@@ -159,12 +160,7 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
     ][:1]  # fmt: skip
     evidence.sort(key=lambda e: e.time_ns)
     env = _environment(story, goaway)
-    comparable = goaway.events or (goaway.connection is not None and story.shares_clock(goaway.connection, env))
-    errors = (
-        common.errors_after(story, env, when, when + CONSEQUENCE_NS, ("UNAVAILABLE", CALM))
-        if env and comparable
-        else []
-    )
+    errors = _failed(story, goaway, env, when)
     configured = transport.keepalive_ms if transport else None
     sure = _confidence(story, goaway, when, len(pings))
     if sure is None:
@@ -190,6 +186,15 @@ def examine(story: Story, goaway: Goaway, settings: Settings) -> Finding | None:
         upgrade="" if sure is Confidence.CERTAIN else "the server's or the proxy's own log says what it closed the connection for",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _failed(story: Story, goaway: Goaway, env: str | None, when: int) -> list[Event]:
+    """Calls that failed with it: after its line, else beside its frame."""
+    codes = ("UNAVAILABLE", CALM)
+    if goaway.events and env:
+        return common.errors_after(story, story.events[goaway.events[0]], CONSEQUENCE_NS, codes, env)
+    k = goaway.connection
+    return common.errors_beside(story, k, when, when + CONSEQUENCE_NS, codes) if k is not None else []
 
 
 def _environment(story: Story, goaway: Goaway) -> str | None:

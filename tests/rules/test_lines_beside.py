@@ -6,7 +6,10 @@ import pytest
 
 from analyzer.model.times import MS, SECOND
 from analyzer.rules import _common as common
+from analyzer.rules import k101_keepalive_timeout_after_freeze as k101
+from analyzer.rules import run
 from analyzer.rules._cases import Case
+from analyzer.rules.f201_fin_wait_2_stall import _OPEN
 from analyzer.timeline.story import Story
 
 REFUSED = Case(
@@ -38,3 +41,12 @@ def test_a_clock_that_may_be_far_off_lets_no_line_of_another_time_in(monkeypatch
     monkeypatch.setattr(Story, "misplaced", lambda self, event, k: 60 * SECOND)
     since = error.time_ns + common.FARTHEST_NS + MS
     assert common.lines_beside(story, 0, since, since + SECOND, lambda e: e is error, anywhere=True) == []
+
+
+@pytest.mark.parametrize(("stamp", "severity"), [("00:00:10.191", "warning"), ("00:00:10.194", "error")])
+def test_what_the_same_log_printed_before_is_no_consequence_whatever_a_capture_s_clock(stamp, severity):
+    lines = k101.FIRES[0].log.strip("\n").split("\n")
+    lines.append(f"        {stamp} app 2 Error: 14 UNAVAILABLE: read ECONNRESET")
+    story = Case("", log="\n".join(sorted(lines)), packets=_OPEN + "\n10.2 > 60\n10.21 < 60").story()
+    assert common.clock_margin(story) >= MS
+    assert [f.severity.word for f in run(story) if f.rule == "K101"] == [severity]
