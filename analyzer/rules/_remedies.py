@@ -71,6 +71,16 @@ _TWICE = "a write that is repeated may be applied twice"
 _AT_THE_THAW = (
     "and retry an idempotent request once on ECONNRESET: that time is a timer's, which does not run while frozen"
 )
+_ANEW = "and open a new connection and channel, with one retry, after such an error or a rest longer than the path's limit by wall clock: without heartbeats nobody notices a silent drop"
+#: How AMQP's heartbeats are turned off (measured with RabbitMQ: it ends the connection of a frozen client that agreed to any).
+_HEARTBEATS_OFF = {
+    library: f"leave AMQP heartbeats out in this function ({how}): frozen, it sends none, and the broker ends the connection after two that are missing"
+    for library, how in (
+        ("pika", "heartbeat=0 in ConnectionParameters"),
+        ("aio-pika", "?heartbeat=0 in the URL"),
+        ("amqplib", "?heartbeat=0 in the URL"),
+    )
+}
 _HANDSHAKE = "a handshake after each long rest"
 _RECONNECTS = "with a reconnectStrategy that returns a delay for SocketTimeoutError, too, after which the default (version 6) closes the client for good"
 
@@ -98,6 +108,9 @@ _TABLE: dict[Trouble, dict[str, Remedy]] = {
         "asyncpg": _r("SELECT 1 before a connection that rested is used (a pool's max_inactive_connection_lifetime is a timer)", cost="a round trip each time"),
         "redis-rb": _r("leave reconnect_attempts at 1 or more, which repeats a command once on a new connection", cost=_TWICE),
         "psycopg": _r("SELECT 1 before a connection that rested is used (pool_pre_ping=True under SQLAlchemy)", cost="a round trip each time"),
+        "pika": _r(_HEARTBEATS_OFF["pika"], _ANEW, _TWICE),
+        "aio-pika": _r(_HEARTBEATS_OFF["aio-pika"], f"{_ANEW} (connect_robust reconnects by a timer, and its channel refuses until then)", _TWICE),
+        "amqplib": _r(_HEARTBEATS_OFF["amqplib"], _ANEW, _TWICE),
         "mongodb": _r("maxIdleTimeMS 60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
         "pymongo": _r("maxIdleTimeMS=60000, which is checked when a connection is taken out, with serverSelectionTimeoutMS below the function's time limit", cost="a handshake after each rest of a minute"),
         "undici": _r("keepAliveTimeout and keepAliveMaxTimeout below the server's limit less 2 s, and one retry of idempotent requests (both are timers: they do not run while frozen)"),
@@ -188,6 +201,7 @@ _TIMERS: dict[tuple[str, str], Remedy] = {
     ("node-redis", "socket.socketTimeout"): _r("node-redis: keep socket.socketTimeout above the longest command", _RECONNECTS, "commands under way may have been applied"),
     ("node-redis", "socket.connectTimeout"): _r("node-redis: keep socket.connectTimeout below the function's time limit, with a reconnectStrategy"),
     ("aws-sdk-js-v3", "connectionTimeout"): _r("AWS SDK: the SDK retries it by itself (maxAttempts); keep requestHandler connectionTimeout times maxAttempts below the function's time limit"),
+    **{(library, "heartbeat"): _r(f"{library}: {off}", _ANEW) for library, off in _HEARTBEATS_OFF.items()},
     ("mongodb", "serverSelectionTimeoutMS"): _r("mongodb: serverSelectionTimeoutMS is over when no server answers: look at the monitor's last error"),
     ("mongodb", "socketTimeoutMS"): _r("mongodb: the driver drops the connection by itself; raise socketTimeoutMS only if queries need longer", "with maxIdleTimeMS 60000, so that idle connections are not used dead"),
     ("PostgreSQL", "statement_timeout"): _r("look at the statement first (a lock, a missing index); statement_timeout is set by the server, the role, the database or the connection's options"),
@@ -196,9 +210,11 @@ _TIMERS: dict[tuple[str, str], Remedy] = {
     ("undici", "connect.timeout"): _r("undici: check that the address answers before raising connect.timeout (10 s by default)"),
     ("node", "autoSelectFamilyAttemptTimeout"): _r("Node.js gives each address of a host 250 ms (happy eyeballs): raise net.setDefaultAutoSelectFamilyAttemptTimeout where a handshake takes longer"),
 }  # fmt: skip
-#: (library, setting) of a timer that counts every silence of its socket, one in which nothing was asked as well (node-redis,
-#: client/socket.ts: socket.setTimeout; its default reconnectStrategy gives up after it).
-IDLE_TIMER = ("node-redis", "socket.socketTimeout")
+#: (library, setting) of timers that count every silence of a socket, one in which nothing was asked as well: node-redis (client/socket.ts:
+#: socket.setTimeout; its default reconnectStrategy gives up after it), AMQP's heartbeats (pika/heartbeat.py, aiormq/connection.py, amqplib's lib/heartbeat.js).
+IDLE_TIMERS = frozenset(
+    (("node-redis", "socket.socketTimeout"), *((library, "heartbeat") for library in ("pika", "aio-pika", "amqplib")))
+)
 _STAGES = {
     "pool": _r("find who keeps the connections: await every release, size the pool for the requests that run at a time in one environment"),
     "connect": _r("check that the address answers (C401) before raising the setting; keep it below the function's time limit"),
@@ -208,6 +224,7 @@ _STAGES = {
 #: What listens on a port, and which libraries speak with it, those that most use first.
 _PORTS = {
     "6379": "Redis", "6380": "Redis", "3306": "MySQL", "33060": "MySQL", "5432": "PostgreSQL", "6432": "PostgreSQL", "27017": "MongoDB", "50051": "gRPC",
+    "5672": "AMQP", "5671": "AMQP",
 }  # fmt: skip
 _SPEAK = {
     "Redis": ("ioredis", "redis-py", "node-redis", "redis-rb"),
@@ -215,6 +232,7 @@ _SPEAK = {
     "PostgreSQL": ("pg", "psycopg", "asyncpg", "sqlalchemy", "prisma", "knex"),
     "MongoDB": ("mongodb", "pymongo"),
     "gRPC": (JS, GO, JAVA, CORE),
+    "AMQP": ("pika", "aio-pika", "amqplib"),
 }
 #: Libraries that speak with such a server too, and have no advice of their own: that of another language would only confuse.
 _OTHERS = {

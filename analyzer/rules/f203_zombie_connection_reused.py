@@ -119,6 +119,14 @@ FIRES = (
         log=_LOG.format("1 Error: Connection terminated unexpectedly", "00:06:16"),
     ),
     Case(
+        "a close noticed at the thaw, by which a request fails: amqplib refuses it",
+        log=_LOG.format("1 amqp connection error Error: Unexpected close", "00:06:16").replace(
+            "        00:06:16.300",
+            '        00:06:16.115 app 2 Invoke Error {"errorType":"IllegalOperationError","errorMessage":"Channel closed","stack":["IllegalOperationError: Channel closed",'
+            '"    at ConfirmChannel.<anonymous> (/var/task/node_modules/amqplib/lib/channel.js:364:11)"]}\n        00:06:16.300',
+        ),
+    ),
+    Case(
         "a close noticed at the thaw, under the previous request's id",
         log=_LOG.format("1 redis event close", "00:06:16"),
     ),
@@ -529,9 +537,14 @@ def _noticed_close(story: Story, noticed: Noticed) -> Finding:
     after = [
         x
         for x in story.events_between(e.time_ns, e.time_ns + ERROR_WITHIN_NS, env)
-        if x.kind == "error" and x is not e and not _only_tells(story, x)
+        if x is not e and x.layer == "app" and not _only_tells(story, x)
     ]
-    failed = [x for x in after if x.attrs.get("code") in ("NOT_CONNECTED", "CLOSED", "EPIPE", "ECONNRESET")]
+    failed = [
+        x
+        for x in after
+        if x.kind == "error" and x.attrs.get("code") in ("NOT_CONNECTED", "CLOSED", "EPIPE", "ECONNRESET")
+    ]
+    unclear = any(x.kind == "error" or x.level == "ERROR" for x in after)
     evidence = [
         *common.freeze_evidence(story, z),
         story.evidence(e, "under the request id of the invocation before" if stale else "", primary=True),
@@ -544,7 +557,7 @@ def _noticed_close(story: Story, noticed: Noticed) -> Finding:
         e.time_ns, evidence,
         f"the close was read {seconds(max(e.time_ns - z.end_ns, 0))} after the thaw, "
         + ("before the runtime took the next event: it came while the function was frozen" if stale else "too soon for one that came after it")
-        + ("; what followed used the connection all the same" if failed else "; nothing failed by it"),
+        + ("; what followed used the connection all the same" if failed else "; whether the error that follows is of it, its line does not say" if unclear else "; nothing failed by it"),
         environment=env, request_ids=common.failed_requests(story, failed),
         silences=common.silence(story, None, z.start_ns, z.end_ns, z, "the server ended the connection meanwhile"),
         ruled_out=["a silent drop (the end was heard)"],

@@ -166,7 +166,7 @@ def examine(story: Story, timer: Timer, settings: Settings) -> Finding | None:
         return _by_server(story, timer)
     first, last = timer.events[0], timer.events[-1]
     waited, kernel = WAITED.get(timer.stage, _ANY)
-    waited = "anything to read" if (timer.library, timer.setting) == remedies.IDLE_TIMER else waited
+    waited = "anything to read" if (timer.library, timer.setting) in remedies.IDLE_TIMERS else waited
     who = timer.library or "a library"
     evidence = [story.evidence(first, str(first.attrs.get("told_by", "")), primary=True)]
     evidence += [story.evidence(last)] if last is not first else []

@@ -58,7 +58,7 @@ TIMER = re.compile(
     r"Socket timeout\. Expecting data|Connection timeout|MongoNetworkTimeoutError|ConnectTimeoutError|UND_ERR_CONNECT_TIMEOUT|"
     r"UND_ERR_HEADERS_TIMEOUT|UND_ERR_BODY_TIMEOUT|PROTOCOL_SEQUENCE_TIMEOUT"
 )
-#: After its timer of a socket's silence (`remedies.IDLE_TIMER`) node-redis gives up; what it then refuses comes this soon.
+#: After a timer of a socket's silence (`remedies.IDLE_TIMERS`) the client gives up; what it then refuses comes this soon.
 REFUSES_NS = 5 * SECOND
 #: Levels of lines that tell of a failure.
 FAILED = frozenset(("ERROR", "WARN", "WARNING", "FATAL"))
@@ -122,6 +122,17 @@ FIRES = (
         00:00:07.113 app 1 redis client error SocketTimeoutError: Socket timeout timeout. Expecting data, but didn't receive any in 4000ms.
         00:00:07.117 app 2 Error: The client is closed
         00:00:07.200 REPORT 2
+        """,
+    ),
+    Case(
+        "AMQP's heartbeats, which count the silence of a freeze: the client gives its connection up",
+        log="""
+        00:00:00.000 START 1
+        00:00:00.100 REPORT 1
+        00:00:20.100 START 2
+        00:00:20.115 app 2 Server connection <Connection: "amqp://guest:******@10.0.0.9:5672/?heartbeat=5" at 0x7fdae5d9> was stuck. No frames were received in 18 seconds.
+        00:00:20.125 app 2 ChannelInvalidStateError: <aio_pika.channel.Channel object at 0x7fa6aeb7> closed
+        00:00:20.300 REPORT 2
         """,
     ),
 )
@@ -271,7 +282,7 @@ def _silence(story: Story, e: Event, began_ns: int, t: Thresholds) -> tuple[int,
 def examine(story: Story, found: Expiry, settings: Settings) -> Finding | None:
     """The proof: begun before the freeze, the freeze, the time-out right after it."""
     e, freeze, t = found.event, found.freeze, settings[Thresholds]
-    if freeze is not None and (e.attrs.get("library"), e.attrs.get("setting")) == remedies.IDLE_TIMER:
+    if freeze is not None and (e.attrs.get("library"), e.attrs.get("setting")) in remedies.IDLE_TIMERS:
         return _idle_timer(story, e, freeze)
     took = e.time_ns - found.began_ns if found.began_ns is not None else None
     known = took is not None and found.limit_ns is not None and _late(took, found.limit_ns, t)
@@ -313,16 +324,18 @@ def _idle_timer(story: Story, e: Event, freeze: Freeze) -> Finding:
     evidence = [*common.freeze_evidence(story, freeze), story.evidence(e, _stale(freeze, e), primary=True)]
     evidence += [story.evidence(x, "(consequence)") for x in refused[:1]]
     evidence.sort(key=lambda x: x.time_ns)
+    library, setting = str(e.attrs.get("library")), str(e.attrs.get("setting"))
+    redis = library == "node-redis"
     return Finding(
         CODE, NAME, Severity.ERROR if refused else Severity.WARNING, Confidence.CERTAIN if refused else Confidence.LIKELY,
         f"a socket's inactivity timer ran out in a freeze of {seconds(freeze.length_ns)}: the client closed it at the thaw",
         e.time_ns, evidence,
-        "node-redis's socketTimeout counts every silence of its socket, an idle one as well: it ran out while the process was frozen and fired when it ran again"
-        + ("; with the default reconnectStrategy that closes the client for good, and every later request is refused" if refused else ""),
+        f"{library}'s {setting} counts every silence of its socket, an idle one as well: it ran out while the process was frozen and fired when it ran again"
+        + (f"; {'with the default reconnectStrategy ' if redis else ''}that closes the client for good, and every later request is refused" if refused else ""),
         environment=e.environment, request_ids=common.failed_requests(story, refused),
         silences=common.silence(story, None, freeze.start_ns, freeze.end_ns, freeze, "no timer fires"),
         ruled_out=["a slow or dead server: the timer fired at the thaw, whatever the server did"],
-        help=remedies.timer(*remedies.IDLE_TIMER, "established") + "; or leave socketTimeout out in this function, and give commands a deadline of their own",
+        help=remedies.timer(library, setting, "established") + ("; or leave socketTimeout out in this function, and give commands a deadline of their own" if redis else ""),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

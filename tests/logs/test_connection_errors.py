@@ -31,6 +31,11 @@ def said(code: str, by: str | None = None, library: str | None = None, **more: o
 
 
 NODE = [
+    ("amqp connection error Error: Unexpected close\n    at succeed (/var/task/node_modules/amqplib/lib/connection.js:235:59)", said("CLOSED", LIBRARY, "amqplib", stage="established")),
+    ("Error: Heartbeat timeout\n    at Heart.<anonymous> (/var/task/node_modules/amqplib/lib/connection.js:392:21)", said("TIMEOUT", LIBRARY, "amqplib", setting="heartbeat")),
+    ('Invoke Error \t{"errorType":"IllegalOperationError","errorMessage":"Channel closed","stack":["IllegalOperationError: Channel closed","    at ConfirmChannel.<anonymous> (/var/task/node_modules/amqplib/lib/channel.js:364:11)"]}',
+     said("NOT_CONNECTED", LIBRARY, "amqplib")),
+    ('Connection closed: 320 (CONNECTION-FORCED) with message "CONNECTION_FORCED - maintenance"', said("CLOSED", SERVER, library_code="320")),
     (inspected("Error: connect ETIMEDOUT 10.0.0.77:6379", errno=-110, code="ETIMEDOUT", syscall="connect", address="10.0.0.77", port=6379),
      said("ETIMEDOUT", KERNEL, errno=-110, syscall="connect", peer="10.0.0.77:6379", stage="connect", kernel=True, told_by="errno -110")),
     ('Invoke Error \t{"errorType":"Error","errorMessage":"read ETIMEDOUT","code":"ETIMEDOUT","errno":-110,"syscall":"read"}',
@@ -168,6 +173,17 @@ GRPC = [
     ("rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial tcp 10.0.0.2:443: i/o timeout\"", said("TIMEOUT", LIBRARY, "grpc-go", stage="connect", peer="10.0.0.2:443")),
 ]  # fmt: skip
 PYTHON = [
+    ("StreamLostError: Stream connection lost: ConnectionResetError(104, 'Connection reset by peer')", said("ECONNRESET", KERNEL, "pika", errno=104)),
+    ('Unexpected connection close detected: StreamLostError: ("Stream connection lost: ConnectionResetError(104, \'Connection reset by peer\')",)', said("ECONNRESET", KERNEL, "pika")),
+    ("StreamLostError: ('Transport indicated EOF',)", said("CLOSED", LIBRARY, "pika", stage="established")),
+    ("AMQPHeartbeatTimeout: No activity or too many missed heartbeats in the last 60 seconds", said("TIMEOUT", LIBRARY, "pika", setting="heartbeat", timeout_ms=60_000)),
+    ("ChannelWrongStateError: Channel is closed.", said("NOT_CONNECTED", LIBRARY, "pika")),
+    ("ConnectionClosedByBroker: (320, \"CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'\")", said("CLOSED", SERVER, library_code="320", stage="established")),
+    ("ConnectionClosed: [Errno 320] CONNECTION_FORCED - maintenance", said("CLOSED", SERVER, library_code="320")),
+    ("AMQPConnectionError: Server connection reset: ConnectionResetError(104, 'Connection reset by peer')", said("ECONNRESET", KERNEL, "aio-pika")),
+    ("AMQPConnectionError: Server connection unexpectedly closed. Read 0 bytes but 1 bytes expected", said("CLOSED", LIBRARY, "aio-pika")),
+    ('Server connection <Connection: "amqp://guest:******@10.0.2.20:5672/?heartbeat=5" at 0x7fda> was stuck. No frames were received in 18 seconds.', said("TIMEOUT", LIBRARY, "aio-pika", setting="heartbeat")),
+    ("ChannelInvalidStateError: <aio_pika.channel.Channel object at 0x7fa6aeb74710> closed", said("NOT_CONNECTED", LIBRARY, "aio-pika")),
     ("TimeoutError: [Errno 110] Connection timed out\nTraceback (most recent call last):\n  File \"/var/task/fn.py\", line 14, in handler\n    s=socket.socket(); s.connect(('10.0.0.77',6379))", said("ETIMEDOUT", KERNEL, errno=110, syscall="connect")),
     ("ConnectionResetError: [Errno 104] Connection reset by peer", said("ECONNRESET", KERNEL, errno=104)),
     ("ConnectionResetError: [Errno 104] Connection reset by peer\nTraceback (most recent call last):\n    s=socket.create_connection(('10.0.0.1',7001),2); s.sendall(b'x'); s.recv(10)", said("ECONNRESET", KERNEL, syscall="write", stage="established")),

@@ -22,6 +22,7 @@ TRAPS = [
     (r"KEEPALIVE_TIME_MS and", r"too_many_pings|where the server permits"),
     (r"ClientParameters, Time", r"where the server permits"),
     (r"raising the server's", r"outlive 300 s"),
+    (r"heartbeat=0", r"new connection .* by wall clock"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 from analyzer.report.style import Style
 from analyzer.report.text import finding
 from analyzer.rules import c401_connect_unanswered as c401
+from analyzer.rules import f203_zombie_connection_reused as f203
 from analyzer.rules import f204_close_race as f204
 from analyzer.rules import l502_abandoned_connection as l502
 from analyzer.rules import r303_reset_after_idle as r303
@@ -16,6 +17,7 @@ from analyzer.rules import run
 from analyzer.rules import t601_timer_fired_after_thaw as t601
 from analyzer.rules import t602_work_outlives_invocation as t602
 from analyzer.rules import t605_invocation_timed_out_on_connection as t605
+from analyzer.rules._cases import Case
 
 
 def told(rule, case_begins, width=80, of=None):
@@ -66,6 +68,22 @@ def test_the_server_s_limit_is_measured_to_its_close(case):
 
 def test_a_call_that_was_begun_in_time_is_under_way():
     assert "1 call under way after the invocation had ended" in told(t602, "a call is not awaited")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("app 2 publish failed: Channel closed", "whether the error that follows is of it"),
+        ("info 2 done", "nothing failed by it"),
+    ],
+)
+def test_an_error_after_a_close_may_be_of_it(line, said):
+    log = next(case for case in f203.FIRES if case.what.startswith("a close noticed at the thaw, under")).log
+    story = Case(
+        "", log=log.replace("        00:06:16.300", f"        00:06:16.120 {line}\n        00:06:16.300")
+    ).story()
+    (item,) = run(story)
+    assert item.severity.word == "info" and said in item.why
 
 
 @pytest.mark.parametrize("width", [80, 160])

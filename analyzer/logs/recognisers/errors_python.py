@@ -65,7 +65,7 @@ _PACKAGE = re.compile(r"/(?:site|dist)-packages/([a-z][a-z0-9_]{1,40})/")
 _LIBRARIES = {
     "redis": "redis-py", "psycopg2": "psycopg2", "psycopg": "psycopg", "pymysql": "pymysql", "mysql": "mysql-connector",
     "pymongo": "pymongo", "botocore": "botocore", "requests": "requests", "urllib3": "urllib3", "httpx": "httpx", "httpcore": "httpx",
-    "aiohttp": "aiohttp", "asyncpg": "asyncpg", "aiomysql": "aiomysql", "kafka": "kafka-python", "pika": "pika",
+    "aiohttp": "aiohttp", "asyncpg": "asyncpg", "aiomysql": "aiomysql", "kafka": "kafka-python", "pika": "pika", "aiormq": "aio-pika", "aio_pika": "aio-pika",
     "aiobotocore": "botocore", "MySQLdb": "mysqlclient", "pg8000": "pg8000", "pymemcache": "pymemcache",
 }  # fmt: skip
 
@@ -137,6 +137,9 @@ ROWS = (
     row("NetworkTimeout", "pymongo", "TIMEOUT", ESTABLISHED, "socketTimeoutMS", pattern=r"NetworkTimeout: "),
     row("AutoReconnect", "pymongo", "CLOSED", ESTABLISHED, pattern=r"AutoReconnect: .{0,262}?connection closed"),
     row("AutoReconnect", "pymongo", pattern="AutoReconnect: "),
+    # AMQP: the kernel's word that it hands on (its own are in `errors_amqp`).
+    row("StreamLostError", "pika"),
+    row("Server connection reset", "aio-pika"),
     # HTTP.
     row("requests.exceptions.", "requests"),
     row("read timeout=", "urllib3", "TIMEOUT", ESTABLISHED, "read_timeout", pattern=rf"Read timed out\. \(read timeout={_S}\)"),
