@@ -294,6 +294,12 @@ def _refused(story: Story, settings: Settings) -> Iterable[Refused]:
     yield from (by_connection[k] for k in sorted(by_connection))
 
 
+def _by_keepalive(story: Story, k: int, close: Segment) -> bool:
+    """Whether it was the server's kernel that ended the connection, after probes that nobody answered (K105): no idle limit did."""
+    probes = (s for s in story.connections.segments(k) if s.keepalive and not s.from_client)
+    return close.rst and any(s.time_ns < close.time_ns for s in probes)
+
+
 def _only_tells(story: Story, e: Event) -> bool:
     """Whether an error is the callback of a closed socket at a thaw, still under the id of the request before: no request failed."""
     invocation = story.invocation_of(e, told.SLACK_NS)
@@ -440,7 +446,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
             f"a close race (F204): the write came {seconds(gap)} after the close",
             "a silent drop (R302): the server answered",
         ],
-        help=for_connection(story, k, Trouble.STALE, errors),
+        help=for_connection(story, k, Trouble.STALE, errors, closes=not _by_keepalive(story, k, close)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 
@@ -483,7 +489,7 @@ def _refused_request(story: Story, refused: Refused) -> Finding:
         request_ids=common.failed_requests(story, errors),
         silences=common.silence(story, k, close.time_ns, refused.stirred_ns, freeze, "the client knew nothing"),
         ruled_out=["a middlebox that forgot the flow (R303): the server's own close was seen", "a silent drop (R302): the close was heard"],
-        help=for_connection(story, k, Trouble.STALE, errors),
+        help=for_connection(story, k, Trouble.STALE, errors, closes=not _by_keepalive(story, k, close)),
         upgrade="the local port beside the error would tie it to this connection" if not errors[0].remote else "",
         clock=common.clock_line(story, evidence),
     )  # fmt: skip

@@ -126,7 +126,7 @@ def examine(story: Story, k: int, settings: Settings) -> Finding | None:
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors),
         ruled_out=["a silent drop of a request (no data was under way)", f"a reset by the {other} (the {who} sent it)"],
-        help=("reconnect on ETIMEDOUT; " if reset.from_client else "") + for_connection(story, k, Trouble.STALE, errors),
+        help=("reconnect on ETIMEDOUT; " if reset.from_client else "") + for_connection(story, k, Trouble.STALE, errors, closes=False),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
 

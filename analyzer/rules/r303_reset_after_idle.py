@@ -185,7 +185,7 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
         evidence.sort(key=lambda e: e.time_ns)
     return Finding(
         CODE, NAME, Severity.ERROR if wrote or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
-        f"reset after {seconds(gap)} idle, no close seen before",
+        f"reset after {seconds(gap)} {'of silence of the client' if repeated else 'idle'}, no close seen before",
         reset.time_ns, evidence,
         f"the {'client had been silent' if repeated else 'connection had been idle'} for {seconds(gap)}{' (frozen)' if freeze else ''}"
         + (f", near a known limit: {near}" if near else "") + f"; {PROBE if burst.keepalive else _FIRST[wrote]} was answered with a reset by {sender}"

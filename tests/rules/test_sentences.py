@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import analyzer
 from analyzer.report.style import Style
 from analyzer.report.text import finding
 from analyzer.rules import c401_connect_unanswered as c401
@@ -18,6 +19,7 @@ from analyzer.rules import t601_timer_fired_after_thaw as t601
 from analyzer.rules import t602_work_outlives_invocation as t602
 from analyzer.rules import t605_invocation_timed_out_on_connection as t605
 from analyzer.rules._cases import Case
+from tests.helpers import ROOT
 
 
 def told(rule, case_begins, width=80, of=None):
@@ -43,6 +45,13 @@ def test_a_close_that_may_lie_behind_unanswered_data_is_not_ruled_out():
 @pytest.mark.parametrize(("case", "kept"), [("14 s idle", False), ("frozen with a reply", True)])
 def test_the_server_s_limit_is_no_matter_where_a_middlebox_answered(case, kept):
     assert ("raising the server's timeout" in told(r303, case)) is kept
+
+
+@pytest.mark.parametrize(("case", "kept"), [("server-keepalive", False), ("redis-closed-in-freeze", True)])
+def test_no_idle_limit_is_raised_where_keepalive_ended_the_connection(case, kept):
+    found = analyzer.read(ROOT / "captures" / case).findings
+    helped = [item.help for item in found if item.rule in ("K105", "F202", "F203")]
+    assert helped and all(("raising the server's timeout" in text) is kept for text in helped)
 
 
 def test_a_limit_that_nobody_can_raise_is_said_to_be_fixed():
