@@ -127,8 +127,9 @@ def message_of(data: Any, row: list[int]) -> bytes:
 
 
 def _query(data: Any, row: list[int]) -> DnsQuery:
-    client = endpoint(row[A_SRC_HI], row[A_SRC_LO], be16(data, row[A_AT]))
-    resolver = endpoint(row[A_DST_HI], row[A_DST_LO], be16(data, row[A_AT] + 2))
+    ports = bytes(data[row[A_AT] : row[A_AT] + 4])  # outside of a kernel an array's bytes do not widen
+    client = endpoint(row[A_SRC_HI], row[A_SRC_LO], be16(ports, 0))
+    resolver = endpoint(row[A_DST_HI], row[A_DST_LO], be16(ports, 2))
     return DnsQuery(row[A_NO], row[A_TS], client, resolver, message_of(data, row))
 
 

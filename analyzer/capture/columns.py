@@ -111,8 +111,9 @@ N_RECORD = 10
     C_WRONG,  # … and are wrong
     C_ENCRYPTED,  # 802.11 and MACsec frames that are encrypted
     C_AGGREGATED,  # 802.11 frames aggregated into one record, the first of each not counted
-) = range(15)
-N_TALLIES = 15
+    C_UNTIMED,  # records without a time, or with one that cannot be
+) = range(16)
+N_TALLIES = 16
 
 # Columns of one packet that is no TCP segment and yet may be about one.
 # at, end: its ICMP message or UDP datagram, in the window

@@ -50,6 +50,7 @@ BATCH_SAMPLE = 256
 MAX_PROBLEMS = 50
 #: Times are kept below this (year 2116), so that differences and sums stay inside 64 bits.
 MAX_NS = 1 << 62
+MAX_UNITS = (1 << 63) - 1
 
 #: Of one capture; people write few.
 MAX_COMMENTS, MAX_COMMENT = 1_000, 1_000
@@ -72,15 +73,18 @@ NO_INTERFACE = [-1, 0, 1, 0, 0, 0, 0]
 
 
 def to_ns(units: int, interfaces: Any, face: int) -> int:
-    """A pcapng time stamp in ns: `units × mul / div` or, for binary resolutions, by `shift`; 0 if it cannot be."""
-    if units > interfaces[face + I_MAX]:
+    """A pcapng time stamp in ns: `units × mul / div` or, for binary resolutions, by `shift`; 0 if it cannot be.
+
+    Of stamps of 64 bits one form of the kernel makes negative numbers, the other large ones: neither can be.
+    """
+    if units < 0 or units > interfaces[face + I_MAX]:
         return 0
     shift = interfaces[face + I_SHIFT]
     if shift > 0:
         part = units & ((1 << shift) - 1)
-        if shift > 30:  # keep the product inside 64 bits
-            part = part >> (shift - 30)
-            shift = 30
+        if shift > 33:  # keep the product inside 63 bits
+            part = part >> (shift - 33)
+            shift = 33
         ns = (units >> interfaces[face + I_SHIFT]) * 1_000_000_000 + ((part * 1_000_000_000) >> shift)
     else:
         ns = units * interfaces[face + I_MUL] // interfaces[face + I_DIV]
@@ -165,7 +169,7 @@ def scan_enhanced(
             )
         if kind != BLOCK_ENHANCED or size < 32 or size > MAX_BLOCK or pos + size > end:
             break
-        if interface >= n_interfaces or caplen > size - 32 or high >= 0x80000000:
+        if interface >= n_interfaces or caplen > size - 32:
             break
         face = interface * N_INTERFACE
         row = n * N_RECORD
@@ -579,8 +583,8 @@ class Container:
                     mul, offset = 0, 0
         if not mul:
             return [link, 0, 1, 0, 0, snaplen, 0]
-        most = (MAX_NS // 1_000_000_000) << shift if shift else MAX_NS // mul
-        return [link, mul, div, shift, offset, snaplen, min(most, MAX_NS)]
+        most = (MAX_NS // 1_000_000_000) << shift if shift else MAX_NS * div // mul
+        return [link, mul, div, shift, offset, snaplen, min(most, MAX_UNITS)]
 
     def _single(self, order: str, kind: int, body: bytes, interfaces: Interfaces) -> Iterator[Batch]:
         """Simple and old packet blocks: rare, one record at a time."""

@@ -17,6 +17,7 @@ from analyzer.capture.columns import (
     C_MALFORMED,
     C_MARKS,
     C_TCP,
+    C_UNTIMED,
     C_WRONG,
     CAPTURED,
     DPORT,
@@ -100,6 +101,8 @@ def decode(data: Bytes, base: int, records: Column, n: int, check: int, drop: in
         if ts > 0:
             first = ts if first == 0 else min(first, ts)
             last = max(last, ts)
+        else:
+            tallies[C_UNTIMED] += 1
         kind = records[record + R_KIND]
         if kind < 0:
             continue

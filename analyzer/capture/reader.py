@@ -26,6 +26,7 @@ from analyzer.capture.columns import (
     C_MALFORMED,
     C_MARKS,
     C_TCP,
+    C_UNTIMED,
     C_WRONG,
     M_KEEP,
     MARKS,
@@ -229,6 +230,10 @@ class Decoder:
         problems = list(self.container.problems)
         _report(problems, tally, self.container.number, self._unknown_links)
         problems += _checksums(tally, self._checksums)
+        if tally[C_UNTIMED] and self.container.format == "pcapng" and not any("unknown" in p.what for p in problems):
+            problems.append(
+                Problem("", f"{tally[C_UNTIMED]:,} packets have a time stamp that cannot be: their times are unknown")
+            )
         if self._unwrapper.is_full():
             problems.append(Problem("", "very many VLANs or tunnels: only the first are described"))
         problems += [Problem("", what) for what in self.asides.missed()]

@@ -196,12 +196,17 @@ def times(content: bytes) -> list[int]:
         (0x8A, 2**10),
         (0x94, 2**20),
         (0xA0, 2**32),
+        (0xA1, 2**33),
     ],
 )
-def test_time_resolutions_and_offsets(order: str, resolution: int | None, units_a_second: int) -> None:
+@pytest.mark.parametrize(("seconds", "offset"), [(1_000_000, 1_600_000_000), (1_000_000_000, -5), (2**31 - 1, 0)])
+def test_time_resolutions_and_offsets(
+    order: str, resolution: int | None, units_a_second: int, seconds: int, offset: int
+) -> None:
     """Units are the stamp's, seconds of `if_tsoffset` are added."""
-    seconds, offset = 1_000_000, 1_600_000_000
-    units = [seconds * units_a_second + n * units_a_second // 4 for n in range(3)]
+    units = [seconds * units_a_second + n * units_a_second // 7 for n in range(3)]
+    if units[-1] >= 1 << 63:
+        pytest.skip("no stamp of 63 bits says that")
     content = packets.section(order) + packets.interface(order, resolution=resolution, offset=offset)
     content += b"".join(packets.enhanced(order, 0, unit, FRAMES[0]) for unit in units)
     exact = [(unit * 10**9) // units_a_second + offset * 10**9 for unit in units]
@@ -216,7 +221,18 @@ def test_resolutions_beyond_64_bits_leave_the_time_unknown(resolution: int) -> N
     assert any("times of its packets are unknown" in problem.what for problem in data.problems)
 
 
-@given(units=st.integers(0, 2**63 - 1), resolution=byte, offset=st.integers(-(2**63), 2**63 - 1))
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_a_stamp_that_cannot_be_leaves_the_time_unknown(jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packet is there all the same, and so is a word about it."""
+    monkeypatch.setenv("ANALYZER_JIT", jit)
+    units = [10**18, 2**63 - 1, 2**63, 2**64 - 1]
+    content = packets.section() + packets.interface(resolution=9)
+    data = packets.read(content + b"".join(packets.enhanced("<", 0, unit, FRAMES[0]) for unit in units))
+    assert data.segments[:, col.TS].tolist() == [10**18, 0, 0, 0]
+    assert [p.what for p in data.problems] == ["3 packets have a time stamp that cannot be: their times are unknown"]
+
+
+@given(units=st.integers(0, 2**64 - 1), resolution=byte, offset=st.integers(-(2**63), 2**63 - 1))
 @settings(max_examples=200, deadline=None)
 def test_no_stamp_leaves_62_bits(units: int, resolution: int, offset: int) -> None:
     content = packets.section() + packets.interface(resolution=resolution, offset=offset)

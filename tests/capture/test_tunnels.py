@@ -275,7 +275,9 @@ def test_icmp_errors_quote_a_segment() -> None:
     ]
 
 
-def test_dns_answers_and_questions_are_kept_each_by_itself() -> None:
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_dns_answers_and_questions_are_kept_each_by_itself(jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYZER_JIT", jit)
     message = b"\0\1\x81\x80" + bytes(8) + b"answer"
     answer = Ether(**MAC) / IP() / UDP(sport=53, dport=40_000) / Raw(message)
     neither = Ether(**MAC) / IP() / UDP(sport=40_000, dport=53) / Raw(message)
