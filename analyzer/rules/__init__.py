@@ -78,7 +78,7 @@ def thresholds(rule: Rule) -> list[Threshold]:
 
 def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
     """All findings, in order of time, with ids and causes."""
-    found = _settle([finding for finding in _examined(story, settings) if finding is not None])
+    found = _settle(story, [finding for finding in _examined(story, settings) if finding is not None])
     found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
@@ -120,7 +120,7 @@ def _connections_of(story: Story, candidate: Any) -> tuple[int, ...]:
     return (int(named[1:]) - 1 if isinstance(named, str) else named,)
 
 
-def _settle(found: list[Finding]) -> list[Finding]:
+def _settle(story: Story, found: list[Finding]) -> list[Finding]:
     """Drop what a better explanation of the same connection, or of the same request, replaces."""
     by_connection: dict[str, set[str]] = {}
     by_request: dict[str, set[str]] = {}
@@ -130,7 +130,7 @@ def _settle(found: list[Finding]) -> list[Finding]:
         for request in finding.request_ids:
             by_request.setdefault(request, set()).add(finding.rule)
     kept = [f for f in found if not _replaced(f, by_connection, by_request)]
-    return [f for f in kept if not (_yields(f) and any(_explains(other, f) for other in kept))]
+    return [f for f in kept if not (_yields(f) and any(_explains(story, other, f) for other in kept))]
 
 
 def _replaced(f: Finding, by_connection: dict[str, set[str]], by_request: dict[str, set[str]]) -> bool:
@@ -147,12 +147,32 @@ def _yields(finding: Finding) -> bool:
     return finding.rule == NEGATIVE or (finding.rule in YIELDING and finding.severity is not Severity.INFO)
 
 
-def _explains(other: Finding, yielding: Finding) -> bool:
-    """Whether a finding leaves a yielding one nothing to say: it has its request, or its environment at that time."""
+def _explains(story: Story, other: Finding, yielding: Finding) -> bool:
+    """Whether a finding leaves a yielding one nothing to say: it has its request, or its environment at that time.
+
+    One whose environment is not known may have it, unless it is about other servers, or times of its sources are no times here.
+    """
     if other.rule in YIELDING or other.severity is Severity.INFO:
         return False
-    near = abs(other.time_ns - yielding.time_ns) <= NEAR_NS and other.environment in (None, yielding.environment)
-    return near or not set(other.request_ids).isdisjoint(yielding.request_ids)
+    if not set(other.request_ids).isdisjoint(yielding.request_ids):
+        return True
+    if abs(other.time_ns - yielding.time_ns) > NEAR_NS or other.environment not in (None, yielding.environment):
+        return False
+    if other.environment is not None:
+        return True
+    servers = _servers(story, other), _servers(story, yielding)
+    elsewhere = all(servers) and servers[0].isdisjoint(servers[1])
+    return not elsewhere and _comparable(story, other, yielding)
+
+
+def _servers(story: Story, f: Finding) -> set[str]:
+    """The servers that a finding is about, as far as they are known."""
+    return {story.connections.server(int(c[1:]) - 1) for c in f.connections} | ({f.server} if f.server else set())
+
+
+def _comparable(story: Story, one: Finding, other: Finding) -> bool:
+    """Whether the times of two findings are by clocks that have to do with each other."""
+    return any(story.clock_error(a.source, b.source) is not None for a in one.evidence[:1] for b in other.evidence[:1])
 
 
 def _tell_order(story: Story, finding: Finding) -> None:

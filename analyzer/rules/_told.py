@@ -75,7 +75,7 @@ class Death:
     connection: int | None = None
     absent: int | None = None
     reset: Segment | None = None
-    recurs: bool = False  # such errors came at least twice, and never without a rest before
+    recurs: bool = False  # such errors of one function came at least twice, and never without a rest before
 
     @property
     def first(self) -> Event:
@@ -122,9 +122,13 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
             latest[e.environment, death.peer] = death
             found.append(death)
         death.events.append(e)
-    always = all(death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns for death in found)
+    of: dict[str, list[Death]] = defaultdict(list)
     for death in found:
-        death.recurs = always and len(found) > 1
+        of[story.function_of(death.environment)].append(death)
+    for group in of.values():
+        always = all(death.rest_ns >= settings[n901.Thresholds].shortest_limit_ns for death in group)
+        for death in group:
+            death.recurs = always and len(group) > 1
     return _left_to_the_log(story, found)
 
 
@@ -305,8 +309,9 @@ def _unowned(story: Story, found: list[Death], windows: list[tuple[int, int]]) -
     lasts = np.searchsorted(ends[:, 0], [end for _, end in windows], side="right")
     seen = set()
     for number, (first, last) in enumerate(zip(firsts.tolist(), lasts.tolist(), strict=True)):
-        peer = found[number].peer
-        if first < last and (not peer or any(cs.server(k) == peer for k in ends[first:last, 1].tolist())):
+        death = found[number]
+        near = (k for k in ends[first:last, 1].tolist() if death.peer in ("", cs.server(k)))
+        if any(story.may_own(death.environment, k) for k in near):
             seen.add(number)
     return seen
 

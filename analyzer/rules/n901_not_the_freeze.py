@@ -275,7 +275,7 @@ def _ends(story: Story, failure: Failure) -> dict[int, Segment]:
     """The server's FIN or reset at the time of the first error, on connections that may be its environment's."""
     found, environment = {}, failure.events[0].environment
     for k in failure.ended:
-        if story.connections.environment.get(k) in (None, environment):
+        if story.may_own(environment, k):
             end = next((s for s in story.connections.segments(k) if not s.from_client and (s.fin or s.rst)), None)
             if end is not None:
                 found[k] = end

@@ -259,8 +259,8 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
     woken = np.array(sorted({*cs.showing(signs.WOKE), *failed}))
     places = _where(cs, woken)
     found = [
-        Server(endpoint(*server), woken[(places == [*server, frame]).all(axis=1)].tolist())
-        for *server, frame in servers[counts >= least].tolist()
+        Server(endpoint(*server), woken[(places == [*server, captures]).all(axis=1)].tolist())
+        for *server, captures in servers[counts >= least].tolist()
     ]
     seen = {server.address for server in found}
     found += [server for server in spoken if server.address and server.address not in seen]
@@ -268,8 +268,8 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
 
 
 def _where(cs: Connections, ks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The server of each connection, and its captures' frame: one address in captures that share nothing may be two servers."""
-    return np.column_stack([cs.servers(ks), cs.frames(ks)])
+    """The server of each connection, and its captures: one address in captures that share no connection may be two servers."""
+    return np.column_stack([cs.servers(ks), cs.networks(ks)])
 
 
 def examine(story: Story, server: Server, settings: Settings) -> Finding | None:

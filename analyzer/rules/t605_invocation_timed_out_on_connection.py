@@ -136,7 +136,7 @@ QUIET = (
 
 @dataclass(slots=True)
 class TimedOut:
-    """An invocation that timed out, those of its environment, and whether such time-outs came more than once, each after a freeze.
+    """An invocation that timed out, those of its environment, and whether its function's came more than once, each after a freeze.
 
     `ran` are the connections that its environment had meanwhile, `connections` those that it may have written to.
     """
@@ -168,8 +168,12 @@ def select(story: Story, settings: Settings) -> Iterable[TimedOut]:
     connections: dict[str, list[int]] = defaultdict(list)
     for k, environment in story.connections.environment.items():
         connections[environment].append(k)
-    recurs = len(timed_out) > 1 and all(_freeze_before(story, i) is not None for i in timed_out)
+    after_freeze: dict[str, list[bool]] = defaultdict(list)
     for i in timed_out:
+        after_freeze[story.function_of(i.environment)].append(_freeze_before(story, i) is not None)
+    for i in timed_out:
+        like = after_freeze[story.function_of(i.environment)]
+        recurs = len(like) > 1 and all(like)
         ran = [k for k in connections[i.environment] if _ran(story, k, i)]
         yield TimedOut(i, siblings[i.environment], recurs, ran, [k for k in ran if _wrote(story, k, i)])
 

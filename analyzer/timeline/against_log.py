@@ -9,12 +9,13 @@ stretch, outwards from where most happens; a line through the stretches' bounds 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.model.clocks import PPM, Piece
+from analyzer.model.clocks import PPM, Clock, Piece, inverted
 from analyzer.model.times import MS, SECOND
 from analyzer.timeline.bounds import MAX_PPM, Bounds, fit
 from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Pairs, Said, anchors_of, tilted
@@ -43,6 +44,10 @@ RIVAL_SHARE, RIVAL_ZONE_SHARE = 0.9, 0.75
 #: Where nothing but bursts tells, so many invocations must find one, or all where there are fewer (a slow first use finds none),
 #: before clocks are taken to be further apart than hosts that keep time.
 LOOSE_ANCHORS, AGREE_NS = 4, 200 * MS
+#: How improbable by chance the hits at an offset must be, as `Kind.surprise` counts: where clocks agree as those of hosts that keep
+#: time do; where they are a plausible shift apart and each line finds a packet, or most; anywhere else. (Logs of the same incident
+#: have 2.6 and more, 3.2 where each line finds one; of others of that hour few have 5 at offsets at which some lines find none.)
+EXPECTED, SHIFTED, MISSED, ANYWHERE = 2.0, 3.0, 5.5, 15.0
 #: A recording is looked at in stretches of this length, or of this many lines; the vote has this many, and no more than an hour.
 STRETCH_NS, LEAST_LINES, LEAST_VOTERS, LONGEST_SEED_NS = 180 * SECOND, 4, 60, 3600 * SECOND
 #: A log's clock and a capture's drift apart by no more than this: one of them is the log service's, and true.
@@ -72,6 +77,7 @@ class Against:
     strong: int
     how: str
     drift_proven: bool = False
+    surprise: float = 0.0  # how improbable the hits are by chance, given how many offsets of its kind there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +119,16 @@ class _Vote(NamedTuple):
     offsets: list[int]
     hits: float
     share: float  # of all that could agree
+    surprise: float  # how improbable the hits are by chance
 
     @property
     def offset(self) -> int:
         return self.offsets[0]
 
 
-def against_log(log: Said, point: Point) -> Against | None:
+def against_log(told: Said, point: Point) -> Against | None:
     """How the capture's clock stands to the log's, None where too little matches."""
-    of_its_time = _of_its_time(anchors_of(log, point), point)
+    of_its_time = _of_its_time(anchors_of(told, point), point)
     if of_its_time is None:
         return None
     every, vote = of_its_time
@@ -136,24 +143,24 @@ def against_log(log: Said, point: Point) -> Against | None:
     anchors = sum(r.anchors for r in found)
     how = HOW + ("; lines beside replies" if any(r.narrowed for r in found) else "")
     strong = sum(k.count(first) for k in inside.tilted(ppm, at).voters if not k.loose)
-    return Against(pieces, anchors, strong, how, proven)
+    return Against(pieces, anchors, strong, how, proven, vote.surprise - _elsewhere(first))
 
 
 def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
     """The lines among which the capture has its place, and their vote; None where they are none, or several places fit."""
     tight, wide = (_zone(kinds, point, 0, slack) for slack in (SECOND, SHIFT_NS))
-    near = _elected(wide)
+    near = _elected(wide, point)
     if len(tight.voting_times()) < len(wide.voting_times()):
-        agreed = _elected(tight)
+        agreed = _elected(tight, point)
         if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.share >= near.share):
             return tight, agreed
     if near:
         return wide, near
     zones = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
     parts = {_lines(part): part for part in (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)}
-    found = [(part, vote) for lines, part in parts.items() if lines != _lines(wide) and (vote := _elected(part))]
+    found = [(part, vote) for lines, part in parts.items() if lines != _lines(wide) and (vote := _elected(part, point))]
     if not found:
-        return (kinds, vote) if _lines(kinds) not in parts and (vote := _elected(kinds)) else None
+        return (kinds, vote) if _lines(kinds) not in parts and (vote := _elected(kinds, point)) else None
     part, best = max(found, key=lambda x: (x[1].hits, -abs(x[1].offset)))
     same = SECOND + 2 * kinds.error
     rival = any(v.hits >= RIVAL_ZONE_SHARE * best.hits and abs(v.offset - best.offset) > same for _, v in found)
@@ -171,15 +178,27 @@ def _lines(kinds: Kinds) -> tuple[int, ...]:
     return len(times), *times[:1].tolist()
 
 
-def _elected(kinds: Kinds) -> _Vote | None:
-    """The vote of the stretch in which most happens."""
+def _elected(kinds: Kinds, point: Point) -> _Vote | None:
+    """The vote of the stretch in which most happens, None where as much is likely by chance."""
     times = kinds.voting_times()
     if not len(times):
         return None
     start, end = _seed(times)
     inside, at = kinds.within(start, end), (start + end) // 2
     vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
-    return vote and _Vote(start, end, *vote)
+    if vote is None:
+        return None
+    ppm, (offset, *_), *_ = vote
+    voted = inside.tilted(ppm, at)
+    surprise = voted.surprise(offset, point.data.first_ns, point.data.last_ns)
+    return _Vote(start, end, *vote, surprise) if surprise >= _needed(voted, offset) else None
+
+
+def supports(told: Said, point: Point, pieces: list[Piece]) -> bool:
+    """Whether a log's lines find packets of their kind where others say that the capture's clock stands, more than chance would have it."""
+    to_capture = Clock("", pieces=inverted(pieces))
+    moved = (replace(k, log=to_capture.aligned_all(k.log)) for k in anchors_of(told, point).voters if k.at_hand)
+    return sum(k.surprise(0, point.data.first_ns, point.data.last_ns) for k in moved) >= EXPECTED
 
 
 def _line(found: list[_Range], point: Point) -> tuple[list[Piece], bool]:
@@ -332,6 +351,25 @@ def plausible(offset: int) -> bool:
     return abs(offset) <= SHIFT_NS or (
         abs(offset) <= FARTHEST_ZONE_NS and abs((offset + ZONE_NS // 2) % ZONE_NS - ZONE_NS // 2) <= SHIFT_NS
     )
+
+
+def _needed(kinds: Kinds, offset: int) -> float:
+    """How improbable by chance hits must be that prove an offset."""
+    if abs(offset) <= AGREE_NS:
+        return EXPECTED
+    if not plausible(offset):
+        return ANYWHERE
+    return SHIFTED if all(k.count(offset) == len(k.log) for k in kinds.voters) else MISSED
+
+
+def _elsewhere(offset: int) -> float:
+    """How many offsets, a window apart, are as plausible as this one (natural logarithm): so much chance has had."""
+    if abs(offset) <= AGREE_NS:
+        return 0.0
+    if not plausible(offset):
+        return ANYWHERE
+    zones = 1 if abs(offset) <= SHIFT_NS else 2 * FARTHEST_ZONE_NS // ZONE_NS
+    return math.log(2 * SHIFT_NS / (3 * START_SLACK_NS) * zones)
 
 
 # ---- how near it is

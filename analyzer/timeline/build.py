@@ -18,6 +18,7 @@ from analyzer.timeline.calls import calls_of
 from analyzer.timeline.dedupe import deduplicate
 from analyzer.timeline.error_ties import tie_errors
 from analyzer.timeline.frames import Frames, LogFrame
+from analyzer.timeline.functions import exports_of
 from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clocks, request_windows
 from analyzer.timeline.matching import apart_by_frame, match_points
 from analyzer.timeline.placing import place
@@ -49,7 +50,7 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
         read_samples(points, events)
     members = match_points(points) if points else np.empty((0, 0), np.int64)
     events.sort(key=_IN_ORDER)
-    frames = Frames(points, members, _log_frames(clocks, events))
+    frames = Frames(points, members, _log_frames(clocks, events), exports_of((s for s, _ in logs), events))
     frames.align()
     members = apart_by_frame(members, [point.clock.frame for point in points])
     events.sort(key=_IN_ORDER)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
 from analyzer.model.times import MS
+from analyzer.timeline.joined import Joined
 
 #: The gap between REPORT and the next START from which on the environment is taken to have been frozen. Back-to-back
 #: invocations of a busy function follow within a few ms.
@@ -60,13 +61,7 @@ def infer_environments(events: list[Event]) -> None:
 
 def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
     """The lines of each log without streams, in order: inputs that share a line or a request are pages of one, or overlap."""
-    first = {source: source for source in rest}
-
-    def log_of(source: str) -> str:
-        while first[source] != source:
-            first[source] = source = first[first[source]]
-        return source
-
+    parts = Joined()
     seen: dict[str, str] = {}
     for source in sorted(rest):
         for e in rest[source]:
@@ -74,11 +69,10 @@ def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
             if e.request_id:
                 others.append(seen.setdefault(e.request_id, source))
             for other in others:
-                one, two = log_of(other), log_of(source)
-                first[max(one, two)] = min(one, two)
+                parts.join(other, source)
     logs: dict[str, list[Event]] = defaultdict(list)
     for source in sorted(rest):
-        logs[log_of(source)] += rest[source]
+        logs[parts.root(source)] += rest[source]
     return [_by_stamps(events) for events in logs.values()]
 
 

@@ -177,6 +177,8 @@ def _candidates(story: Story, e: Event, sign: _Sign, seen: _Seen) -> Iterator[tu
             error = story.misplaced(e, k)
             if error is None or (of_any_server and e.remote and story.connections.server(k) != e.remote):
                 continue
+            if not of_any_server and not story.may_own(e.environment, k):
+                continue
             if -error - 2 * MS <= e.time_ns - t <= sign.within_ns + error:
                 yield e.time_ns - t, k
 

@@ -7,6 +7,7 @@ The reference is the clock of platform lines if there are any, else the longest 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,10 +17,10 @@ from analyzer.model.events import Event
 from analyzer.model.problems import Problem
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND, seconds
-from analyzer.timeline.against_log import STRONG_ANCHORS, Against, against_log
+from analyzer.timeline.against_log import STRONG_ANCHORS, Against, against_log, supports
 from analyzer.timeline.between_captures import Between, between_captures
 from analyzer.timeline.environments import invocations_of
-from analyzer.timeline.log_anchors import said
+from analyzer.timeline.log_anchors import Said, said
 from analyzer.timeline.log_clocks import SERVICE, LogClock
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 #: These make the log whose lines they are the reference.
 REFERENCE_KINDS = frozenset(("start", "report"))
-#: Logs that should share a clock are each looked at alone where they are few.
+#: Exports that should share a clock are each looked at alone where they are few.
 MOST_ALONE = 8
 #: Two ways of aligning a source contradict each other where they differ by more than their errors and this.
 CONFLICT_NS = 250 * MS
@@ -59,11 +60,56 @@ class LogFrame:
         """For an order that does not depend on that of the inputs."""
         return min(log.source.path for log in self.logs)
 
+    @property
+    def said(self) -> Said:
+        """What packets may answer to."""
+        return said(self.events, self.invocations)
+
+    def parts(self, exports: dict[str | None, str]) -> list[LogFrame]:
+        """Its exports (`functions`), each by itself."""
+        found: dict[str, LogFrame] = {}
+        logs: dict[str, set[str]] = defaultdict(set)
+        for e in self.events:
+            name = exports[e.environment]
+            if name not in found:
+                found[name] = LogFrame(name, [])
+            found[name].events.append(e)
+            logs[name].add(e.source)
+        for i in self.invocations:
+            found[exports[i.environment]].invocations.append(i)
+        for name, part in found.items():
+            part.logs = [log for log in self.logs if log.source.id in logs[name]]
+        return sorted(found.values(), key=lambda part: part.path)
+
     def only(self, log: LogClock) -> LogFrame:
         """One of the logs alone."""
         mine = log.source.id
         own = [i for i in self.invocations if i.start_ref and i.start_ref[0] == mine]
         return LogFrame(mine, [log], [e for e in self.events if e.source == mine], own)
+
+    def without(self, part: LogFrame) -> bool:
+        """Take one of its exports, or logs, out; False where that is all, or its logs hold lines of others too."""
+        gone = {id(x) for x in (*part.events, *part.invocations)}
+        events = [e for e in self.events if id(e) not in gone]
+        if not events or not {e.source for e in events}.isdisjoint(log.source.id for log in part.logs):
+            return False
+        self.logs = [log for log in self.logs if log not in part.logs]
+        self.events, self.invocations = events, [i for i in self.invocations if id(i) not in gone]
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a capture's clock stands to that of some logs, by the lines of these."""
+
+    found: Against
+    logs: list[LogClock]
+
+
+def _joined(parts: list[LogFrame]) -> tuple[list[Event], list[Invocation]]:
+    """The events, in order, and the invocations of several exports."""
+    events = sorted((e for part in parts for e in part.events), key=lambda e: (e.time_ns, e.source, e.order))
+    return events, [i for part in parts for i in part.invocations]
 
 
 #: A log frame by name, or a capture by number.
@@ -104,15 +150,17 @@ def _error(pieces: list[Piece]) -> int:
 class Frames:
     """Everything that is known of the clocks of logs and captures, put together."""
 
-    def __init__(self, points: list[Point], members: NDArray[np.int64], logs: list[LogFrame]) -> None:
-        self._points, self._logs = points, {frame.name: frame for frame in logs}
+    def __init__(
+        self, points: list[Point], members: NDArray[np.int64], logs: list[LogFrame], exports: dict[str | None, str]
+    ) -> None:
+        self._points, self._logs, self._exports = points, {frame.name: frame for frame in logs}, exports
         self._between: dict[tuple[int, int], Between] = {}
         for a in range(len(points)):
             for b in range(a + 1, len(points)):
                 found = between_captures(points[a], points[b], members, a, b)
                 if found is not None:
                     self._between[a, b] = found
-        self._against: dict[tuple[str, int], Against] = {}
+        self._against: dict[tuple[str, int], Told] = {}
         if points:
             for frame in logs:
                 self._compare(frame)
@@ -128,31 +176,37 @@ class Frames:
 
     def _compare(self, frame: LogFrame) -> None:
         """Find how each capture stands to a log; logs of one frame are believed to share a clock until they prove not to."""
-        whole = self._with_captures(frame)
-        several = 1 < len(frame.logs) <= MOST_ALONE
-        alone = {log.source.id: self._with_captures(frame.only(log)) for log in frame.logs} if several else {}
-        whole = _most_trusted([whole, *alone.values()])
-        strangers = [log for log in frame.logs if several and _stands_apart(alone[log.source.id], whole)]
-        for log in strangers[: len(frame.logs) - 1]:
-            self._split(frame, log, alone.pop(log.source.id))
-        if strangers:
-            whole = _most_trusted([self._with_captures(frame), *alone.values()])
-        self._against |= {(frame.name, p): found for p, found in whole.items()}
+        exports = frame.parts(self._exports)
+        parts = exports + [part.only(log) for part in exports if len(part.logs) > 1 for log in part.logs]
+        alone = {part.name: self._with_captures(part) for part in parts} if 1 < len(parts) <= MOST_ALONE else {}
+        whole = self._together(frame, exports, list(alone.values()))
+        for part in parts if alone else ():
+            if _stands_apart(alone[part.name], whole) and frame.without(part):
+                self._logs[part.name] = part
+                self._against |= {(part.name, p): told for p, told in alone[part.name].items()}
+                self._compare(frame)
+                return
+        self._against |= {(frame.name, p): told for p, told in whole.items()}
 
-    def _with_captures(self, frame: LogFrame) -> dict[int, Against]:
-        log = said(frame.events, frame.invocations)
-        found = {p: against_log(log, point) for p, point in enumerate(self._points)}
-        return {p: against for p, against in found.items() if against is not None}
+    def _with_captures(self, part: LogFrame) -> dict[int, Told]:
+        log = said(part.events, part.invocations)
+        found = ((p, against_log(log, point)) for p, point in enumerate(self._points))
+        return {p: Told(against, part.logs) for p, against in found if against is not None}
 
-    def _split(self, frame: LogFrame, log: LogClock, own: dict[int, Against]) -> None:
-        """A log whose clock should be its frame's, and by its own anchors is another."""
-        apart = frame.only(log)
-        frame.logs.remove(log)
-        frame.events = [e for e in frame.events if e.source != apart.name]
-        gone = {id(i) for i in apart.invocations}
-        frame.invocations = [i for i in frame.invocations if id(i) not in gone]
-        self._logs[apart.name] = apart
-        self._against |= {(apart.name, p): found for p, found in own.items()}
+    def _together(self, frame: LogFrame, exports: list[LogFrame], alone: list[dict[int, Told]]) -> dict[int, Told]:
+        """For each capture, what the exports say of its clock that tell of it: the others may have nothing to do with it."""
+        if not alone:
+            return self._with_captures(frame)
+        found = {}
+        for p, point in enumerate(self._points):
+            best = max((told[p] for told in alone if p in told), key=_trust, default=None)
+            mine = [part for part in exports if best is None or supports(part.said, point, best.found.pieces)]
+            against = against_log(said(*_joined(mine)), point) if len(mine) > 1 else None
+            if against is not None and (best is None or not _apart(against.pieces, best.found.pieces)):
+                found[p] = Told(against, [log for part in mine for log in part.logs])
+            elif best is not None:
+                found[p] = best
+        return found
 
     def invocations(self, events: list[Event]) -> list[Invocation]:
         """The invocations of all logs, once they are aligned; their events in time order."""
@@ -216,8 +270,8 @@ class Frames:
 
     def _by_lines(self) -> Iterator[_Step]:
         """Steps between logs and captures that lines and packets align; a capture whose clock would be far off comes last."""
-        for (name, p), against in self._against.items():
-            error = _error(against.pieces) + (0 if _agrees(against) else FAR_NS)
+        for (name, p), told in self._against.items():
+            error = _error(told.found.pieces) + (0 if _agrees(told.found) else FAR_NS)
             for near, far in ((name, p), (p, name)):
                 if near in self._reached and far not in self._reached:
                     yield self._reached[near].error_ns + error, self._points[p].source.path, near, far
@@ -226,18 +280,20 @@ class Frames:
         """Reach one clock through another."""
         known = self._reached[near]
         pieces, found = self._edge(near, far)
-        via = self._points[near].source if isinstance(near, int) else self._logs[near].logs[0].source
+        logs = self._against[near, far].logs if isinstance(near, str) and isinstance(far, int) else []
+        via = self._points[near].source if isinstance(near, int) else logs[0].source
         how = f"{found.how} ({via.label})" if isinstance(found, Between) else found.how
         self._reached[far] = known.onward(pieces, found, how, via.id)
-        if isinstance(near, str):
-            self._reached[far].guest_error_ns += max(log.guest_error_ns for log in self._logs[near].logs)
+        if isinstance(far, int):
+            self._points[far].told_by = frozenset(log.source.id for log in logs)
+        self._reached[far].guest_error_ns += max((log.guest_error_ns for log in logs), default=0)
 
     def _edge(self, near: _Node, far: _Node) -> tuple[list[Piece], Between | Against]:
         """From the stamps of `far` into the time of `near`."""
         if isinstance(near, str) and isinstance(far, int):
-            return self._against[near, far].pieces, self._against[near, far]
+            return self._against[near, far].found.pieces, self._against[near, far].found
         if isinstance(near, int) and isinstance(far, str):
-            return inverted(self._against[far, near].pieces), self._against[far, near]
+            return inverted(self._against[far, near].found.pieces), self._against[far, near].found
         assert isinstance(near, int) and isinstance(far, int)
         if (near, far) in self._between:
             return self._between[near, far].pieces, self._between[near, far]
@@ -260,12 +316,12 @@ class Frames:
 
     def _report_conflicts(self) -> None:
         """What other anchors say of a clock, where that is something else."""
-        for (name, p), against in self._against.items():
+        for (name, p), told in self._against.items():
             log, capture = self._reached[name], self._reached[p]
             point = self._points[p]
-            direct = chained(against.pieces, log.pieces)
+            direct = chained(told.found.pieces, log.pieces)
             if capture.frame == log.frame and (apart := _apart(direct, capture.pieces)):
-                label = self._logs[name].logs[0].source.label
+                label = told.logs[0].source.label
                 point.source.problems.append(
                     Problem(
                         "",
@@ -274,15 +330,9 @@ class Frames:
                 )
 
 
-def _most_trusted(told: list[dict[int, Against]]) -> dict[int, Against]:
-    """For each capture, what logs that share a clock say of its clock, or the one of them that knows most: the others may have
-    nothing to do with it."""
-
-    def trust(found: Against) -> tuple[bool, bool, int, int]:
-        return _agrees(found), found.strong >= STRONG_ANCHORS, found.anchors, -_error(found.pieces)
-
-    captures = sorted({p for found in told for p in found})
-    return {p: max((found[p] for found in told if p in found), key=trust) for p in captures}
+def _trust(told: Told) -> tuple[float, int]:
+    """Logs that share a clock are trusted by how little of what they say of a capture's may be chance."""
+    return told.found.surprise, -_error(told.found.pieces)
 
 
 def _agrees(found: Against) -> bool:
@@ -290,11 +340,13 @@ def _agrees(found: Against) -> bool:
     return abs(found.pieces[len(found.pieces) // 2].shift_ns) <= SECOND
 
 
-def _stands_apart(own: dict[int, Against], whole: dict[int, Against]) -> bool:
+def _stands_apart(own: dict[int, Told], whole: dict[int, Told]) -> bool:
     """Whether a log's clock is another than that of the logs that should share it, as its anchors prove: not a few of them beside
     many of the others, and not with some capture where it agrees."""
-    strong = [p for p in own if own[p].strong >= STRONG_ANCHORS and 2 * own[p].strong >= whole[p].strong]
-    return bool(strong) and all(_apart(own[p].pieces, whole[p].pieces) for p in strong)
+    strong = [
+        p for p in own if own[p].found.strong >= STRONG_ANCHORS and 2 * own[p].found.strong >= whole[p].found.strong
+    ]
+    return bool(strong) and all(_apart(own[p].found.pieces, whole[p].found.pieces) for p in strong)
 
 
 def _apart(a: list[Piece], b: list[Piece]) -> int:

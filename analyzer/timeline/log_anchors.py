@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,8 @@ _RESET = frozenset(("ECONNRESET", "ECONNREFUSED"))
 LONGEST_NS = 900 * SECOND
 #: So few coincidences are expected where none is.
 FEW_STRAYS = 0.1
+#: A hit by chance is never taken to be less probable than this: clocks, and captures, are no dice.
+LEAST_CHANCE = 1e-4
 #: How long after its packet a line is printed at most; a JVM loads the classes of its first error (measured: 66 to 260 ms).
 PRINTED = {"tcp-connected": 20 * MS, "reset": 100 * MS, "reset in Java": 400 * MS}
 #: A class of Java's, where an exception is named.
@@ -125,6 +128,21 @@ class Kind:
         hit, found = self._next(lines + offset)
         return _pairs(hit, found - lines)
 
+    def surprise(self, offset: int, first_ns: int, last_ns: int) -> float:
+        """How improbable so many hits are by chance at packets that stand anywhere in a capture from `first_ns` to `last_ns`:
+        the logarithm of the likelihood ratio (Bernoulli), 0 where chance gives as many.
+        """
+        reach = self.before + self.after
+        covered = np.minimum(np.diff(self.packet), reach).sum() + reach
+        chance = min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1.0)
+        there = (self.log + offset >= first_ns - self.after) & (self.log + offset <= last_ns + self.before)
+        lines = replace(self, log=self.log[there])
+        share = lines.count(offset) / max(len(lines.log), 1)
+        if share <= chance:
+            return 0.0
+        missed = (1 - share) * log((1 - share) / (1 - chance)) if share < 1 else 0.0
+        return len(lines.log) * (share * log(share / chance) + missed)
+
     def last_before(self, offsets: Ints, lines: Ints) -> Pairs:
         """The same with the last packet before each line, at an offset for each row."""
         at = np.searchsorted(self.packet, lines + offsets[:, None] + self.after) - 1
@@ -164,6 +182,10 @@ class Kinds:
     def voters(self) -> list[Kind]:
         """The kinds that say which offset it is."""
         return [k for k in (*self.cause, *self.effect, *self.window) if k.weight > 0]
+
+    def surprise(self, offset: int, first_ns: int, last_ns: int) -> float:
+        """How improbable the hits of all kinds are by chance, as `Kind.surprise` counts."""
+        return sum(k.surprise(offset, first_ns, last_ns) for k in self.voters if k.at_hand)
 
     def part(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), and the invocations that begin in it."""

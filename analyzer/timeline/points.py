@@ -39,6 +39,8 @@ class Point:
     #: The files behind it, for a second reading of chosen connections where not all segments were kept.
     parts: list[Part] = field(default_factory=list)
     how: How = AS_IS
+    #: The logs whose lines told of its clock, by their sources' ids.
+    told_by: frozenset[str] = frozenset()
     signs_read: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
 
     @property
@@ -118,6 +120,17 @@ class Connections:
     def seen_at(self, k: int) -> list[int]:
         """Points that saw connection `k`, nearest the client first."""
         return [p for p in self.nearness if self.members[k, p] >= 0]
+
+    def alike(self) -> list[int]:
+        """For each capture the first of those with which it shares connections, by others too: the same address is the same host
+        there, and may be another host's in a capture that shares nothing."""
+        first = list(range(len(self.points)))
+        seen = self.members >= 0
+        of = np.argmax(seen, axis=1) if len(self) else np.empty(0, np.int64)
+        for p in range(len(self.points)):
+            ends = {first[p], *(first[q] for q in np.unique(of[seen[:, p]]).tolist())}
+            first = [min(ends) if g in ends else g for g in first]
+        return first
 
     def record(self, k: int, point: int | None = None) -> PointConnection:
         """Connection `k` at one point; by default at the point that saw most of it."""
@@ -248,11 +261,11 @@ class Connections:
             found[here] = self.points[p].rows[at[here, None], [f.S_HI, f.S_LO, f.S_PORT]]
         return found
 
-    def frames(self, ks: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The frame of each of these connections, as `frame` has it."""
-        found = np.zeros(len(ks), np.int64)
+    def networks(self, ks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each of these connections the captures that saw it, as `alike` names them: in those one address is one host."""
+        found, alike = np.zeros(len(ks), np.int64), self.alike()
         for p in reversed(self.nearness):
-            found[self.members[ks, p] >= 0] = self.points[p].clock.frame
+            found[self.members[ks, p] >= 0] = alike[p]
         return found
 
     def require_packets(self) -> None:

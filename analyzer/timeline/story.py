@@ -16,6 +16,7 @@ from analyzer.model.grpc import message
 from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Tie, Transport
 from analyzer.model.times import seconds
 from analyzer.tcp.segments import Segment
+from analyzer.timeline.functions import functions_of
 from analyzer.timeline.icmp import AboutConnection
 from analyzer.timeline.names import Lookup, Refusal
 from analyzer.timeline.points import Connections
@@ -52,6 +53,7 @@ class Story:
     outside: int = 0  # findings that a narrower view leaves out
     window: tuple[int | None, int | None] = (None, None)  # the stretch of time of a narrower view
     examined: Examined | None = None
+    _functions: dict[str | None, str] = field(default_factory=dict)
     _sources: dict[str, Source] = field(default_factory=dict)
     _placed: dict[str, bool] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
@@ -60,6 +62,8 @@ class Story:
     _invocations: tuple[int, dict[str, list[Invocation]]] = (0, {})
     _named: tuple[int, dict[tuple[str | None, str], list[Invocation]]] = (0, {})
     _freezes: tuple[int, dict[str, list[Freeze]]] = (0, {})
+    #: Environments between which nothing decided, by connection or address; with how many ties there were then.
+    _rivals: tuple[int, dict[str, set[str]]] = (0, {})
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
     _by_kind: tuple[int, dict[str, list[int]]] = field(default_factory=lambda: (-1, {}))
@@ -84,6 +88,12 @@ class Story:
         if len(self._transports) != len(self.transports):
             self._transports = {t.id: t for t in self.transports}
         return self._transports[transport_id]
+
+    def function_of(self, environment: str | None) -> str:
+        """What names the function of an environment, as far as exports tell: the same for environments of one function."""
+        if not self._functions:
+            self._functions = functions_of(self.sources, self.events)
+        return self._functions.get(environment, "")
 
     def invocations_of(self, environment: str | None) -> list[Invocation]:
         """Invocations of one environment, in order."""
@@ -217,6 +227,20 @@ class Story:
         mine = self._openings.get((transport.environment, transport.remote), [])
         at = bisect_left(mine, when_ns)
         return mine[at] if at < len(mine) else None
+
+    def may_own(self, environment: str | None, k: int) -> bool:
+        """Whether connection `k` may be an environment's: it is, or nobody's is known, nor that it can only be some others'."""
+        if (owner := self.connections.environment.get(k)) is not None:
+            return owner == environment
+        if self._rivals[0] != len(self.ties):
+            found: dict[str, set[str]] = {}
+            for tie in self.ties:
+                if tie.kind.startswith("environment-") and not tie.used:
+                    found.setdefault(tie.right, set()).add(tie.left)
+            self._rivals = len(self.ties), found
+        names = self.connections.id(k), self.connections.client(k).rpartition(":")[0].strip("[]")
+        rivals = next((mine for name in names if (mine := self._rivals[1].get(name))), None)
+        return rivals is None or environment in rivals
 
     def shares_clock(self, k: int, environment: str | None = None) -> bool:
         """Whether the captures of connection `k` share a clock with the logs of an environment; with any, where none is named."""

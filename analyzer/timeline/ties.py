@@ -6,7 +6,8 @@ environments (NAT, a proxy), by when each connection does.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
 KIND, KIND_OF_ONE = "environment-address", "environment-connection"
 #: Share of an address's bursts that must fall into an environment's invocations.
 LEAST_SHARE = 0.8
-#: An environment that fits this much worse than another is no rival of it.
-CLEARLY_WORSE = 0.1
+#: An environment is no rival of another with which the bursts are so much likelier (natural logarithm: 30 times).
+CLEARLY = 3.4
+#: An environment is taken to send this part of an address' bursts while it runs by its log.
+WHILE_RUNNING = 0.95
+#: So few addresses may by chance speak only when one environment runs.
+FEW_BY_CHANCE = 0.1
 #: So few bursts of one connection prove nothing against what is known of its address.
 LEAST_BURSTS = 3
 #: The longest an invocation that has no end may have run (Lambda's limit).
@@ -48,7 +53,10 @@ def tie_environments(story: Story) -> None:
     environments = {e.id: e for e in story.environments}
     frames = {e.id: e.frame for e in story.environments}
     windows = _windows(story.environments, story.invocations, story.events)
-    together = _together(connections)
+    logs: dict[str | None, set[str]] = defaultdict(set)
+    for e in story.events:
+        logs[e.environment].add(e.source)
+    together = connections.alike()
     addresses: dict[tuple[str, int], list[int]] = defaultdict(list)
     for k in range(len(connections)):
         p = connections.seen_at(k)[0]
@@ -59,39 +67,42 @@ def tie_environments(story: Story) -> None:
         if not tie.used and (environment := story.transport(tie.left).environment) is not None:
             maybe[tie.right].add(environment)
     shares: dict[int, _Shares] = {}
+    found: dict[int, list[_Address]] = defaultdict(list)
     for (address, first), ks in sorted(addresses.items()):
         if first not in shares:
             frame, captures = connections.points[first].clock.frame, [p for p, g in enumerate(together) if g == first]
             here = {env: w for env, w in windows.items() if frames[env] == frame}
             error = frame_error(story, frame, {connections.points[p].source.id for p in captures})
             # START is stamped before the guest runs, END after it has spoken.
-            shares[first] = _Shares(connections, captures, here, END_SLACK_NS + error)
-        _Address(story, environments, address, ks, shares[first], maybe).tie()
-
-
-def _together(cs: Connections) -> list[int]:
-    """For each capture the first of those with which it shares connections, by others too: the same address is the same host there,
-    and may be another host's in a capture that shares nothing."""
-    first = list(range(len(cs.points)))
-    seen = cs.members >= 0
-    of = np.argmax(seen, axis=1) if len(cs) else np.empty(0, np.int64)
-    for p in range(len(cs.points)):
-        ends = {first[p], *(first[q] for q in np.unique(of[seen[:, p]]).tolist())}
-        first = [min(ends) if g in ends else g for g in first]
-    return first
+            told_by = frozenset().union(*(connections.points[p].told_by for p in captures))
+            telling = {env for env in here if not told_by.isdisjoint(logs[env])}
+            shares[first] = _Shares(connections, captures, here, telling, END_SLACK_NS + error)
+        found[first].append(_Address(story, environments, address, ks, shares[first], maybe))
+    for mine in found.values():
+        claims = Counter(environment for a in mine if (environment := a.claimed()) is not None)
+        for a in mine:
+            a.tie(claims)
 
 
 class _Shares:
-    """How many bursts of each connection fall into each environment's invocations."""
+    """How many bursts of each connection fall into each environment's invocations. `telling` are the environments of logs whose
+    lines told of the captures' clock."""
 
     def __init__(
-        self, cs: Connections, captures: list[int], windows: dict[str, list[tuple[int, int]]], slack_ns: int
+        self,
+        cs: Connections,
+        captures: list[int],
+        windows: dict[str, list[tuple[int, int]]],
+        telling: set[str],
+        slack_ns: int,
     ) -> None:
-        self._names = list(windows)
+        self._names, self._telling = list(windows), telling
         self._number = {env: n for n, env in enumerate(windows)}
+        self._runs = {env: max(sum(end - start + 2 * slack_ns for start, end in w), 1) for env, w in windows.items()}
         self._bursts: dict[int, int] = {}
         self._inside: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         ks, times = _bursts(cs, captures)
+        self._span = int(times[-1] - times[0]) + slack_ns + 1 if len(times) else 1
         for k, count in zip(*(a.tolist() for a in np.unique(ks, return_counts=True)), strict=True):
             self._bursts[k] = count
         if len(times) and windows:
@@ -118,14 +129,28 @@ class _Shares:
         return sum(self._bursts.get(k, 0) for k in ks)
 
     def of(self, ks: list[int]) -> list[tuple[float, str]]:
-        """(share, environment) of the bursts of these connections, for each that fits, best first."""
+        """(share, environment) of the bursts of these connections, for each that fits, best first; without those that fit clearly
+        worse, by the share or because they run so long that they would fit any bursts; and where some stand in a log that told of
+        the captures' clock, only these."""
         total = self.bursts(ks)
         inside: dict[int, int] = defaultdict(int)
         for k in ks:
             for env, count in self._inside.get(k, {}).items():
                 inside[env] += count
         found = [(count / total, self._names[env]) for env, count in inside.items() if count >= LEAST_SHARE * total]
-        return sorted(found, key=lambda x: (-x[0], x[1]))
+        likely = {env: self._likelihood(share, env) * total for share, env in found}
+        least = max(likely.values(), default=0.0) - CLEARLY
+        found = [x for x in found if likely[x[1]] >= least]
+        return sorted([x for x in found if x[1] in self._telling] or found, key=lambda x: (-x[0], x[1]))
+
+    def _likelihood(self, share: float, environment: str) -> float:
+        """Of one burst, where this share falls into the environment's invocations (natural logarithm, per ns)."""
+        outside = log((1 - WHILE_RUNNING) / self._span)
+        return share * log(WHILE_RUNNING / self._runs[environment]) + (1 - share) * outside
+
+    def chance(self, ks: list[int], environment: str) -> float:
+        """How likely bursts anywhere, as many as these connections', would all fall into an environment's invocations."""
+        return min(self._runs[environment] / self._span, 1.0) ** self.bursts(ks)
 
     def share(self, ks: list[int], environment: str) -> float:
         """The share of one environment."""
@@ -149,15 +174,24 @@ class _Address:
             for environment in maybe.get(story.connections.id(k), ()):
                 self._named[environment] += []
 
-    def tie(self) -> None:
-        """Tie the whole address, else each connection for which something speaks."""
+    def claimed(self) -> str | None:
+        """The only environment that bursts alone tie this address to."""
+        fitting = self._fitting()
+        return fitting[0][1] if len(fitting) == 1 and not self._named else None
+
+    def tie(self, claims: Counter[str]) -> None:
+        """Tie the whole address, else each connection for which something speaks; `claims` are the addresses that each environment
+        may be behind."""
         if len(self._named) > 1:
             self._shared()
         elif self._named:
             ((environment, ks),) = self._named.items()
             self._by_transports(environment, ks)
         else:
-            self._by_bursts()
+            self._by_bursts(claims)
+
+    def _fitting(self) -> list[tuple[float, str]]:
+        return self._shares.of(self._ks) if self._shares.bursts(self._ks) else []
 
     def _by_transports(self, environment: str, ks: list[int]) -> None:
         why = (
@@ -174,18 +208,21 @@ class _Address:
             return False
         return bool(self._shares.of([k]))
 
-    def _by_bursts(self) -> None:
-        fitting = self._shares.of(self._ks) if self._shares.bursts(self._ks) else []
+    def _by_bursts(self, claims: Counter[str]) -> None:
+        fitting = self._fitting()
         if not fitting:
             for k in self._ks:
                 self._one(k)
             return
-        (best, environment), *rest = fitting
-        rivals = [(share, env) for share, env in rest if share > best - CLEARLY_WORSE]
+        (best, environment), *rivals = fitting
         if rivals and rivals[0][0] == best:
-            self._untied(KIND, self._address, [(best, environment), *rivals])
+            self._untied(KIND, self._address, fitting)
             return
         why = f"{best:.0%} of its bursts fall into this environment's invocations"
+        if (many := claims[environment]) > 1 and many * self._shares.chance(self._ks, environment) > FEW_BY_CHANCE:
+            why += f", as those of {many - 1} other address{'es' if many > 2 else ''} do: left untied"
+            self._story.ties.append(Tie(KIND, environment, self._address, "possible", why, False))
+            return
         self._whole(environment, why, "possible" if rivals else "likely", [env for _, env in rivals], [])
         self._rivals(KIND, self._address, environment, rivals)
 
@@ -211,10 +248,9 @@ class _Address:
         name = self._story.connections.id(k)
         if not fitting:
             return
-        (best, environment), *rest = fitting
-        rivals = [(share, env) for share, env in rest if share > best - CLEARLY_WORSE]
+        (best, environment), *rivals = fitting
         if rivals:
-            self._untied(KIND_OF_ONE, name, [(best, environment), *rivals])
+            self._untied(KIND_OF_ONE, name, fitting)
             return
         why = f"{best:.0%} of its bursts fall into this environment's invocations; others share its address"
         self._story.ties.append(Tie(KIND_OF_ONE, environment, name, "likely", why))

@@ -22,6 +22,7 @@ from analyzer.model.grpc import GO, JAVA
 from analyzer.model.records import Tie, Transport
 from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
+from analyzer.timeline.joined import Joined
 from analyzer.timeline.points import Connections
 from analyzer.timeline.story import Story
 
@@ -183,18 +184,12 @@ def _established(cs: Connections, wanted: set[str | None]) -> dict[tuple[str, in
 
 def _groups(pairs: list[_Pair]) -> list[list[_Pair]]:
     """Pairs that share a transport or a connection, over any number of steps."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
+    joined = Joined()
     for p in pairs:
-        parent[root(p.transport.id)] = root(f"C{p.k}")
+        joined.join(p.transport.id, f"C{p.k}")
     groups: dict[str, list[_Pair]] = defaultdict(list)
     for p in pairs:
-        groups[root(p.transport.id)].append(p)
+        groups[joined.root(p.transport.id)].append(p)
     return list(groups.values())
 
 

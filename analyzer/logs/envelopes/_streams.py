@@ -11,6 +11,12 @@ _IN_PATH = re.compile(
 )
 
 
+def export_of(path: str) -> str | None:
+    """The folder of an S3 export in which the stream that a path names has a folder, None where the path names none."""
+    m = _IN_PATH.search(path)
+    return path[: m.start()] if m else None
+
+
 def stream_in(path: str) -> str | None:
     """The stream that a path names (an S3 export writes `-` for `/`), None where it names none."""
     m = _IN_PATH.search(path)
