@@ -397,6 +397,16 @@ def classify(
     return kind | K_RETX
 
 
+def began_probing(rows: Any, s: int, p: int) -> bool:
+    """Whether all that was seen of side `s` are empty segments at one place, and of its peer nothing but acknowledgements.
+
+    If the peer has a byte more, they were keepalive probes: these stand one before the next byte to be sent (RFC 9293 §3.8.4), which a
+    capture that begins on an idle connection cannot know.
+    """
+    empty = rows[s + NXT] == rows[s + START] and rows[s + FINS] + rows[p + FINS] + rows[p + DATA_FIRST_TS] == 0
+    return bool(rows[s + ISN] < 0 and empty)
+
+
 def of_another(rows: Any, c: int, from_client: bool, flags: int, seq: int, ack: int) -> bool:
     """Whether a segment between a SYN and its SYN-ACK is about an earlier connection of these ports.
 
@@ -450,6 +460,7 @@ def doubled(rows: Any, packets: Any, q: int, recent: Any, d: int) -> bool:
 
 @kernel(
     doubled,
+    began_probing,
     of_another,
     identity,
     shape,
@@ -709,6 +720,10 @@ def track(
                 if rows[p + SEEN] == 1:
                     rows[p + NXT] = max(ack, rows[p + NXT])
                 else:
+                    if ack == rows[p + NXT] + 1 and size == 0 and began_probing(rows, p, s):
+                        rows[p + START] = ack
+                        rows[p + NXT] = ack
+                        rows[p + CONTIGUOUS] = ack
                     if ack > rows[p + CONTIGUOUS]:
                         kind |= K_ACKED_UNSEEN
                         rows[p + CONTIGUOUS] = rows[p + NXT]

@@ -191,6 +191,26 @@ def test_keepalives_of_a_connection_older_than_the_capture(size: int) -> None:
     assert (connection.a.keepalives, connection.a.retransmits, connection.b.keepalives) == (3, 0, 0)
 
 
+@pytest.mark.parametrize("prober", [C, S])
+@pytest.mark.parametrize("unanswered", [1, 3])
+def test_a_capture_that_begins_with_an_empty_keepalive_probe_misses_nothing(prober: int, unanswered: int) -> None:
+    """The answer acknowledges a byte more than the probe shows: it was sent before the capture began."""
+    other = S if prober == C else C
+    probes: list[Segment] = [(n * 1000, prober, "A", 499, 700, 0) for n in range(unanswered)]
+    for second in range(5, 8):
+        probes += [(second * 1000, prober, "A", 499, 700, 0), (second * 1000 + 10, other, "A", 700, 500, 0)]
+    whole = walk([*probes, (9000, prober, "A", 500, 700, 20), (9010, other, "A", 700, 520, 0)])
+    side = whole.a if prober == C else whole.b
+    assert (side.payload, side.keepalives, whole.missed, whole.oddities) == (20, 2, 0, ("capture began mid-stream",))
+
+
+def test_a_byte_or_fin_that_was_not_captured_is_missed() -> None:
+    """Where the peer sent more than acknowledgements, the segment before is none of a keepalive."""
+    talk: list[Segment] = [(0, S, "A", 700, 500, 10), (1, C, "A", 500, 710, 0)]
+    assert walk([*talk, (2, S, "A", 710, 501, 0)]).missed == 1
+    assert walk([talk[1], (2, S, "FA", 710, 501, 0)]).missed == 1
+
+
 def test_a_client_that_writes_two_minutes_after_a_lost_reset_is_the_same_connection() -> None:
     late = 10 * 60 * 1000
     assert walk([*OPEN, (30, S, "RA", 1, 1, 0), (late, C, "A", 1, 1, 10), (late + 1, S, "R", 1, 0, 0)]).a.packets == 3
