@@ -125,6 +125,18 @@ def unasked(story: Story, k: int, sent: Segment, reset: Segment) -> bool:
     return heard_at(story, k, points[-1], "client")
 
 
+#: What is said of a write that no request need have been.
+REPLIED = "; it may have been the answer to what the server had sent in that rest (a ping, its protocol's own close), and then no request was harmed"
+
+
+def may_reply(segments: list[Segment], until_ns: int, write: Segment) -> bool:
+    """Whether a write is no longer than what the server had said unasked in the rest until a time: a pong (NATS), a heartbeat, a Close-Ok (AMQP)."""
+    asked = max((s.time_ns for s in segments if s.from_client and s.payload and s.time_ns < until_ns), default=until_ns)
+    since, until = asked + LEAST_STALL_NS, until_ns - rto_ns(segments)
+    unasked = [s for s in segments if not s.from_client and not s.retransmitted and since <= s.time_ns < until]
+    return write.length <= sum(s.length for s in unasked if s.payload)
+
+
 def server_closed(segments: list[Segment], close: Segment) -> str:
     """What led to the server's close, as the beginning of a sentence."""
     if (goaway := goaway_before(segments, close)) is not None:

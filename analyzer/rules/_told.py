@@ -83,6 +83,11 @@ class Death:
         return self.events[0]
 
     @property
+    def by_server(self) -> bool:
+        """Whether the server itself says that it ended the connection."""
+        return self.first.attrs.get("raised_by") == "server"
+
+    @property
     def rest_ns(self) -> int:
         """How long the environment had rested before: frozen, or as long as the text says that the connection was idle."""
         told = int(self.first.attrs.get("idle_ms") or 0) * MS
@@ -203,7 +208,9 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
         for number in doubtful[k]:
             start, end = windows[number]
             before = [s for s in segments if s.time_ns < start]
-            if any(s.from_client and start <= s.time_ns <= end for s in segments):
+            woke = next((s for s in segments if s.from_client and start <= s.time_ns <= end), None)
+            anew = segments[0].time_ns > found[number].first.time_ns  # the one that the client opened instead
+            if woke is not None and not anew and not _only_said(found[number], segments, woke):
                 seen.add(number)
             elif before and not any(s.fin or s.rst for s in before):
                 quiet[number].append(k)
@@ -211,11 +218,18 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
         point = story.connections.seen_at(ks[0])[-1]
         if (
             len(ks) == 1
+            and not found[number].by_server
             and common.covers(story, point, *windows[number])
             and common.heard_at(story, ks[0], point, "client")
         ):
             found[number].connection, found[number].absent = ks[0], point
     return [death for number, death in enumerate(found) if number not in seen or death.reset is not None]
+
+
+def _only_said(death: Death, segments: list[Segment], woke: Segment) -> bool:
+    """Whether the server ended it in words that the error hands on, and by no FIN or RST before the client spoke: AMQP's Connection.Close."""
+    closed = any(not s.from_client and (s.fin or s.rst) and s.time_ns <= woke.time_ns for s in segments)
+    return death.by_server and not closed
 
 
 def _ended_rest(rows: common.Rows) -> common.Mask:
@@ -253,10 +267,15 @@ def _idle_reset(segments: list[Segment]) -> Segment | None:
     if at is None or segments[at].from_client or not segments[at].rst:
         return None
     reset, before = segments[at], segments[:at]
-    data = [s for s in before if s.payload]
-    if not data or data[-1].from_client or any(s.from_client for s in segments[at:]):
+    farewell, rto = reset.time_ns - common.FAREWELL_NS, common.rto_ns(segments)
+    data = [s for s in before if s.payload and (s.from_client or s.time_ns < farewell)]  # a heartbeat, a last word
+    if (
+        not data
+        or data[-1].from_client
+        or any(s.from_client and (s.payload or s.time_ns > reset.time_ns + rto) for s in segments[at:])
+    ):
         return None
-    prompted = any(s.from_client and reset.time_ns - s.time_ns < common.rto_ns(segments) for s in before)
+    prompted = any(s.from_client and reset.time_ns - s.time_ns < rto for s in before)
     return None if prompted or reset.time_ns - data[-1].time_ns < common.LEAST_STALL_NS else reset
 
 

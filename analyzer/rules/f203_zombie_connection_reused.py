@@ -139,6 +139,16 @@ FIRES = (
         packets=_OPEN + "\n6.500 < RST-ACK" + _AGAIN,
     ),
     Case(
+        "… after heartbeats, the last of them together with the reset (RabbitMQ)",
+        log=_LOG.format(
+            "2 StreamLostError: Stream connection lost: ConnectionResetError(104, 'Connection reset by peer')",
+            "00:00:16",
+        ),
+        packets=_OPEN
+        + "\n2.5 < 8\n2.504 > ACK\n5.0 < 8\n5.004 > ACK\n7.5 < 8\n7.5004 < RST-ACK\n7.504 > ACK\n7.5041 < RST"
+        + _AGAIN,
+    ),
+    Case(
         "the server pinged in the rest and gave up (NATS): at the thaw the client answers the pings, no request",
         packets=_OPEN
         + "\n2.5 < 6\n2.54 > ACK\n4.5 < 6\n4.54 > ACK\n6.500 < 24\n6.5001 < FIN\n6.54 > ACK\n16.105 > 12\n16.106 < RST",
@@ -428,7 +438,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
     gap = write.time_ns - close.time_ns
     untouched = not any(not s.from_client and s.payload and s.time_ns > close.time_ns for s in segments)
     failed = [e for e in errors if not _only_tells(story, e)]
-    replied = not failed and _replies(segments, close, write)
+    replied = not failed and common.may_reply(segments, close.time_ns, write)
     return Finding(
         CODE, NAME, Severity.WARNING if replied else Severity.ERROR, Confidence.CERTAIN,
         f"{'data' if replied else 'request'} written {seconds(gap)} after the server had closed the connection",
@@ -436,7 +446,7 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         "the server's close "
         + (f"came while the function was frozen ({seconds(freeze.length_ns)}), whose" if freeze else "went unnoticed by the client, whose")
         + " next write was answered with a reset"
-        + ("; it may have been the answer to what the server had sent in that rest (a ping), and then no request was harmed" if replied
+        + (common.REPLIED if replied
            else "; the request never reached the server's application: one retry is safe" if untouched else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, failed if replied else errors), lost_ns=reset.time_ns - write.time_ns,
@@ -449,19 +459,6 @@ def examine(story: Story, candidate: int | told.Death | Noticed | Refused, setti
         help=for_connection(story, k, Trouble.STALE, errors, closes=not _by_keepalive(story, k, close)),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
-
-
-def _replies(segments: list[Segment], close: Segment, write: Segment) -> bool:
-    """Whether a write is no longer than what the server had said unasked in the rest before its close: a pong (NATS), a heartbeat (AMQP)."""
-    asked = max(
-        (s.time_ns for s in segments if s.from_client and s.payload and s.time_ns < close.time_ns),
-        default=close.time_ns,
-    )
-    unasked = [
-        s for s in segments
-        if not s.from_client and not s.retransmitted and asked + common.LEAST_STALL_NS <= s.time_ns < close.time_ns - common.rto_ns(segments)
-    ]  # fmt: skip
-    return write.length <= sum(s.length for s in unasked if s.payload)
 
 
 def _refused_request(story: Story, refused: Refused) -> Finding:
@@ -500,7 +497,7 @@ def _from_log(story: Story, death: told.Death) -> Finding:
     e, k = death.first, death.connection
     evidence = told.evidence(story, death)
     broken = e.attrs.get("code") == "EPIPE"
-    by_server = e.attrs.get("raised_by") == "server"
+    by_server = death.by_server
     either = told.unclear_end(story, e)
     absent = story.connections.points[death.absent].source.label if death.absent is not None else ""
     whom = (

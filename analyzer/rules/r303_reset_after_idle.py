@@ -15,7 +15,8 @@ Recreate connections idle longer than the path's limit, by wall clock; retry onc
 ## Known limits
 TTL and IP-ID hint at who sent the reset, a second capture proves it. With a second capture that shows the server's close,
 F203 takes this finding's place. Where the reset answers a bare acknowledgement (what a frozen machine's kernel still owed, or a
-keepalive probe) no request was harmed by it yet: a warning, unless an application error stands beside it. A client that is
+keepalive probe), or a write no longer than what the server had sent unasked in the rest (a heartbeat, AMQP's Connection.Close), no
+request need have been harmed: a warning, unless an application error stands beside it. A client that is
 closing anyway (its FIN or a TLS close_notify goes out first) harmed nothing. The log alone cannot tell a middlebox from a server
 that closed meanwhile without being heard (F203): likely where the rest is a minute or more, recurs, or a capture at the server saw
 nothing; possible else.
@@ -65,6 +66,10 @@ _LOG = """
 """
 FIRES = (
     Case("14 s idle, then a write that a router answers", packets=_OPEN + "\n14.300 > 8\n14.301 < RST ttl=64"),
+    Case(
+        "the broker's Connection.Close lay unread in the freeze: the client confirms it to nobody (AMQP)",
+        packets=_OPEN + "\n6.280 < 50\n6.320 > ACK\n9.350 > 12\n9.351 < RST-ACK",
+    ),
     Case(
         "frozen with a reply on its way; the server gave up, and the kernel's late acknowledgement finds it gone",
         log="""
@@ -167,6 +172,8 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
     errors = common.errors_of_reset(story, k, burst, reset)
+    if any(e.attrs.get("raised_by") == "server" for e in errors):
+        return None  # the server's own words: it had closed (F203)
     evidence = [
         *common.freeze_evidence(story, freeze),
         story.packet(burst),
@@ -179,21 +186,23 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     sender, proven = _sender(story, k, segments, reset, burst)
     near = common.limit_near(gap, "RST", story.connections.server(k))
     wrote = burst.payload
+    replied = bool(wrote) and not errors and common.may_reply(segments, burst.time_ns, burst)
     repeated = [s for s in segments if not s.from_client and s.retransmitted and before < s.time_ns < burst.time_ns]
     if repeated:
         evidence.append(story.packet(repeated[-1], f"unanswered, the last of {len(repeated)} copies"))
         evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR if wrote or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR if (wrote and not replied) or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"reset after {seconds(gap)} {'of silence of the client' if repeated else 'idle'}, no close seen before",
         reset.time_ns, evidence,
         f"the {'client had been silent' if repeated else 'connection had been idle'} for {seconds(gap)}{' (frozen)' if freeze else ''}"
         + (f", near a known limit: {near}" if near else "") + f"; {PROBE if burst.keepalive else _FIRST[wrote]} was answered with a reset by {sender}"
-        + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else ""),
+        + ("; the server had repeated its last data in vain: a close would have waited behind it, unseen" if repeated else "")
+        + (common.REPLIED if replied else ""),
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, errors), lost_ns=reset.time_ns - burst.time_ns,
         silences=common.silence(story, k, repeated[-1].time_ns if repeated else before, burst.time_ns, freeze, "no packet of this connection"),
-        ruled_out=([] if repeated else ["a close by the server (no FIN or RST before)"]) + ["a silent drop (an answer came)"]
+        ruled_out=([] if repeated or replied else ["a close by the server (no FIN or RST before)"]) + ["a silent drop (an answer came)"]
         + (["the server itself (its capture shows neither the request nor a reset)"] if proven and "middlebox" in sender else []),
         help=for_connection(story, k, Trouble.STALE, errors, closes="middlebox" not in sender),
         upgrade="" if proven else f"a capture at the server would show whether the reset came from it: {collect.capture(story.connections.server(k))}",

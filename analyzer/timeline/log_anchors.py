@@ -281,6 +281,7 @@ class Said:
 def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
     """The anchors that a log offers, aligned with nothing yet."""
     found = Said(defaultdict(list), [], {}, [], [], [], [])
+    resets: dict[tuple[str | None, str, str | None], int] = {}
     for e in events:
         if e.resolution_ns >= SECOND and e.layer != "lambda":
             found.error = max(found.error, e.resolution_ns // 2)
@@ -289,7 +290,10 @@ def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
         elif e.kind in _PINGS:
             found.by_remote["ping-sent", e.remote].append(e.time_ns)
         elif e.kind == "socket-error" or (e.kind == "error" and e.attrs.get("code") in _RESET):
-            found.by_remote["reset in Java" if _JAVA.search(e.text[:300]) else "reset", e.remote].append(e.time_ns)
+            kind = "reset in Java" if _JAVA.search(e.text[:300]) else "reset"
+            if e.time_ns - resets.get((e.environment, kind, e.remote), e.time_ns - _NO_PAIR) > PRINTED[kind]:
+                found.by_remote[kind, e.remote].append(e.time_ns)
+            resets[e.environment, kind, e.remote] = e.time_ns
         if e.layer in ("app", "grpc") and e.inner_ns is not None:
             found.lines.append(e.time_ns)
         if e.layer == "app" and "port" in e.text and (m := _PORT.search(e.text[:200])):
@@ -369,10 +373,13 @@ def anchors_of(log: Said, point: Point) -> Kinds:
 
 
 def _ended_rests(rows: Ints) -> bool:
-    """Whether some reset came long after all was answered: it ended a rest, and the client hears of it at its next use, whenever that is."""
+    """Whether some reset came long after all was answered: it ended a rest, and the client hears of it at its next use, whenever that is.
+
+    What the server says just before it (a heartbeat, a farewell) may be no answer: the client's last data tells how long it rested.
+    """
     asked = rows[:, CLIENT + f.DATA_LAST_TS]
     answer = rows[:, SERVER + f.DATA_LAST_TS]
-    return bool(((asked > 0) & (answer >= asked) & (rows[:, SERVER + f.RST_TS] - answer > BURST_GAP_NS)).any())
+    return bool(((asked > 0) & (answer >= asked) & (rows[:, SERVER + f.RST_TS] - asked > BURST_GAP_NS)).any())
 
 
 def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:

@@ -123,6 +123,25 @@ def test_an_error_that_a_busy_guest_prints_late():
     assert abs(clock.offset_ns) <= clock.error_ns < 60e6
 
 
+def test_an_error_that_is_told_seven_times_of_a_reset_that_came_in_the_freeze():
+    """pika's lines about one reset, which RabbitMQ sent with a last heartbeat while the client was frozen: six seconds before any of them."""
+    case = uses((10, 20))
+    said = "".join(
+        f"\n00:00:20.0{n} app 3 StreamLostError: ConnectionResetError(104, 'Connection reset by peer')"
+        for n in range(11, 18)
+    )
+    log = (
+        case.log
+        + "\n00:00:20.000 START 3"
+        + said
+        + "\n00:00:20.050 REPORT 3\n00:00:26.000 START 4\n00:00:26.050 REPORT 4"
+    )
+    beats = "\n8.5 < 8\n8.504 > ACK\n11.0 < 8\n11.004 > ACK\n13.9 < 8\n13.9004 < RST-ACK\n13.904 > ACK\n13.9041 < RST"
+    again = "\n26.015 > SYN port=40001\n26.016 < SYN-ACK port=40001\n26.017 > ACK port=40001\n26.018 > 30 port=40001\n26.019 < 30 port=40001"
+    clock = Case("", log, case.packets + beats + again).story().connections.points[0].clock
+    assert clock.offset_ns is None or abs(clock.offset_ns) <= clock.error_ns
+
+
 def test_what_an_initialisation_sends_stands_before_the_first_start():
     case = uses((8, 15, 12, 18))
     log = "00:00:00.000 INIT -\n" + case.log.replace("00:00:00.000 START", "00:00:00.060 START")
