@@ -6,10 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path as FilePath
 
 import pytest
 
 import analyzer
+from analyzer.timeline.points import Point
 from tests.timeline import two_points as net
 from tests.timeline.two_points import MS, SECOND, ZERO, Packet, Path, Talk
 
@@ -148,3 +150,58 @@ def test_what_shares_nothing_in_time_stays_apart(tmp_path):  # type: ignore[no-u
     trace = analyzer.read(tmp_path)
     assert [point.clock.frame for point in trace.story.connections.points] == [0, 1]
     assert len(trace.connections) == 2
+
+
+NAMES = ("function", "gateway", "server")
+#: The clocks of a gateway and of a server beside the function's: ahead by so many seconds, and fast by so many millionths.
+THREE = (((0, 0), (0, 0)), ((3, 35), (-0.3, -50)), ((-7200, 200), (10, -200)))
+
+
+@pytest.mark.parametrize("gateway", ["inside", "outside"])
+@pytest.mark.parametrize("clocks", THREE)
+def test_three_captures_agree_with_each_pair_of_them(clocks, gateway, tmp_path):  # type: ignore[no-untyped-def]
+    """Function, NAT gateway, server: every two of them stand as they do alone, and all findings are those of both ends."""
+    path = net.plain(Path(random.Random(7), loss=0.02))
+    ahead = [lambda t: t] + [
+        lambda t, s=s, p=p: t + round(s * SECOND) + round((t - ZERO) * p * 1e-6) for s, p in clocks
+    ]
+    seen = (path.near, False), (path.middle, gateway == "outside"), (path.far, True)
+    files = [net.capture(sent, clock, nat=nat) for (sent, nat), clock in zip(seen, ahead, strict=True)]
+    last = max(p.at for p in path.far)
+    three = _read(tmp_path / "all", files, (0, 1, 2))
+    assert len(three.connections) == 8
+    points = three.story.connections.points
+    assert [_name(points[k]) for k in three.story.connections.nearness] == list(NAMES)
+    for pair, share in (((0, 1), net.MIDDLE), ((1, 2), 1 - net.MIDDLE), ((0, 2), 1)):
+        two = _read(tmp_path / f"{pair}", files, pair)
+        for trace in (two, three):
+            clocks_of = [p.clock for p in trace.story.connections.points if _name(p) in {NAMES[k] for k in pair}]
+            if any(clock.reference for clock in clocks_of):
+                assert sum(clock.error_ns or 0 for clock in clocks_of) <= share * path.round_trip / 2 + MS
+        for at in range(ZERO, last, (last - ZERO) // 16):
+            apart, error = _apart(three, pair, [clock(at) for clock in ahead])
+            alone, alone_error = _apart(two, pair, [clock(at) for clock in ahead])
+            assert abs(apart) <= error and abs(alone) <= alone_error
+            assert abs(apart - alone) <= error + alone_error
+        if pair == (0, 2):
+            assert said(two) == said(three)
+
+
+def _read(folder, files, which):  # type: ignore[no-untyped-def]
+    folder.mkdir()
+    for k in which:
+        (folder / f"{NAMES[k]}.pcap").write_bytes(files[k])
+    return analyzer.read(folder)
+
+
+def _name(point: Point) -> str:
+    return FilePath(point.source.path).stem
+
+
+def _apart(trace: analyzer.Trace, pair: tuple[int, int], stamps: list[int]) -> tuple[int, int]:
+    """By how much two captures' stamps of one moment are apart once they are aligned, and how much that may be."""
+    clocks = {_name(point): point.clock for point in trace.story.connections.points}
+    one, other = (clocks[NAMES[k]] for k in pair)
+    assert one.frame == other.frame
+    errors = sum(clock.error_at(stamps[k]) for k, clock in zip(pair, (one, other), strict=True))
+    return one.aligned(stamps[pair[0]]) - other.aligned(stamps[pair[1]]), errors

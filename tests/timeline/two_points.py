@@ -21,6 +21,8 @@ MSS = 1448
 RTO = 200 * MS
 #: From a host to the point beside it.
 BESIDE = 20_000
+#: Where on the way from A to B a third point stands.
+MIDDLE = 0.4
 
 Ends = tuple[tuple[str, int], tuple[str, int]]
 
@@ -52,6 +54,8 @@ class Path:
     loss: float = 0.0
     stamps: bool = True
     near: list[Packet] = field(default_factory=list)
+    #: What passes a third point, `MIDDLE` of the way from A to B: half of what is lost is lost behind it.
+    middle: list[Packet] = field(default_factory=list)
     far: list[Packet] = field(default_factory=list)
     #: The last arrival of each connection and direction: packets of one do not overtake each other.
     _last: dict[tuple[int, bool], int] = field(default_factory=dict)
@@ -68,13 +72,20 @@ class Path:
         first, second = (self.near, self.far) if packet.up else (self.far, self.near)
         first.append(replace(packet, at=packet.at + BESIDE))
         if self.chance.random() < self.loss:
+            if packet.seq % 2:
+                self._pass_middle(packet, self.up if packet.up else self.down)
             return None
         delay = (self.up if packet.up else self.down) + round(self.chance.expovariate(1 / self.jitter))
         key = packet.conn, packet.up
         self.delays.append((packet.at, packet.conn, packet.up, delay))
         passed = self._last[key] = max(packet.at + BESIDE + delay, self._last.get(key, 0) + 1000)
+        self._pass_middle(packet, passed - packet.at - BESIDE)
         second.append(replace(packet, at=passed))
         return passed + BESIDE
+
+    def _pass_middle(self, packet: Packet, delay: int) -> None:
+        share = MIDDLE if packet.up else 1 - MIDDLE
+        self.middle.append(replace(packet, at=packet.at + BESIDE + round(share * delay)))
 
 
 class Talk:
