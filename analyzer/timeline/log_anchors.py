@@ -450,35 +450,45 @@ def _round_trip(point: Point) -> int:
     return int(min(np.median(times), SECOND)) if len(times) else 0
 
 
-def _of_whole_clients(data: CaptureData) -> NDArray[np.bool_]:
-    """The segments of clients all of whose connections are in the sample of a capture too large to keep."""
-    if not len(data.segments):
-        return np.zeros(0, np.bool_)
-    clients, number = np.unique(data.rows[:, [f.C_HI, f.C_LO]], axis=0, return_inverse=True)
-    client = np.full(int(data.rows[:, f.UID].max()) + 1, -1, np.int64)
-    client[data.rows[:, f.UID]] = number.reshape(-1)
-    sampled = np.bincount(client[np.unique(data.uids)], minlength=len(clients))
-    whole = sampled == np.bincount(number.reshape(-1), minlength=len(clients))
-    return np.asarray(whole[client[data.uids]], np.bool_)
-
-
 def client_bursts(point: Point) -> tuple[Ints, Ints]:
-    """First and last times of the bursts in which clients send data, SYN or FIN of their own, where all that they sent is at hand."""
+    """First and last times of the bursts in which clients send data, SYN or FIN of their own.
+
+    Of a connection that a sample leaves out its row says when it first and last sent something. Where that is longer apart than
+    a burst's gap, bursts may be hidden in it, the quick ones before others: then nothing is known of its client.
+    """
     data = point.data
     s = data.segments
     own = (data.kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
         (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)
     )
+    sent = s[own][:, [col.SRC_HI, col.SRC_LO, col.TS, col.TS]]
     if not data.complete:
-        own &= _of_whole_clients(data)
-    groups = s[own][:, [col.SRC_HI, col.SRC_LO]]
-    times = s[own, col.TS]
-    firsts, lasts = [], []
-    if len(times):
-        for hi, lo in np.unique(groups, axis=0).tolist():
-            t = np.sort(times[(groups[:, 0] == hi) & (groups[:, 1] == lo)])
-            cut = np.flatnonzero(np.diff(t) > BURST_GAP_NS)
-            firsts.append(t[np.concatenate(([0], cut + 1))])
-            lasts.append(t[np.concatenate((cut, [len(t) - 1]))])
-    empty = np.empty(0, np.int64)
-    return np.sort(np.concatenate(firsts or [empty])), np.sort(np.concatenate(lasts or [empty]))
+        others = point.rows[~np.isin(point.rows[:, f.UID], data.uids)]
+        first, last = client_sent(others)
+        stretches = np.column_stack([others[:, [f.C_HI, f.C_LO]], first, last])
+        sent = np.concatenate([sent, stretches[first > 0]])
+    if not len(sent):
+        return sent[:, 2], sent[:, 3]
+    hi, lo, starts, ends = sent[np.lexsort((sent[:, 2], sent[:, 1], sent[:, 0]))].T
+    client = np.cumsum(np.append(False, (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])))
+    known = np.bincount(client, ends - starts > BURST_GAP_NS)[client] == 0
+    starts, ends, client = starts[known], ends[known], client[known]
+    latest = _running_latest(client, ends)
+    begins = np.append(True, (client[1:] != client[:-1]) | (starts[1:] - latest[:-1] > BURST_GAP_NS))[: len(client)]
+    return np.sort(starts[begins]), np.sort(latest[np.append(begins[1:], True)[: len(client)]])
+
+
+def client_sent(rows: Ints) -> tuple[Ints, Ints]:
+    """When the client of each of these connections first and last sent data, SYN or FIN; 0 for never."""
+    times = rows[:, [f.SYN_TS, CLIENT + f.DATA_FIRST_TS, CLIENT + f.DATA_LAST_TS, CLIENT + f.FIN_TS]]
+    first = np.where(times > 0, times, np.iinfo(np.int64).max).min(axis=1)
+    return np.where(times.any(axis=1), first, 0), times.max(axis=1)
+
+
+def _running_latest(client: Ints, times: Ints) -> Ints:
+    """The latest time of a client so far, clients in order one after the other."""
+    order = np.argsort(times, kind="stable")
+    rank = np.empty(len(times), np.int64)
+    rank[order] = np.arange(len(times))
+    latest = np.maximum.accumulate(client * len(times) + rank) - client * len(times)
+    return times[order[latest]]

@@ -17,6 +17,7 @@ from analyzer.capture.reader import KEEP_SEGMENTS
 from analyzer.model.events import Event
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
+from analyzer.timeline.log_anchors import BURST_GAP_NS, client_sent
 from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ def read_samples(points: Iterable[Point], events: Iterable[Event]) -> None:
 
 
 def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
-    """The rows to read again: all of some clients, those first that connect to servers that a log names, then those with connections
-    that rested or were left open; where there is room, some of others.
+    """The rows to read again: of some clients all that a burst may be hidden in, those clients first that connect to servers that a
+    log names, then those with connections that rested or were left open; where there is room, some of others.
 
-    What a client sent first after a rest is known only where all of its connections are.
+    What a client sent first after a rest is known only where all of its connections are, or were too short to rest.
     """
     rows = point.rows
     if not len(rows):
@@ -51,16 +52,22 @@ def chosen(point: Point, named: set[str]) -> NDArray[np.int64]:
     thinned = 2 * THIN_ENDS + 4 * (rows[:, f.LAST_TS] - rows[:, f.FIRST_TS]) // THIN_NS
     size = np.where(fat, np.minimum(packets, thinned), packets)
     lives = point.signs & (signs.WOKE | signs.IDLE | signs.OPEN) != 0
+    sent_first, sent_last = client_sent(rows)
+    long = sent_last - sent_first > BURST_GAP_NS
     key = _any(rows)
     clients, number = np.unique(rows[:, [f.C_HI, f.C_LO]], axis=0, return_inverse=True)
     first, of_client = np.lexsort((key, ~lives, ~wanted)), number.reshape(-1)
     _, best = np.unique(of_client[first], return_index=True)  # each client's best connection
-    sizes, whole, room = np.bincount(of_client, size, len(clients)), np.zeros(len(clients), np.bool_), KEEP_SEGMENTS
+    sizes, whole, room = (
+        np.bincount(of_client, np.where(long, size, 0), len(clients)),
+        np.zeros(len(clients), np.bool_),
+        KEEP_SEGMENTS,
+    )
     for client in np.argsort(best).tolist():
         if (needed := int(sizes[client])) <= room:
             whole[client] = True
             room -= needed
-    order = np.lexsort((key, fat, ~lives, ~wanted, ~whole[of_client]))
+    order = np.lexsort((key, fat, ~lives, ~wanted, ~(whole[of_client] & long)))
     return np.sort(order[np.cumsum(size[order]) <= KEEP_SEGMENTS])
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import analyzer
 from analyzer.capture import again, reader
+from analyzer.capture import columns as col
+from analyzer.model.times import MS
 from analyzer.tcp import fields as f
 from analyzer.timeline import points, samples
+from analyzer.timeline.log_anchors import BURST_GAP_NS, client_bursts
 from analyzer.timeline.points import CLIENT, SERVER, Point
 from tests.helpers import CAPTURES, expected
 from tests.timeline.test_invariance import said
@@ -67,3 +72,52 @@ def test_the_sample_of_two_points_is_the_same_connections(monkeypatch: pytest.Mo
         one.rows[samples.chosen(one, set()), f.UID].tolist()
         == other.rows[samples.chosen(other, set()), f.UID][::-1].tolist()
     )
+
+
+@pytest.mark.parametrize(("name", "room"), [("tls-handshake", 32), ("connect-burst", 57)])
+def test_a_client_of_many_short_connections_is_still_tied_to_its_environment(
+    name: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(trace: analyzer.Trace) -> list[tuple[str, str | None]]:
+        return sorted((finding.rule, finding.environment) for finding in trace.findings)
+
+    files = [CAPTURES / name / one for one in expected(CAPTURES / name)["inputs"]]
+    whole = analyzer.read(*files)
+    give(monkeypatch, room)
+    some = analyzer.read(*files)
+    assert not some.story.connections.points[0].data.complete
+    assert told(some) == told(whole)
+
+
+#: Connections of two clients: when each sent data.
+sendings = st.lists(st.tuples(st.integers(1, 2), st.lists(st.integers(1, 5_000), min_size=1, max_size=4)), max_size=12)
+
+
+def spoken(sent: list[tuple[int, list[int]]], kept: set[int]) -> Point:
+    """A capture of which the segments of some connections were kept; times in ms."""
+    rows = np.zeros((len(sent), f.N_FIELDS), np.int64)
+    segments = []
+    for uid, (client, times) in enumerate(sent):
+        rows[uid, [f.UID, f.C_LO]] = uid, client
+        rows[uid, [CLIENT + f.DATA_FIRST_TS, CLIENT + f.DATA_LAST_TS]] = min(times) * MS, max(times) * MS
+        segments += [(uid, client, t * MS) for t in times if uid in kept]
+    table = np.zeros((len(segments), col.N_COLUMNS), np.int64)
+    uids, table[:, col.SRC_LO], table[:, col.TS] = np.array(segments, np.int64).reshape(-1, 3).T
+    table[:, col.LEN] = 1
+    data = reader.CaptureData(rows=rows, segments=table, uids=uids, kinds=np.zeros(len(uids), np.int64))
+    data.complete = len(kept) == len(sent)
+    return Point(type("Source", (), {"clocks": []})(), data)
+
+
+@given(sendings)
+def test_what_is_said_of_bursts_of_a_sample_is_what_the_whole_capture_says(sent: list[tuple[int, list[int]]]) -> None:
+    """All of them where what was left out is too short for two bursts, none of a client of which something longer was."""
+    long = {uid for uid, (_, times) in enumerate(sent) if (max(times) - min(times)) * MS > BURST_GAP_NS}
+    every = set(range(len(sent)))
+    whole = [times.tolist() for times in client_bursts(spoken(sent, every))]
+    assert [times.tolist() for times in client_bursts(spoken(sent, long))] == whole
+    first = next(iter(sorted(long)), None)
+    if first is not None:
+        others = [x for x in sent if x[0] != sent[first][0]]
+        left = client_bursts(spoken(others, set(range(len(others)))))
+        assert [times.tolist() for times in client_bursts(spoken(sent, long - {first}))] == [t.tolist() for t in left]
