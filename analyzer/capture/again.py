@@ -32,7 +32,7 @@ from analyzer.capture.columns import (
 )  # fmt: skip
 from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, Decoder, How, read_ahead, renumber
 from analyzer.tcp import fields as f
-from analyzer.tcp.tracker import Tracker
+from analyzer.tcp.tracker import Tracker, with_connections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +45,8 @@ THIN_NS = 100_000_000
 #: … and all of them at both ends of the connection, and every segment that is not ordinary.
 THIN_ENDS = 2_000
 
+ENDS = [f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT]
+
 #: How to open a file of the capture, and its plain size where known.
 Part = tuple[Callable[[], AbstractContextManager[BinaryIO]], int | None]
 
@@ -53,8 +55,15 @@ def segments_of(
     parts: Iterable[Part], rows: NDArray[np.int64], how: How = AS_IS
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(segments, their `UID`, their classification) of the connections in `rows` (n × `tcp.fields.N_FIELDS`), in order."""
+    return tracked_again(parts, rows, how)[:3]
+
+
+def tracked_again(
+    parts: Iterable[Part], rows: NDArray[np.int64], how: How = AS_IS
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The same, and their rows as they come out now, under the same `UID`s. What another capture knows of their direction counts."""
     thinned = _thinned(rows)
-    tracker = Tracker(how.sides)
+    tracker = Tracker(with_connections(how.sides, rows[rows[:, f.ORIENTED] == f.BY_CAPTURE][:, ENDS].tolist()))
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
     for mine, compiled in candidates(parts, rows, how):
         flat = mine.ravel() if compiled else mine.ravel().tolist()
@@ -126,19 +135,21 @@ def _thin(
 
 def _births(rows: NDArray[np.int64]) -> list[tuple[int, ...]]:
     """The first record of each connection, and its ends."""
-    return [tuple(row) for row in rows[:, [f.FIRST_NO, *range(f.C_HI, f.S_PORT + 1)]].tolist()]
+    return [tuple(row) for row in rows[:, [f.FIRST_NO, *ENDS]].tolist()]
 
 
 def _named(
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]],
     found: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The segments under the `UID`s of the first reading: no other connection of these ports has the same first record."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The segments under the `UID`s of the first reading: no other connection of these ports has the same first record. And the rows."""
     if not kept:
-        return np.empty((0, N_COLUMNS), np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.empty((0, N_COLUMNS), np.int64), np.empty(0, np.int64), np.empty(0, np.int64), rows[:0]
     segments, uids, kinds = (np.concatenate(column) for column in zip(*kept, strict=True))
     owner = dict(zip(_births(rows), rows[:, f.UID].tolist(), strict=True))
-    names = np.array([owner.get(birth, -1) for birth in _births(found)], np.int64)[uids]
+    named = np.array([owner.get(birth, -1) for birth in _births(found)], np.int64)
+    names, found = named[uids], found[named >= 0].copy()
+    found[:, f.UID] = named[named >= 0]
     mine = names >= 0
-    return segments[mine], names[mine], kinds[mine]
+    return segments[mine], names[mine], kinds[mine], found

@@ -42,7 +42,7 @@ from analyzer.capture.layers import LINK_NAMES, MAX_STEPS
 from analyzer.capture.texts import Texts
 from analyzer.capture.unwrapper import Unwrapped, Unwrapper
 from analyzer.model.problems import Problem
-from analyzer.tcp.tracker import Tracker
+from analyzer.tcp.tracker import NOBODY, Tracker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,7 +153,7 @@ class How(NamedTuple):
     """How captures are read: `checksums` is one of `CHECKSUMS`, `sides` tells clients' and servers' networks (`tracker.sides_of`)."""
 
     checksums: str = "sample"
-    sides: tuple[int, ...] = (0,)
+    sides: tuple[int, ...] = NOBODY
 
 
 #: As it is without a word of the user.

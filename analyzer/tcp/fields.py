@@ -74,8 +74,9 @@ B_CLOCK_BEHIND = (
     1024  # its TSval advanced by less than half of a pause of WAKE_AFTER or more, if it ticks every TICK_NS
 )
 
-# ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender)
-BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST, BY_NETWORK = range(5)
+# ---- what settled the direction (DESIGN: sender of the SYN; receiver of the SYN-ACK; service port; first sender), a network that
+# the user named, or what another capture knows of the connection
+BY_SYN, BY_SYN_ACK, BY_PORT, BY_FIRST, BY_NETWORK, BY_CAPTURE = range(6)
 
 # ---- oddities
 ODD_MIDSTREAM = 1  # first segment is neither SYN nor SYN-ACK

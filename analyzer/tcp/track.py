@@ -58,6 +58,7 @@ from analyzer.tcp.fields import (
     B_SYN,
     B_SYN_ACK,
     BITS,
+    BY_CAPTURE,
     BY_FIRST,
     BY_NETWORK,
     BY_PORT,
@@ -195,6 +196,8 @@ from analyzer.tcp.states import (
 
 #: Numbers of one network in `sides`: 1 client or 2 server, both halves of the prefix, both halves of its mask.
 N_NETWORK = 5
+#: … and of one connection whose client and server are known: address and port of either.
+N_TOLD = 6
 #: tshark takes a segment for out of order rather than retransmitted when it follows the highest one by less than the
 #: handshake's round trip, or by 3 ms where no handshake was seen (packet-tcp.c, ooo_thres).
 OUT_OF_ORDER_DEFAULT_NS = 3_000_000
@@ -321,17 +324,38 @@ def side_of(sides: Any, hi: int, lo: int) -> int:
     return 0
 
 
+def client_of(sides: Any, packets: Any, q: int) -> int:
+    """1 for a segment of the client, 2 for one of the server, where `sides` tells them of this very connection; else 0."""
+    first = 2 + sides[0] * N_NETWORK
+    for k in range(first, first + sides[first - 1] * N_TOLD, N_TOLD):
+        if is_end(sides, k, packets, q + SRC_HI, q + SPORT) and is_end(sides, k + 3, packets, q + DST_HI, q + DPORT):
+            return 1
+        if is_end(sides, k, packets, q + DST_HI, q + DPORT) and is_end(sides, k + 3, packets, q + SRC_HI, q + SPORT):
+            return 2
+    return 0
+
+
+def is_end(sides: Any, k: int, packets: Any, address: int, port: int) -> bool:
+    """Whether the three numbers at `k` are this address, both halves of it, and this port."""
+    same = sides[k] == packets[address] and sides[k + 1] == packets[address + 1] and sides[k + 2] == packets[port]
+    return bool(same)
+
+
 def open_row(rows: Any, c: int, packets: Any, q: int, uid: int, service: Any, sides: Any) -> bool:
     """Fill a row of zeros from its first segment; returns whether that segment is the client's."""
     flags = packets[q + FLAGS]
     source = side_of(sides, packets[q + SRC_HI], packets[q + SRC_LO])
     destination = side_of(sides, packets[q + DST_HI], packets[q + DST_LO])
+    told = client_of(sides, packets, q)
     if flags & SYN and flags & ACK_FLAG:
         from_client = False
         rows[c + ORIENTED] = BY_SYN_ACK
     elif flags & SYN:
         from_client = True
         rows[c + ORIENTED] = BY_SYN
+    elif told != 0:
+        from_client = told == 1
+        rows[c + ORIENTED] = BY_CAPTURE
     elif source != destination:
         from_client = source == 1 or destination == 2
         rows[c + ORIENTED] = BY_NETWORK
@@ -475,6 +499,8 @@ def doubled(rows: Any, packets: Any, q: int, recent: Any, d: int) -> bool:
     zeek_step,
     opens_anew,
     side_of,
+    is_end,
+    client_of,
     open_row,
     classify,
 )

@@ -16,7 +16,7 @@ from analyzer.model.problems import Problem
 from analyzer.tcp.connections import CLIENT, SERVER, one_sided
 from analyzer.tcp.fields import N_FIELDS, N_RECENT, N_TRACKER, PKTS, RECENT, T_DUPLICATES, T_ROWS
 from analyzer.tcp.states import TRANSITIONS
-from analyzer.tcp.track import reindex, track
+from analyzer.tcp.track import N_NETWORK, reindex, track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +64,8 @@ def _one_directional(rows: NDArray[np.int64]) -> list[Problem]:
 def sides_of(clients: Iterable[Network], servers: Iterable[Network]) -> tuple[int, ...]:
     """Whose addresses the user says these are, for the direction of connections that begin in mid-stream.
 
-    How many networks, then each as `track.N_NETWORK` numbers; longer prefixes first, they know better.
+    How many networks, then each as `track.N_NETWORK` numbers; longer prefixes first, they know better. Then, how many connections
+    are known by themselves, and those (see `with_connections`).
     """
     named = [(1, network) for network in clients] + [(2, network) for network in servers]
     rows = []
@@ -74,7 +75,16 @@ def sides_of(clients: Iterable[Network], servers: Iterable[Network]) -> tuple[in
             first, mask = V4_MAPPED | first, ((1 << 96) - 1) << 32 | mask
         halves = (first >> 64, first & (1 << 64) - 1, mask >> 64, mask & (1 << 64) - 1)
         rows.append((-mask.bit_count(), side, *(half - (half >> 63 << 64) for half in halves)))
-    return len(rows), *(value for row in sorted(rows) for value in row[1:])
+    return len(rows), *(value for row in sorted(rows) for value in row[1:]), 0
+
+
+#: `sides` where nobody said anything.
+NOBODY = (0, 0)
+
+
+def with_connections(sides: Sequence[int], ends: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """`sides` with these connections, each as the six numbers of its ends (`fields.C_HI` … `S_PORT`), in place of those it had."""
+    return *sides[: 1 + sides[0] * N_NETWORK], len(ends), *(value for end in ends for value in end)
 
 
 def positions(uids: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
@@ -126,7 +136,7 @@ class Tracker:
     State lives in lists while chunks are interpreted and moves to arrays with the first compiled chunk.
     """
 
-    def __init__(self, sides: Sequence[int] = (0,)) -> None:
+    def __init__(self, sides: Sequence[int] = NOBODY) -> None:
         self.compiled = False
         self.counters: Any = [0] * N_TRACKER
         self.rows: Any = []

@@ -12,16 +12,16 @@ prove nothing, ports are used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.capture import columns as col
-from analyzer.model.addresses import network
+from analyzer.capture.again import ENDS, tracked_again
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import CLIENT, SERVER
-from analyzer.tcp.tracker import Tracker, positions, sides_of
+from analyzer.tcp.tracker import NOBODY, Tracker, positions, with_connections
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-ENDS = [f.C_HI, f.C_LO, f.C_PORT, f.S_HI, f.S_LO, f.S_PORT]
 TURNED = [*ENDS[3:], *ENDS[:3]]
 SIDES = (CLIENT, SERVER)
 #: How far apart two stretches of one connection may lie where packets between them were lost. The next connection of the same
@@ -42,7 +41,9 @@ CIRCLE = 1 << 32
 #: The low end of the circle, where sequence numbers of traffic that was made by hand begin.
 BY_HAND = 1 << 16
 #: What settled a direction, the most certain first.
-CERTAINTY = (f.BY_SYN, f.BY_SYN_ACK, f.BY_NETWORK, f.BY_PORT, f.BY_FIRST)
+CERTAINTY = (f.BY_SYN, f.BY_SYN_ACK, f.BY_CAPTURE, f.BY_NETWORK, f.BY_PORT, f.BY_FIRST)
+#: Rows of one capture that is read again to turn them; there are none so many where it is told which side is whose.
+MOST_TURNED = 1_000
 #: A packet that is the same at two points: fields that no NAT changes (it may write another IP identification).
 SAME = ["seq", "ack", "len", "flags", "tsval"]
 TCP_FLAGS = 0x3F  # without those of congestion notification, which routers may clear
@@ -52,7 +53,8 @@ def match_points(points: list[Point]) -> Ints:
     """Which rows of which points are one connection; returns connections × points, -1 for none.
 
     The k-th connection of a pair of initial sequence numbers at one point is the k-th at another. Where a loose row had its
-    client and server the other way round, it is tracked anew as the better informed point has it (`Point.data` is changed).
+    client and server the other way round, it is tracked anew as the better informed point has it (`Point.data` is changed); a capture too
+    large to keep is read again for that.
     """
     if len(points) == 1:
         return np.arange(len(points[0].rows), dtype=np.int64).reshape(-1, 1)
@@ -202,13 +204,13 @@ def _joined(points: list[Point], members: Ints, p: int, q: int, find: Callable[[
     if find is not _by_packets:  # which gives the likeliest first
         pairs = pairs.alone()
     holders = [_holders(members, point, len(points[point].rows)) for point in (p, q)]
-    stands = [positions(points[point].data.uids) if pairs.turned.any() else {} for point in (p, q)]
+    turner = _Turner.of(points[p], points[q], one.at[pairs.i[pairs.turned]], other.at[pairs.j[pairs.turned]])
     gone = []
     for i, j, turned in zip(one.at[pairs.i].tolist(), other.at[pairs.j].tolist(), pairs.turned.tolist(), strict=True):
         here, there = holders[0][i], holders[1][j]
         if ((members[here] >= 0) & (members[there] >= 0)).any():
             continue
-        if turned and not _turn((points[p], i, stands[0]), (points[q], j, stands[1])):
+        if turned and not turner.turn(i, j):
             continue
         members[here] = np.maximum(members[here], members[there])
         members[there] = -1
@@ -358,30 +360,94 @@ def _sides(turned: bool) -> tuple[int, int]:
 # ---- directions
 
 
-#: A point, a row of it, and where the segments of each of its connections stand.
-_Place = tuple["Point", int, dict[int, "Ints"]]
+#: The kind of each segment by its place: the number of its record, and where its payload begins in the file.
+_Kinds = dict[tuple[int, int], int]
 
 
-def _turn(one: _Place, other: _Place) -> bool:
-    """Track the row whose direction is less certain anew, the other way round; False where that cannot be done."""
-    certain = [CERTAINTY.index(int(point.rows[row, f.ORIENTED])) for point, row, _ in (one, other)]
-    point, row, stands = other if certain[1] >= certain[0] else one
-    data = point.data
-    if not data.complete:
-        return False  # what is at hand of it may have been thinned
-    before = data.rows[row]
-    mine = stands.get(int(before[f.UID]), np.empty(0, np.int64))
-    client, server = (network(*before[ends[:2]].tolist()) for ends in (TURNED, ENDS))
-    tracker = Tracker(sides_of([client], [server]))
-    segments = data.segments[mine]
-    _, kinds = tracker.feed(segments.ravel().tolist(), len(segments), compiled=False)
-    rows = tracker.finish()
-    if len(rows) != 1 or not np.array_equal(rows[0, ENDS], before[TURNED]):
-        return False  # opened by a SYN, or between two ports of one address, or not all of it was kept
-    kept = before[[f.UID, f.GONE]]
-    if not data.rows.flags.writeable:
-        data.rows = data.rows.copy()
-    data.rows[row] = rows[0]
-    data.rows[row, [f.UID, f.GONE]] = kept
-    data.kinds[mine] = kinds
-    return True
+def _places(segments: Ints) -> list[tuple[int, int]]:
+    return list(zip(segments[:, col.NO].tolist(), segments[:, col.OFFSET].tolist(), strict=True))
+
+
+@dataclass(slots=True)
+class _Turned:
+    """Rows of one point the other way round; of a capture too large to keep, `read` has those that were read again, by `UID`."""
+
+    point: Point
+    stands: dict[int, Ints]
+    read: dict[int, tuple[Ints, _Kinds]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, point: Point, rows: list[int]) -> _Turned:
+        """With these rows at hand."""
+        data = point.data
+        turned = cls(point, positions(data.uids) if rows else {})
+        if rows and point.parts and not data.complete:
+            wanted = np.stack([turned.wanted(row) for row in rows[:MOST_TURNED]])
+            segments, uids, kinds, found = tracked_again(point.parts, wanted, point.how)
+            at = positions(uids)
+            for row in found:
+                mine = at[int(row[f.UID])]
+                turned.read[int(row[f.UID])] = (
+                    row,
+                    dict(zip(_places(segments[mine]), kinds[mine].tolist(), strict=True)),
+                )
+        return turned
+
+    def wanted(self, row: int) -> Ints:
+        """A row with its ends the other way round, as another capture tells it."""
+        made: Ints = self.point.rows[row].copy()
+        made[ENDS], made[f.ORIENTED] = made[TURNED], f.BY_CAPTURE
+        return made
+
+    def turn(self, row: int) -> bool:
+        """Put the row that was tracked anew in the place of the old one; False where there is none."""
+        data, wanted = self.point.data, self.wanted(row)
+        uid = int(wanted[f.UID])
+        mine = self.stands.get(uid, np.empty(0, np.int64))
+        made, kinds = self._tracked(wanted, mine) if data.complete else self.read.get(uid, (wanted[:0], {}))
+        if not len(made) or not np.array_equal(made[ENDS], wanted[ENDS]):
+            return False  # opened by a SYN, or not all of it was kept
+        if not data.rows.flags.writeable:
+            data.rows = data.rows.copy()
+        data.rows[row] = made
+        data.rows[row, [f.UID, f.GONE]] = wanted[[f.UID, f.GONE]]
+        before = data.kinds[mine].tolist()  # of a sample, which may be thinned in another way
+        at = _places(data.segments[mine])
+        data.kinds[mine] = [kinds.get(place, kind ^ f.K_SERVER) for place, kind in zip(at, before, strict=True)]
+        return True
+
+    def _tracked(self, wanted: Ints, mine: Ints) -> tuple[Ints, _Kinds]:
+        """From the segments that were kept."""
+        segments = self.point.data.segments[mine]
+        tracker = Tracker(with_connections(NOBODY, [wanted[ENDS].tolist()]))
+        _, kinds = tracker.feed(segments.ravel().tolist(), len(segments), compiled=False)
+        rows = tracker.finish()
+        return (rows[0], dict(zip(_places(segments), kinds, strict=True))) if len(rows) == 1 else (wanted[:0], {})
+
+
+@dataclass(slots=True)
+class _Turner:
+    """Of two rows that have client and server the other way round, one is turned: that whose direction is less certain."""
+
+    one: _Turned
+    other: _Turned
+
+    @classmethod
+    def of(cls, one: Point, other: Point, rows: Ints, others: Ints) -> _Turner:
+        """For these pairs of rows."""
+        pairs = [
+            (i, j, _is_less_certain(other, j, one, i)) for i, j in zip(rows.tolist(), others.tolist(), strict=True)
+        ]
+        return cls(
+            _Turned.of(one, [i for i, _, second in pairs if not second]),
+            _Turned.of(other, [j for _, j, second in pairs if second]),
+        )
+
+    def turn(self, i: int, j: int) -> bool:
+        """Turn one of these rows; False where that cannot be done."""
+        return self.other.turn(j) if _is_less_certain(self.other.point, j, self.one.point, i) else self.one.turn(i)
+
+
+def _is_less_certain(point: Point, row: int, than: Point, its: int) -> bool:
+    own, other = (CERTAINTY.index(int(p.rows[r, f.ORIENTED])) for p, r in ((point, row), (than, its)))
+    return own >= other

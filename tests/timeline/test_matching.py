@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analyzer
+from analyzer.capture.again import segments_of
 from analyzer.capture.reader import CaptureData
 from analyzer.model.records import Source
 from analyzer.tcp import fields as f
@@ -135,12 +137,13 @@ def records(parts: list[tuple[list[Sent], Ends]]) -> list[tuple[int, bytes]]:
 
 def read(parts: list[tuple[list[Sent], Ends]], kept: bool) -> tuple[Point, list[int]]:
     """A point, and which part each of its rows is."""
-    data = packets.read(packets.pcap(records(parts)))
+    content = packets.pcap(records(parts))
+    data = packets.read(content)
     starts = {sents[0].at: number for number, (sents, _) in enumerate(parts)}
     owners = [starts[ts] for ts in data.rows[:, f.FIRST_TS].tolist()]
     if not kept:
         data.complete, data.segments, data.uids, data.kinds = False, data.segments[:0], data.uids[:0], data.kinds[:0]
-    return Point(Source("", "", "pcap", ""), data), owners
+    return Point(Source("", "", "pcap", ""), data, [(lambda: io.BytesIO(content), len(content))]), owners
 
 
 @settings(max_examples=120, deadline=None)
@@ -197,18 +200,38 @@ TALK = talk(random.Random(1), ZERO, stamps=True, rounds=4)
 def test_a_capture_from_mid_stream_meets_the_whole_one(ends: Ends, other: Ends, cut: int, kept: bool) -> None:
     """Also where its first packet is the server's, on a port that nobody knows: the direction is the handshake's then."""
     points = both(TALK, TALK[cut:], ends, other, kept)
-    turned = points[1].rows[0, f.C_PORT] == 15_432
-    members = match_points(points).tolist()
-    if turned and not kept:
-        assert len(members) == 2  # what cannot be read anew stays apart
-        return
-    assert members == [[0, 0]]
+    assert match_points(points).tolist() == [[0, 0]]
     row, data = points[1].rows[0], points[1].data
     assert (row[f.C_PORT], row[f.S_PORT]) == (other[0][1], 15_432)
-    if kept:
-        sent = [not s.up for s in TALK[cut:]]
-        assert [bool(kind & f.K_SERVER) for kind in data.kinds.tolist()] == sent
+    kinds = data.kinds if kept else segments_of(points[1].parts, points[1].rows)[2]
+    assert [bool(kind & f.K_SERVER) for kind in kinds.tolist()] == [not s.up for s in TALK[cut:]]
     assert row[CLIENT + f.PKTS] == sum(s.up for s in TALK[cut:])
+
+
+def test_a_direction_that_cannot_be_read_anew_stays_and_the_connection_apart() -> None:
+    points = both(TALK, TALK[4:], PLAIN, PLAIN, kept=False)
+    points[1].parts = []
+    assert points[1].rows[0, f.C_PORT] == 15_432 and len(match_points(points)) == 2
+
+
+def test_a_direction_is_read_anew_for_the_connections_it_is_known_of() -> None:
+    """Others of the same server, that no other capture knows, keep theirs; so do those that were sampled before."""
+    others = [talk(random.Random(n), ZERO + n * SECOND, stamps=False, rounds=3) for n in (5, 6)]
+    ends = [((("10.0.0.1", 40_001 + n), PLAIN[1])) for n in range(2)]
+    near, _ = read([(TALK, PLAIN)], kept=False)
+    far, owners = read([(TALK[4:], PLAIN), *((s[4:], e) for s, e in zip(others, ends, strict=True))], kept=False)
+    whole = far.data
+    sampled = segments_of(far.parts, far.rows)
+    whole.segments, whole.uids, whole.kinds = sampled
+    before = whole.kinds.copy()
+    assert (match_points([near, far])[:, 0] >= 0).sum() == 1
+    row = owners.index(0)
+    assert far.rows[:, f.C_PORT].tolist() == [PLAIN[0][1] if n == row else 15_432 for n in range(3)]
+    turned = whole.uids == far.rows[row, f.UID]
+    assert ((whole.kinds ^ before) & f.K_SERVER != 0).tolist() == turned.tolist()
+    segments, uids, kinds = segments_of(far.parts, far.rows)
+    assert np.array_equal(segments, whole.segments) and np.array_equal(uids, whole.uids)
+    assert np.array_equal(kinds, whole.kinds)
 
 
 def test_a_syn_ack_that_one_point_did_not_see_leaves_one_connection() -> None:
