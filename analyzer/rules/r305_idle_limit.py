@@ -24,8 +24,8 @@ without one is taken to have used the connection, and a bracket that is wider th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
@@ -462,33 +462,27 @@ def _gaps(k: int, segments: list[Segment], least_copies: int) -> list[Gap]:
 
     Keepalives end a rest. What follows the server's close is no rest any more.
     """
+    times = [s.time_ns for s in segments]
+    servers = [at for at, s in enumerate(segments) if not s.from_client]
+    copies: dict[int, list[int]] = defaultdict(list)  # of what nothing of the server follows
+    for at in range(servers[-1] + 1 if servers else 0, len(segments)):
+        if segments[at].payload:
+            copies[segments[at].seq].append(at)
+    ended = next((at for at, s in enumerate(segments) if s.fin or s.rst), len(segments))
     found: list[Gap] = []
-    answers = _next_answers(segments)
-    to_come = Counter(s.seq for s in segments if s.from_client and s.payload)
-    ended = False
-    for at, s in enumerate(segments):
-        rest = s.time_ns - segments[at - 1].time_ns if at else 0
-        if rest >= f.WAKE_AFTER and not s.retransmitted:
-            if ended:
-                break
-            gap = Gap(k, rest, s, s.time_ns - segments[0].time_ns)
-            if not s.from_client and s.fin and not s.payload:
-                found.append(replace(gap, ending=limits.FIN))
-            elif s.from_client and s.payload and (answers[at] or to_come[s.seq] >= least_copies):
-                found.append(replace(gap, ending=_ending(answers[at])))
-        ended = ended or s.fin or s.rst
-        to_come[s.seq] -= s.from_client and s.payload > 0
+    for at in range(1, min(ended + 1, len(segments))):
+        s, rest = segments[at], times[at] - times[at - 1]
+        if rest < f.WAKE_AFTER or s.retransmitted:
+            continue
+        gap, following = Gap(k, rest, s, times[at] - times[0]), bisect_right(servers, at)
+        answer = segments[servers[following]] if following < len(servers) else None
+        if not s.from_client and s.fin and not s.payload:
+            found.append(replace(gap, ending=limits.FIN))
+        elif s.from_client and s.payload:
+            left = len(copies[s.seq]) - bisect_left(copies[s.seq], at) if answer is None else 0
+            if answer is not None or left >= least_copies:
+                found.append(replace(gap, ending=_ending(answer)))
     return found
-
-
-def _next_answers(segments: list[Segment]) -> list[Segment | None]:
-    """For each segment, the next one of the server."""
-    found: list[Segment | None] = []
-    following = None
-    for s in reversed(segments):
-        found.append(following)
-        following = following if s.from_client else s
-    return found[::-1]
 
 
 def _ending(answer: Segment | None) -> str:

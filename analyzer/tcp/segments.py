@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from analyzer.capture import columns as col
@@ -236,7 +237,8 @@ def merge(parts: list[Part]) -> list[Segment]:
     no NAT writes its own, IP identification; the k-th copy at one point is the k-th at another.
     """
     segments = [s for _, s in _seen_at(*parts[0])] if len(parts) == 1 else _joined(parts)
-    segments.sort(key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
+    if len(parts) > 1 or any(b.places[0].time_ns < a.places[0].time_ns for a, b in pairwise(segments)):
+        segments.sort(key=lambda s: (s.time_ns, s.places[0].point, s.places[0].no))
     mark_pings(segments)
     return segments
 

@@ -230,12 +230,12 @@ def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
     """An invocation whose runtime printed `Invoke Error` failed, though its REPORT need not say so."""
     failed: set[tuple[str, str | None]] = set()
     running: dict[str, str | None] = {}  # some runtimes print no id with an unhandled error
-    for e in [e for e in events if e.kind == "start" or "invoke_error" in e.attrs]:
+    for e in [e for e in events if e.kind == "start" or (e.layer != "lambda" and "invoke_error" in e.attrs)]:
         if e.environment is None:
             continue
         if e.kind == "start":
             running[e.environment] = e.request_id
-        elif e.layer != "lambda" and "invoke_error" in e.attrs:
+        else:
             failed.add((e.environment, e.request_id or running.get(e.environment)))
     for invocation in invocations:
         if (invocation.environment, invocation.request_id) in failed and invocation.status in ("unknown", "success"):
