@@ -304,10 +304,15 @@ def reconnect_ns(story: Story, transport: Transport, when_ns: int) -> int:
 def covers(story: Story, point: int, start_ns: int, end_ns: int) -> bool:
     """Whether a capture was running all through [start, end], as its own packets prove, and reports no drops."""
     p = story.connections.points[point]
-    if lossy(story, point):
-        return False
-    early, late = (p.clock.error_at(p.clock.stamp(at)) for at in (start_ns, end_ns))
-    return p.span[0] <= start_ns - early and end_ns + late <= p.span[1]
+    early = p.clock.error_at(p.clock.stamp(start_ns))
+    return p.span[0] <= start_ns - early and runs_until(story, point, end_ns)
+
+
+def runs_until(story: Story, point: int, end_ns: int) -> bool:
+    """The same of a stretch that begins after a packet in this capture."""
+    clock = story.connections.points[point].clock
+    late = clock.error_at(clock.stamp(end_ns))
+    return not lossy(story, point) and end_ns + late <= story.connections.points[point].span[1]
 
 
 def lossy(story: Story, point: int) -> bool:

@@ -91,10 +91,14 @@ QUIET = (
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Connections to one server whose environments did not come back, with the time from which each was silent."""
+    """Connections to one server whose environments did not come back, with the time from which each was silent.
+
+    `owners` has the environment of each, or those that it may be of: then none of these came back.
+    """
 
     server: str
     since_ns: dict[int, int]
+    owners: dict[int, set[str]]
     kin: Kin
 
     @property
@@ -111,17 +115,18 @@ def select(story: Story, settings: Settings) -> Iterable[Held]:
     last, running = _last_signs(story)
     kin = Kin(story, last)
     found: dict[str, dict[int, int]] = defaultdict(dict)
+    owned: dict[int, set[str]] = {}
     for k in cs.showing(signs.OPEN) if len(last) > 1 else ():
-        env = common.witness(story, k)
-        if env not in last or env in running:
+        owners = story.owners(k)
+        if not owners or not all(env in last and env not in running and story.shares_clock(k, env) for env in owners):
             continue
-        since = max(last[env], *(aligned(int(row[f.LAST_TS])) for row, aligned in cs.rows(k)))
-        others = kin.last_of_others(env, cs.server(k))
+        since = max(*(last[env] for env in owners), *(aligned(int(row[f.LAST_TS])) for row, aligned in cs.rows(k)))
+        others = max(kin.last_of_others(env, cs.server(k)) for env in owners)
         if others - since < least or any(row[f.END_BY] for row, _ in cs.rows(k)):
             continue
-        if any(common.covers(story, p, since, since + least) for p in cs.seen_at(k)):
-            found[cs.server(k)][k] = since
-    return [Held(server, since, kin) for server, since in sorted(found.items())]
+        if any(common.runs_until(story, p, since + least) for p in cs.seen_at(k)):
+            found[cs.server(k)][k], owned[k] = since, owners
+    return [Held(server, since, owned, kin) for server, since in sorted(found.items())]
 
 
 class Kin:
@@ -163,11 +168,11 @@ def _last_signs(story: Story) -> tuple[dict[str, int], set[str]]:
 def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     """The proof: the last packet, the environment's last line, the function in another environment long after."""
     cs, k = story.connections, held.connection
-    since, env = held.since_ns[k], common.environment(story, k)
+    since, owners = held.since_ns[k], held.owners[k]
     if not common.heard(story, k, "client"):
         return None
-    mine = [e for e in story.events_between(0, since, env) if e.kind == "report"]
-    later = _later(story, held, env or "", since + settings[Thresholds].silent_ns)
+    mine = [e for e in story.events_between(0, since) if e.kind == "report" and e.environment in owners]
+    later = _later(story, held, owners, since + settings[Thresholds].silent_ns)
     if not mine or later is None:
         return None
     silent = later.time_ns - since
@@ -178,7 +183,7 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     ]
     evidence.sort(key=lambda e: e.time_ns)
     thrown = any(limit.server == held.server for limit in l501.limits(story))
-    environments = {common.environment(story, c) for c in held.since_ns}
+    environments = set[str]().union(*(held.owners[c] for c in held.since_ns))
     ids = [cs.id(c) for c in sorted(held.since_ns)]
     many = f"{len(ids)} connections" if len(ids) > 1 else "a connection"
     return Finding(
@@ -187,7 +192,7 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
         evidence[0].time_ns, evidence,
         f"nothing passed for {seconds(silent)}, nobody closed, and the function was invoked in other environments meanwhile"
         + ("; the server threw others out for having too many connections" if thrown else ""),
-        connection=ids[0] if len(ids) == 1 else None, connections=ids, environment=env if len(environments) == 1 else None,
+        connection=ids[0] if len(ids) == 1 else None, connections=ids, environment=min(environments) if len(environments) == 1 else None,
         silences=[Silence(since, later.time_ns, f"{seconds(silent)}: no line of this environment, no packet of this connection")],
         ruled_out=["a close that nobody saw (the capture ran on)", "a freeze between two invocations (none followed)"],
         help=advice(Trouble.LIMIT, held.server, []),
@@ -196,11 +201,15 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     )  # fmt: skip
 
 
-def _later(story: Story, held: Held, env: str, time_ns: int) -> Event | None:
-    """The first invocation of another environment from a time on."""
+def _later(story: Story, held: Held, owners: set[str], time_ns: int) -> Event | None:
+    """The first invocation of another environment than these from a time on."""
     end = story.events[-1].time_ns
-    starts = (e for e in story.events_between(time_ns, end) if e.kind == "start" and e.environment not in (None, env))
-    return next((e for e in starts if held.kin.may_be(env, e.environment or "", held.server)), None)
+    starts = (
+        e for e in story.events_between(time_ns, end) if e.kind == "start" and e.environment not in (None, *owners)
+    )
+    return next(
+        (e for e in starts if any(held.kin.may_be(env, e.environment or "", held.server) for env in owners)), None
+    )
 
 
 def _count(environments: int) -> str:

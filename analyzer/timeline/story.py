@@ -230,8 +230,13 @@ class Story:
 
     def may_own(self, environment: str | None, k: int) -> bool:
         """Whether connection `k` may be an environment's: it is, or nobody's is known, nor that it can only be some others'."""
+        owners = self.owners(k)
+        return not owners or environment in owners
+
+    def owners(self, k: int) -> set[str]:
+        """The environment of connection `k`, or those between which nothing decided; empty where none is known."""
         if (owner := self.connections.environment.get(k)) is not None:
-            return owner == environment
+            return {owner}
         if self._rivals[0] != len(self.ties):
             found: dict[str, set[str]] = {}
             for tie in self.ties:
@@ -239,8 +244,7 @@ class Story:
                     found.setdefault(tie.right, set()).add(tie.left)
             self._rivals = len(self.ties), found
         names = self.connections.id(k), self.connections.client(k).rpartition(":")[0].strip("[]")
-        rivals = next((mine for name in names if (mine := self._rivals[1].get(name))), None)
-        return rivals is None or environment in rivals
+        return next((mine for name in names if (mine := self._rivals[1].get(name))), set())
 
     def shares_clock(self, k: int, environment: str | None = None) -> bool:
         """Whether the captures of connection `k` share a clock with the logs of an environment; with any, where none is named."""

@@ -80,8 +80,10 @@ def tie_environments(story: Story) -> None:
         found[first].append(_Address(story, environments, address, ks, shares[first], maybe))
     for mine in found.values():
         claims = Counter(environment for a in mine if (environment := a.claimed()) is not None)
+        surely = ((name, a) for a in mine if (name := a.claimed()) is not None and a.is_surely(name, len(mine)))
+        taken = {name: a for name, a in surely if claims[name] == 1}
         for a in mine:
-            a.tie(claims)
+            a.tie(claims, {name for name, other in taken.items() if other is not a and other.version == a.version})
 
 
 class _Shares:
@@ -174,21 +176,30 @@ class _Address:
             for environment in maybe.get(story.connections.id(k), ()):
                 self._named[environment] += []
 
+    @property
+    def version(self) -> int:
+        """Of the Internet Protocol."""
+        return 6 if ":" in self._address else 4
+
+    def is_surely(self, environment: str, addresses: int) -> bool:
+        """Whether none of so many addresses would fit an environment by chance as this one does."""
+        return addresses * self._shares.chance(self._ks, environment) <= FEW_BY_CHANCE
+
     def claimed(self) -> str | None:
         """The only environment that bursts alone tie this address to."""
         fitting = self._fitting()
         return fitting[0][1] if len(fitting) == 1 and not self._named else None
 
-    def tie(self, claims: Counter[str]) -> None:
-        """Tie the whole address, else each connection for which something speaks; `claims` are the addresses that each environment
-        may be behind."""
+    def tie(self, claims: Counter[str], taken: set[str]) -> None:
+        """Tie the whole address, else each connection for which something speaks; `claims` are how many addresses each environment
+        alone fits, `taken` the environments that are surely behind another: an environment has one address."""
         if len(self._named) > 1:
             self._shared()
         elif self._named:
             ((environment, ks),) = self._named.items()
             self._by_transports(environment, ks)
         else:
-            self._by_bursts(claims)
+            self._by_bursts(claims, taken)
 
     def _fitting(self) -> list[tuple[float, str]]:
         return self._shares.of(self._ks) if self._shares.bursts(self._ks) else []
@@ -208,8 +219,9 @@ class _Address:
             return False
         return bool(self._shares.of([k]))
 
-    def _by_bursts(self, claims: Counter[str]) -> None:
-        fitting = self._fitting()
+    def _by_bursts(self, claims: Counter[str], taken: set[str]) -> None:
+        every = self._fitting()
+        fitting = [(share, env) for share, env in every if env not in taken] or every
         if not fitting:
             for k in self._ks:
                 self._one(k)
@@ -219,7 +231,9 @@ class _Address:
             self._untied(KIND, self._address, fitting)
             return
         why = f"{best:.0%} of its bursts fall into this environment's invocations"
-        if (many := claims[environment]) > 1 and many * self._shares.chance(self._ks, environment) > FEW_BY_CHANCE:
+        if len(fitting) < len(every):
+            why += "; the others that fit have other addresses"
+        if (many := claims[environment]) > 1 and not self.is_surely(environment, many):
             why += f", as those of {many - 1} other address{'es' if many > 2 else ''} do: left untied"
             self._story.ties.append(Tie(KIND, environment, self._address, "possible", why, False))
             return

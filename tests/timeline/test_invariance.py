@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from itertools import chain
@@ -263,3 +264,17 @@ def test_two_incidents_in_one_command_are_two(two):
     folders = [f for name in two for f in ALL_CASES if f.name == name]
     each = [[f / n for n in json.loads((f / "expected.json").read_text())["inputs"]] for f in folders]
     assert said(analyzer.read(*each[0], *each[1])) == said(analyzer.read(*each[0])) + said(analyzer.read(*each[1]))
+
+
+def test_connections_that_whole_seconds_leave_between_two_environments_are_abandoned_if_both_are(tmp_path):
+    """Two environments begin a quarter of a second apart; a third one, which runs on, has another address."""
+    (folder,) = (f for f in ALL_CASES if f.name == "abandoned")
+    plain = analyzer.read(*(folder / name for name in json.loads((folder / "expected.json").read_text())["inputs"]))
+    (tmp_path / "server.pcap").write_bytes((folder / "server.pcap").read_bytes())
+    for number, path in enumerate(sorted(folder.rglob("*.gz"))):
+        export = tmp_path / path.relative_to(folder).with_name(f"{number}.gz")
+        export.parent.mkdir(parents=True, exist_ok=True)
+        export.write_bytes(gzip.compress(warp.log(gzip.decompress(path.read_bytes()), warp.whole_seconds)))
+    trace = analyzer.read(tmp_path)
+    held = [[(f.rule, f.title.split(" holds ")[1], len(f.connections)) for f in t.findings] for t in (plain, trace)]
+    assert held[0] == held[1] == [("L502", "2 connections of 2 environments that did not come back", 2)]
