@@ -164,6 +164,18 @@ def test_payload_counts_once_across_the_wrap() -> None:
     assert (connection.b.payload, connection.b.retransmits) == (150, 1)
 
 
+def test_payload_beyond_the_circle_of_sequence_numbers() -> None:
+    """Six gigabytes in twelve segments, each acknowledged; then the last but one again."""
+    size = 500_000_000
+    talk: list[Segment] = []
+    for n in range(12):
+        talk += [(30 + 2 * n, S, "A", n * size + 1, 1, size), (31 + 2 * n, C, "A", 1, (n + 1) * size + 1, 0)]
+    whole = walk([*OPEN, *talk])
+    assert (whole.b.payload, whole.b.retransmits, whole.missed) == (12 * size, 0, 0)
+    again = walk([*OPEN, *talk, (900, S, "A", 10 * size + 1, 1, size)])
+    assert (again.b.payload, again.b.retransmits, again.missed) == (12 * size, 1, 0)
+
+
 def test_data_seen_after_its_acknowledgement_is_not_missed() -> None:
     """A capture merged of two taps shows the acknowledgement first. tshark calls the data spurious, so it counts as such."""
     connection = walk([*OPEN, (30, C, "A", 1, 101, 0), (30, S, "A", 1, 1, 100), (31, S, "A", 101, 1, 100)])
