@@ -172,7 +172,8 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     env = common.environment(story, k)
     freeze = common.frozen(story, k, before, burst.time_ns)
     errors = common.errors_of_reset(story, k, burst, reset)
-    if any(e.attrs.get("raised_by") == "server" for e in errors):
+    spoken = [e for e in errors if e.attrs.get("raised_by") == "server"]
+    if any(e.level != "INFO" for e in spoken):
         return None  # the server's own words: it had closed (F203)
     evidence = [
         *common.freeze_evidence(story, freeze),
@@ -186,13 +187,13 @@ def examine(story: Story, candidate: int | told.Death, settings: Settings) -> Fi
     sender, proven = _sender(story, k, segments, reset, burst)
     near = common.limit_near(gap, "RST", story.connections.server(k))
     wrote = burst.payload
-    replied = bool(wrote) and not errors and common.may_reply(segments, burst.time_ns, burst)
+    replied = bool(wrote) and errors == spoken and common.may_reply(segments, burst.time_ns, burst)
     repeated = [s for s in segments if not s.from_client and s.retransmitted and before < s.time_ns < burst.time_ns]
     if repeated:
         evidence.append(story.packet(repeated[-1], f"unanswered, the last of {len(repeated)} copies"))
         evidence.sort(key=lambda e: e.time_ns)
     return Finding(
-        CODE, NAME, Severity.ERROR if (wrote and not replied) or errors else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
+        CODE, NAME, Severity.ERROR if not replied and (wrote or errors) else Severity.WARNING, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"reset after {seconds(gap)} {'of silence of the client' if repeated else 'idle'}, no close seen before",
         reset.time_ns, evidence,
         f"the {'client had been silent' if repeated else 'connection had been idle'} for {seconds(gap)}{' (frozen)' if freeze else ''}"

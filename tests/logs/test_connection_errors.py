@@ -184,6 +184,7 @@ PYTHON = [
     ("AMQPConnectionError: Server connection unexpectedly closed. Read 0 bytes but 1 bytes expected", said("CLOSED", LIBRARY, "aio-pika")),
     ('Server connection <Connection: "amqp://guest:******@10.0.2.20:5672/?heartbeat=5" at 0x7fda> was stuck. No frames were received in 18 seconds.', said("TIMEOUT", LIBRARY, "aio-pika", setting="heartbeat")),
     ("ChannelInvalidStateError: <aio_pika.channel.Channel object at 0x7fa6aeb74710> closed", said("NOT_CONNECTED", LIBRARY, "aio-pika")),
+    ("publish failed: <aio_pika.robust_channel.RobustChannel object at 0x7fa6aeb74710> closed", said("NOT_CONNECTED", LIBRARY, "aio-pika")),
     ("TimeoutError: [Errno 110] Connection timed out\nTraceback (most recent call last):\n  File \"/var/task/fn.py\", line 14, in handler\n    s=socket.socket(); s.connect(('10.0.0.77',6379))", said("ETIMEDOUT", KERNEL, errno=110, syscall="connect")),
     ("ConnectionResetError: [Errno 104] Connection reset by peer", said("ECONNRESET", KERNEL, errno=104)),
     ("ConnectionResetError: [Errno 104] Connection reset by peer\nTraceback (most recent call last):\n    s=socket.create_connection(('10.0.0.1',7001),2); s.sendall(b'x'); s.recv(10)", said("ECONNRESET", KERNEL, syscall="write", stage="established")),

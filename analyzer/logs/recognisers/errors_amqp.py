@@ -25,6 +25,7 @@ ROWS = (
     row("No frames were received in", "aio-pika", "TIMEOUT", ESTABLISHED, "heartbeat", pattern=r"was stuck\. No frames were received in [0-9]{1,6} seconds"),
     row("Server connection unexpectedly closed", "aio-pika", "CLOSED", ESTABLISHED),
     row("ChannelInvalidStateError", "aio-pika", "NOT_CONNECTED", pattern=r"\bChannelInvalidStateError: "),
+    row("<aio_pika.", "aio-pika", "NOT_CONNECTED", pattern=r"<aio_pika\.[\w.]{1,60} object at 0x[0-9a-f]{1,16}> closed"),
     row("Heartbeat timeout", "amqplib", "TIMEOUT", ESTABLISHED, "heartbeat", pattern=r"(?:^|\n|Error: |\")Heartbeat timeout(?:$|\n|\")"),
     row("Unexpected close", "amqplib", "CLOSED", ESTABLISHED, pattern=r"(?:^|\n|Error: |\")Unexpected close(?:$|\n|\")"),
     row("Channel ended, no reply", "amqplib", "CLOSED", ESTABLISHED),
