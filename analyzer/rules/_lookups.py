@@ -6,9 +6,9 @@ IPv6 address answers so for that. A name counts here only if no form of it was e
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analyzer.capture.asides import MAX_ASIDES
@@ -66,14 +66,19 @@ def unresolved(story: Story, least_silence_ns: int) -> Iterator[Asked]:
         by_client[x.client][x.name].append(x)
     told: set[str] = set()
     for client, names in sorted(by_client.items()):
+        forms: dict[str, list[int]] = defaultdict(list)  # when names were asked for that are told, by their first label
         for name, mine in sorted(names.items(), key=lambda item: item[1][0].time_ns):
             seen = Asked(name, client, [x for x in mine if x.point == mine[0].point])
             if name in told or not _is_hosts(name) or any(base in names for base in _bases(name)):
                 continue
-            if any(resolved.has(x) for x in mine) or not _failed(story, seen, least_silence_ns):
+            label = name.partition(".")[0]
+            if any(resolved.has(x) for x in mine) or _near(forms[label], mine[0]):
                 continue
-            told |= {name, *_searched(names, mine)}
-            yield seen
+            if _failed(story, seen, least_silence_ns):
+                told.add(name)
+                for x in mine:
+                    insort(forms[label], x.time_ns)
+                yield seen
 
 
 def _failed(story: Story, seen: Asked, least_silence_ns: int) -> bool:
@@ -109,10 +114,10 @@ def _bases(name: str) -> list[str]:
     return [".".join(labels[:n]) for n in range(1, len(labels))]
 
 
-def _searched(names: Iterable[str], mine: list[Lookup]) -> set[str]:
-    """Other names of one client that begin with the same label: forms of one search."""
-    first = mine[0].name.partition(".")[0]
-    return {name for name in names if name.partition(".")[0] == first}
+def _near(times: list[int], x: Lookup) -> bool:
+    """Whether one of these moments, in order, is about that of a lookup."""
+    at = bisect_left(times, x.time_ns - TOGETHER_NS)
+    return at < len(times) and times[at] <= x.last_ns + TOGETHER_NS
 
 
 class _Resolved:
@@ -130,6 +135,4 @@ class _Resolved:
         """Whether the name, or a form of it that was asked for together with it, was answered."""
         if x.name in self._names or x.name in self._bases or not self._names.isdisjoint(_bases(x.name)):
             return True
-        times = self._times.get(x.name.partition(".")[0], [])
-        at = bisect_left(times, x.time_ns - TOGETHER_NS)
-        return at < len(times) and times[at] <= x.last_ns + TOGETHER_NS
+        return _near(self._times.get(x.name.partition(".")[0], []), x)
