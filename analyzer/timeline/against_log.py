@@ -20,6 +20,7 @@ from analyzer.model.times import MS, SECOND
 from analyzer.timeline.bounds import MAX_PPM, Bounds, fit
 from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Pairs, Said, anchors_of, tilted
 from analyzer.timeline.points import Point
+from analyzer.timeline.shown import Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ RIVAL_SHARE, RIVAL_ZONE_SHARE = 0.9, 0.75
 #: Where nothing but bursts tells, so many invocations must find one, or all where there are fewer (a slow first use finds none),
 #: before clocks are taken to be further apart than hosts that keep time.
 LOOSE_ANCHORS, AGREE_NS = 4, 200 * MS
-#: How improbable by chance the hits at an offset must be, as `Kind.surprise` counts: where clocks agree as those of hosts that keep
+#: How improbable by chance the hits at an offset must be, as `Kind.surprises` counts: where clocks agree as those of hosts that keep
 #: time do; where they are a plausible shift apart and each line finds a packet, or most; anywhere else. (Logs of the same incident
 #: have 2.6 and more, 3.2 where each line finds one; of others of that hour few have 5 at offsets at which some lines find none.)
 EXPECTED, SHIFTED, MISSED, ANYWHERE = 2.0, 3.0, 5.5, 15.0
@@ -126,9 +127,10 @@ class _Vote(NamedTuple):
         return self.offsets[0]
 
 
-def against_log(told: Said, point: Point) -> Against | None:
+def against_log(told: Said, shown: Shown) -> Against | None:
     """How the capture's clock stands to the log's, None where too little matches."""
-    of_its_time = _of_its_time(anchors_of(told, point), point)
+    point = shown.point
+    of_its_time = _of_its_time(anchors_of(told, shown), point)
     if of_its_time is None:
         return None
     every, vote = of_its_time
@@ -194,11 +196,12 @@ def _elected(kinds: Kinds, point: Point) -> _Vote | None:
     return _Vote(start, end, *vote, surprise) if surprise >= _needed(voted, offset) else None
 
 
-def supports(told: Said, point: Point, pieces: list[Piece]) -> bool:
+def supports(told: Said, shown: Shown, pieces: list[Piece]) -> bool:
     """Whether a log's lines find packets of their kind where others say that the capture's clock stands, more than chance would have it."""
     to_capture = Clock("", pieces=inverted(pieces))
-    moved = (replace(k, log=to_capture.aligned_all(k.log)) for k in anchors_of(told, point).voters if k.at_hand)
-    return sum(k.surprise(0, point.data.first_ns, point.data.last_ns) for k in moved) >= EXPECTED
+    moved = (replace(k, log=to_capture.aligned_all(k.log)) for k in anchors_of(told, shown).voters)
+    first, last = shown.point.data.first_ns, shown.point.data.last_ns
+    return sum(float(k.surprises(np.zeros(1, np.int64), first, last)[0]) for k in moved) >= EXPECTED
 
 
 def _line(found: list[_Range], point: Point) -> tuple[list[Piece], bool]:

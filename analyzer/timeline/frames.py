@@ -22,6 +22,8 @@ from analyzer.timeline.between_captures import Between, between_captures
 from analyzer.timeline.environments import invocations_of
 from analyzer.timeline.log_anchors import Said, said
 from analyzer.timeline.log_clocks import SERVICE, LogClock
+from analyzer.timeline.shown import Shown
+from analyzer.timeline.speakers import fleet, speakers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,6 +156,7 @@ class Frames:
         self, points: list[Point], members: NDArray[np.int64], logs: list[LogFrame], exports: dict[str | None, str]
     ) -> None:
         self._points, self._logs, self._exports = points, {frame.name: frame for frame in logs}, exports
+        self._shown = [Shown(point) for point in points]
         self._between: dict[tuple[int, int], Between] = {}
         for a in range(len(points)):
             for b in range(a + 1, len(points)):
@@ -190,22 +193,35 @@ class Frames:
 
     def _with_captures(self, part: LogFrame) -> dict[int, Told]:
         log = said(part.events, part.invocations)
-        found = ((p, against_log(log, point)) for p, point in enumerate(self._points))
+        found = ((p, against_log(log, shown)) for p, shown in enumerate(self._shown))
         return {p: Told(against, part.logs) for p, against in found if against is not None}
 
     def _together(self, frame: LogFrame, exports: list[LogFrame], alone: list[dict[int, Told]]) -> dict[int, Told]:
         """For each capture, what the exports say of its clock that tell of it: the others may have nothing to do with it."""
         if not alone:
-            return self._with_captures(frame)
+            return self._by_speakers(frame, self._with_captures(frame))
         found = {}
-        for p, point in enumerate(self._points):
+        for p, shown in enumerate(self._shown):
             best = max((told[p] for told in alone if p in told), key=_trust, default=None)
-            mine = [part for part in exports if best is None or supports(part.said, point, best.found.pieces)]
-            against = against_log(said(*_joined(mine)), point) if len(mine) > 1 else None
+            mine = [part for part in exports if best is None or supports(part.said, shown, best.found.pieces)]
+            against = against_log(said(*_joined(mine)), shown) if len(mine) > 1 else None
             if against is not None and (best is None or not _apart(against.pieces, best.found.pieces)):
                 found[p] = Told(against, [log for part in mine for log in part.logs])
             elif best is not None:
                 found[p] = best
+        return self._by_speakers(frame, found)
+
+    def _by_speakers(self, frame: LogFrame, found: dict[int, Told]) -> dict[int, Told]:
+        """The same, and how captures stand to the log through which few of its environments speak."""
+        missing = [p for p in range(len(self._points)) if p not in found]
+        told = fleet(frame.events, frame.invocations) if missing else {}
+        for p in missing if len(told) > 1 else ():
+            names = speakers(told, self._shown[p])
+            mine = [e for e in frame.events if e.environment in names]
+            against = against_log(said(mine, [i for i in frame.invocations if i.environment in names]), self._shown[p])
+            if against is not None:
+                sources = {e.source for e in mine}
+                found[p] = Told(against, [log for log in frame.logs if log.source.id in sources])
         return found
 
     def invocations(self, events: list[Event]) -> list[Invocation]:

@@ -6,24 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture import columns as col
 from analyzer.model.clocks import PPM
 from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND
-from analyzer.tcp import fields as f
-from analyzer.tcp.pings import ANSWER_NS
-from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
+from analyzer.timeline.shown import FRAMES, Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from analyzer.capture.reader import CaptureData
 
     Ints = NDArray[np.int64]
 
@@ -34,14 +28,10 @@ END_SLACK_NS = 10 * MS
 RUNS_ON_NS = 10 * MS
 #: Of several thaws in a row that are alike the quickest takes no longer than this (measured: 12 to 23 ms).
 QUICK_START_NS = 50 * MS
-#: A client silent this long begins a new burst when it sends again.
-BURST_GAP_NS = 500 * MS
 #: Lines of a kind that are looked at together; more add nothing but time.
 MOST_LINES = 300
 #: What a client's log says it sent: ping frames, by the layer that asks for one or by the one that writes it.
 _PINGS = frozenset(("ping-sent", "ping-frame-sent"))
-#: What it says it got, and the mark of the server's frame: lines of a kind that no packet shows (in TLS) say nothing.
-_FRAMES = {"ping-acked": col.M_H2_PING_ACK, "goaway-received": col.M_H2_GOAWAY}
 #: Errors that a reset causes.
 _RESET = frozenset(("ECONNRESET", "ECONNREFUSED"))
 #: No invocation runs longer.
@@ -128,20 +118,22 @@ class Kind:
         hit, found = self._next(lines + offset)
         return _pairs(hit, found - lines)
 
-    def surprise(self, offset: int, first_ns: int, last_ns: int) -> float:
-        """How improbable so many hits are by chance at packets that stand anywhere in a capture from `first_ns` to `last_ns`:
+    def surprises(self, offsets: Ints, first_ns: int, last_ns: int) -> NDArray[np.float64]:
+        """How improbable so many hits are by chance at packets that stand anywhere in a capture from `first_ns` to `last_ns`, for each offset:
         the logarithm of the likelihood ratio (Bernoulli), 0 where chance gives as many.
         """
+        if not self.at_hand:
+            return np.zeros(len(offsets))
         reach = self.before + self.after
         covered = np.minimum(np.diff(self.packet), reach).sum() + reach
-        chance = min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1.0)
-        there = (self.log + offset >= first_ns - self.after) & (self.log + offset <= last_ns + self.before)
-        lines = replace(self, log=self.log[there])
-        share = lines.count(offset) / max(len(lines.log), 1)
-        if share <= chance:
-            return 0.0
-        missed = (1 - share) * log((1 - share) / (1 - chance)) if share < 1 else 0.0
-        return len(lines.log) * (share * log(share / chance) + missed)
+        chance = min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1 - LEAST_CHANCE)
+        wanted = self.log[None, :] + offsets[:, None]
+        there = ((wanted >= first_ns - self.after) & (wanted <= last_ns + self.before)).sum(axis=1)
+        share = self._next(wanted)[0].sum(axis=1) / np.maximum(there, 1)
+        missed = (1 - share) * np.log(np.maximum(1 - share, LEAST_CHANCE) / (1 - chance))
+        found = share * np.log(np.maximum(share, LEAST_CHANCE) / chance)
+        surprises: NDArray[np.float64] = np.where(share > chance, there * (found + missed), 0.0)
+        return surprises
 
     def last_before(self, offsets: Ints, lines: Ints) -> Pairs:
         """The same with the last packet before each line, at an offset for each row."""
@@ -184,8 +176,15 @@ class Kinds:
         return [k for k in (*self.cause, *self.effect, *self.window) if k.weight > 0]
 
     def surprise(self, offset: int, first_ns: int, last_ns: int) -> float:
-        """How improbable the hits of all kinds are by chance, as `Kind.surprise` counts."""
-        return sum(k.surprise(offset, first_ns, last_ns) for k in self.voters if k.at_hand)
+        """How improbable the hits of all kinds are by chance, as `Kind.surprises` counts."""
+        return float(self.surprises(np.array([offset]), first_ns, last_ns)[0])
+
+    def surprises(self, offsets: Ints, first_ns: int, last_ns: int) -> NDArray[np.float64]:
+        """The same for each offset."""
+        found = np.zeros(len(offsets))
+        for k in self.voters:
+            found += k.surprises(offsets, first_ns, last_ns)
+        return found
 
     def part(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), and the invocations that begin in it."""
@@ -285,7 +284,7 @@ def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
     for e in events:
         if e.resolution_ns >= SECOND and e.layer != "lambda":
             found.error = max(found.error, e.resolution_ns // 2)
-        if e.kind == "tcp-connected" or e.kind in _FRAMES:
+        if e.kind == "tcp-connected" or e.kind in FRAMES:
             found.by_remote[e.kind, e.remote].append(e.time_ns)
         elif e.kind in _PINGS:
             found.by_remote["ping-sent", e.remote].append(e.time_ns)
@@ -329,57 +328,28 @@ def _lone(spans: Ints, cold: list[int]) -> Ints:
     return starts[alone & ~np.isin(starts, cold)]
 
 
-def anchors_of(log: Said, point: Point) -> Kinds:
+def anchors_of(log: Said, shown: Shown) -> Kinds:
     """The anchors between a log and one capture. Lines that name an address only meet connections to it."""
-    rows, data, rtt = point.rows, point.data, _round_trip(point)
-    off, late = log.error, log.window_error
-    wants_pings = any(kind == "ping-sent" for kind, _ in log.by_remote)
-    pings = _pings(data, rtt + ANSWER_NS) if wants_pings else np.empty(0, np.int64)
-    names, number = servers_of(rows) if log.by_remote else ([], np.empty(0, np.int64))
+    rtt, off, late = shown.round_trip, log.error, log.window_error
     cause, effect = [], []
     for (kind, remote), times in sorted(log.by_remote.items(), key=str):
-        mine = np.ones(len(rows), bool)
-        if remote:
-            mine = number == names.index(remote) if remote in names else ~mine
+        packets = shown.packets(kind, remote)
+        if packets is None:
+            continue
         if kind == "ping-sent":
-            packets = data.segments[pings[np.isin(data.uids[pings], rows[mine, f.UID])], col.TS]
             effect.append(_kind(times, packets, 2 * MS, 20 * MS + rtt, 3.0, off))
-        elif kind in _FRAMES:
-            packets = _frames(data, _FRAMES[kind], rows[mine, f.UID])
-            if len(packets):
-                cause.append(_kind(times, packets, 20 * MS + rtt, 2 * MS, 3.0, off))
-        elif kind == "tcp-connected" or not _ended_rests(rows[mine]):
-            packets = rows[mine, f.SYN_ACK_TS if kind == "tcp-connected" else SERVER + f.RST_TS]
-            busy = PRINTED[kind]
-            cause.append(_kind(times, packets[packets > 0], busy + rtt, 2 * MS, 3.0, off))
-    cause += _local_ports(log.ports, rows, rtt, off)
-    bursts, lasts = client_bursts(point)
-    if len(bursts):  # else nothing is at hand but what opened connections, which most invocations do not
-        bursts = np.unique(np.concatenate([bursts, rows[rows[:, f.SYN_TS] > 0, f.SYN_TS]]))
-        effect.append(_kind(log.starts, bursts, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
-    window = [
-        _kind(
-            _calm(log.ends, log.starts, START_SLACK_NS + 2 * late),
-            lasts,
-            3 * SECOND,
-            END_SLACK_NS + RUNS_ON_NS + rtt,
-            0.0,
-            late,
-        )
-    ]
+        else:
+            cause.append(_kind(times, packets, PRINTED.get(kind, 20 * MS) + rtt, 2 * MS, 3.0, off))
+    for port, time in sorted(log.ports.items())[:MOST_LINES]:  # a connection's local port is printed once it is up
+        if port in shown.ports:
+            cause.append(_kind([time], np.array([shown.ports[port]], np.int64), 20 * MS + rtt, 2 * MS, 3.0, off))
+    if len(shown.bursts):  # else nothing is at hand but what opened connections, which most invocations do not
+        effect.append(_kind(log.starts, shown.begins, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
+    ends = _calm(log.ends, log.starts, START_SLACK_NS + 2 * late)
+    window = [_kind(ends, shown.lasts, 3 * SECOND, END_SLACK_NS + RUNS_ON_NS + rtt, 0.0, late)]
     spans = np.array(log.spans, np.int64).reshape(-1, 2)
     lines = np.sort(np.array(log.lines, np.int64))
-    return Kinds(cause, effect, window, lines, _replies(data), rtt, off, spans, _lone(spans, log.cold))
-
-
-def _ended_rests(rows: Ints) -> bool:
-    """Whether some reset came long after all was answered: it ended a rest, and the client hears of it at its next use, whenever that is.
-
-    What the server says just before it (a heartbeat, a farewell) may be no answer: the client's last data tells how long it rested.
-    """
-    asked = rows[:, CLIENT + f.DATA_LAST_TS]
-    answer = rows[:, SERVER + f.DATA_LAST_TS]
-    return bool(((asked > 0) & (answer >= asked) & (rows[:, SERVER + f.RST_TS] - asked > BURST_GAP_NS)).any())
+    return Kinds(cause, effect, window, lines, shown.replies, rtt, off, spans, _lone(spans, log.cold))
 
 
 def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:
@@ -394,101 +364,4 @@ def _kind(
     log: list[int], packets: Ints, before: int, after: int, weight: float, error: int, loose: bool = False
 ) -> Kind:
     lines = np.sort(np.array(log, np.int64))
-    return Kind(lines, np.sort(packets), before + error, after + error, weight, error, loose)
-
-
-def _replies(data: CaptureData) -> Ints:
-    """When something came from a server."""
-    s = data.segments
-    came = (data.kinds & f.K_SERVER > 0) & ((s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN | col.RST) > 0))
-    return np.sort(s[came, col.TS])
-
-
-def _frames(data: CaptureData, mark: int, uids: Ints) -> Ints:
-    """When a server's frame of a kind passed, of some connections."""
-    of_server = (data.segments[:, col.MARKS] & mark > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == f.K_SERVER)
-    return np.asarray(data.segments[of_server & np.isin(data.uids, uids), col.TS], np.int64)
-
-
-def _pings(data: CaptureData, within_ns: int) -> Ints:
-    """Numbers of the segments that are a client's PING: in the clear, or likely one inside TLS."""
-    clear = (data.segments[:, col.MARKS] & col.M_H2_PING > 0) & (data.kinds & (f.K_SERVER | f.K_RETX) == 0)
-    return np.concatenate([np.flatnonzero(clear), _tls_pings(data, within_ns)])
-
-
-def _tls_pings(data: CaptureData, within_ns: int) -> Ints:
-    """What is most likely a PING inside TLS: answered at once, next thing, by one record of the same length, alone."""
-    s = data.segments
-    own = np.flatnonzero((s[:, col.LEN] > 0) & (data.kinds & (f.K_RETX | f.K_KEEPALIVE) == 0))
-    own = own[np.argsort(data.uids[own], kind="stable")]
-    sized = s[own, col.MARKS] & col.M_TLS_PING_SIZED > 0
-    server = data.kinds[own] & f.K_SERVER > 0
-    pair = sized[:-1] & sized[1:] & ~server[:-1] & server[1:]
-    for values in (data.uids[own], s[own, col.LEN]):
-        pair &= values[:-1] == values[1:]
-    pair &= np.diff(s[own, col.TS]) <= within_ns
-    return np.asarray(own[:-1][pair], np.int64)
-
-
-def _local_ports(first_line: dict[int, int], rows: Ints, rtt: int, error: int) -> list[Kind]:
-    """Lines that name the local port of a connection (`connected from local port 46046`): printed once it is up."""
-    up = rows[rows[:, f.SYN_ACK_TS] > 0]
-    ports, at, count = np.unique(up[:, f.C_PORT], return_index=True, return_counts=True)
-    known = dict(zip(ports[count == 1].tolist(), up[at[count == 1], f.SYN_ACK_TS].tolist(), strict=True))
-    return [
-        _kind([time], np.array([known[port]], np.int64), 20 * MS + rtt, 2 * MS, 3.0, error)
-        for port, time in sorted(first_line.items())[:MOST_LINES] if port in known
-    ]  # fmt: skip
-
-
-def _round_trip(point: Point) -> int:
-    rows = point.rows
-    if not len(rows):
-        return 0
-    whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, f.SYN_TS] > 0)
-    times = rows[whole, f.ESTABLISHED_TS] - rows[whole, f.SYN_TS]
-    return int(min(np.median(times), SECOND)) if len(times) else 0
-
-
-def client_bursts(point: Point) -> tuple[Ints, Ints]:
-    """First and last times of the bursts in which clients send data, SYN or FIN of their own.
-
-    Of a connection that a sample leaves out its row says when it first and last sent something. Where that is longer apart than
-    a burst's gap, bursts may be hidden in it, the quick ones before others: then nothing is known of its client.
-    """
-    data = point.data
-    s = data.segments
-    own = (data.kinds & (f.K_SERVER | f.K_RETX | f.K_KEEPALIVE) == 0) & (
-        (s[:, col.LEN] > 0) | (s[:, col.FLAGS] & (col.SYN | col.FIN) > 0)
-    )
-    sent = s[own][:, [col.SRC_HI, col.SRC_LO, col.TS, col.TS]]
-    if not data.complete:
-        others = point.rows[~np.isin(point.rows[:, f.UID], data.uids)]
-        first, last = client_sent(others)
-        stretches = np.column_stack([others[:, [f.C_HI, f.C_LO]], first, last])
-        sent = np.concatenate([sent, stretches[first > 0]])
-    if not len(sent):
-        return sent[:, 2], sent[:, 3]
-    hi, lo, starts, ends = sent[np.lexsort((sent[:, 2], sent[:, 1], sent[:, 0]))].T
-    client = np.cumsum(np.append(False, (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])))
-    known = np.bincount(client, ends - starts > BURST_GAP_NS)[client] == 0
-    starts, ends, client = starts[known], ends[known], client[known]
-    latest = _running_latest(client, ends)
-    begins = np.append(True, (client[1:] != client[:-1]) | (starts[1:] - latest[:-1] > BURST_GAP_NS))[: len(client)]
-    return np.sort(starts[begins]), np.sort(latest[np.append(begins[1:], True)[: len(client)]])
-
-
-def client_sent(rows: Ints) -> tuple[Ints, Ints]:
-    """When the client of each of these connections first and last sent data, SYN or FIN; 0 for never."""
-    times = rows[:, [f.SYN_TS, CLIENT + f.DATA_FIRST_TS, CLIENT + f.DATA_LAST_TS, CLIENT + f.FIN_TS]]
-    first = np.where(times > 0, times, np.iinfo(np.int64).max).min(axis=1)
-    return np.where(times.any(axis=1), first, 0), times.max(axis=1)
-
-
-def _running_latest(client: Ints, times: Ints) -> Ints:
-    """The latest time of a client so far, clients in order one after the other."""
-    order = np.argsort(times, kind="stable")
-    rank = np.empty(len(times), np.int64)
-    rank[order] = np.arange(len(times))
-    latest = np.maximum.accumulate(client * len(times) + rank) - client * len(times)
-    return times[order[latest]]
+    return Kind(lines, packets, before + error, after + error, weight, error, loose)

@@ -17,8 +17,8 @@ from analyzer.capture.reader import KEEP_SEGMENTS
 from analyzer.model.events import Event
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
-from analyzer.timeline.log_anchors import BURST_GAP_NS, client_sent
 from analyzer.timeline.points import CLIENT, SERVER, Point, servers_of
+from analyzer.timeline.shown import BURST_GAP_NS, client_sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

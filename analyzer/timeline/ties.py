@@ -18,8 +18,9 @@ from analyzer.model.events import Event
 from analyzer.model.records import Environment, Invocation, Tie
 from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
-from analyzer.timeline.log_anchors import BURST_GAP_NS, END_SLACK_NS
+from analyzer.timeline.log_anchors import END_SLACK_NS
 from analyzer.timeline.points import Connections
+from analyzer.timeline.shown import BURST_GAP_NS
 from analyzer.timeline.story import Story
 from analyzer.timeline.transport_ties import frame_error
 

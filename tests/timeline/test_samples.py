@@ -13,8 +13,8 @@ from analyzer.capture import columns as col
 from analyzer.model.times import MS
 from analyzer.tcp import fields as f
 from analyzer.timeline import points, samples
-from analyzer.timeline.log_anchors import BURST_GAP_NS, client_bursts
 from analyzer.timeline.points import CLIENT, SERVER, Point
+from analyzer.timeline.shown import BURST_GAP_NS, client_bursts
 from tests.helpers import CAPTURES, expected
 from tests.timeline.test_invariance import said
 
