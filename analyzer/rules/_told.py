@@ -72,6 +72,7 @@ class Death:
     events: list[Event] = field(default_factory=list)
     freeze: Freeze | None = None
     began_ns: int | None = None
+    began_error_ns: int = 0
     connection: int | None = None
     absent: int | None = None
     reset: Segment | None = None
@@ -116,14 +117,20 @@ def deaths(story: Story, wanted: Callable[[Event], bool], settings: Settings) ->
         if not e.environment or e.level == "INFO" or not wanted(e):
             continue
         invocation = story.invocation_of(e, SLACK_NS)
-        began = invocation.start_ns if invocation else None
+        began, off = (invocation.start_ns, invocation.error_ns) if invocation else (None, 0)
         death = latest.get((e.environment, e.remote or ""))
         if (
             death is None
             or death.began_ns != began
             or (began is None and e.time_ns - death.events[-1].time_ns > SAME_NS)
         ):
-            death = Death(e.environment, e.remote or "", began_ns=began, freeze=freeze_before(story, invocation))
+            death = Death(
+                e.environment,
+                e.remote or "",
+                began_ns=began,
+                began_error_ns=off,
+                freeze=freeze_before(story, invocation),
+            )
             latest[e.environment, death.peer] = death
             found.append(death)
         death.events.append(e)
@@ -200,7 +207,7 @@ def _left_to_the_log(story: Story, found: list[Death]) -> list[Death]:
         return [death for death in found if not servers or (death.peer and death.peer not in servers)]
     margin = SLACK_NS + common.clock_margin(story)
     _find_resets(story, found, margin)
-    windows = [((d.began_ns or d.first.time_ns) - margin, d.first.time_ns + margin) for d in found]
+    windows = [((d.began_ns or d.first.time_ns) - d.began_error_ns - margin, d.first.time_ns + margin) for d in found]
     quiet, doubtful = _candidates(story, found, windows)
     seen = _unowned(story, found, windows)
     for k in story.connections.loaded(doubtful):

@@ -263,8 +263,14 @@ def select(story: Story, settings: Settings) -> Iterable[Server]:
         for *server, captures in servers[counts >= least].tolist()
     ]
     seen = {server.address for server in found}
-    found += [server for server in spoken if server.address and server.address not in seen]
+    found += [server for server in spoken if server.address not in seen and not _may_be(story, server, found)]
     return sorted(found, key=lambda server: (server.address, server.woken))
+
+
+def _may_be(story: Story, spoken: Server, found: list[Server]) -> bool:
+    """Whether a server that errors do not name may be one of these, whose connections captures hold."""
+    environments = {gap.transport for gap in spoken.told} if not spoken.address else ()
+    return any(story.may_own(env, k) for env in environments for server in found for k in server.woken)
 
 
 def _where(cs: Connections, ks: NDArray[np.int64]) -> NDArray[np.int64]:

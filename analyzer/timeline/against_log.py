@@ -357,12 +357,14 @@ def plausible(offset: int) -> bool:
 
 
 def _needed(kinds: Kinds, offset: int) -> float:
-    """How improbable by chance hits must be that prove an offset."""
-    if abs(offset) <= AGREE_NS:
-        return EXPECTED
+    """How improbable by chance hits must be that prove an offset; lines that may be anywhere near prove nothing against clocks that agree."""
+    each = all(k.count(offset) == len(k.log) for k in kinds.voters)
+    error = max(k.error for k in kinds.voters)
+    if abs(offset) <= AGREE_NS + error:
+        return 0.0 if error and each else EXPECTED
     if not plausible(offset):
         return ANYWHERE
-    return SHIFTED if all(k.count(offset) == len(k.log) for k in kinds.voters) else MISSED
+    return SHIFTED if each else MISSED
 
 
 def _elsewhere(offset: int) -> float:

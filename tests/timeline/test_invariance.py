@@ -278,3 +278,11 @@ def test_connections_that_whole_seconds_leave_between_two_environments_are_aband
     trace = analyzer.read(tmp_path)
     held = [[(f.rule, f.title.split(" holds ")[1], len(f.connections)) for f in t.findings] for t in (plain, trace)]
     assert held[0] == held[1] == [("L502", "2 connections of 2 environments that did not come back", 2)]
+
+
+def test_two_invocations_in_whole_seconds_contradict_no_clock(tmp_path):
+    """They would find packets anywhere near; the clocks agree all the same, give or take a second."""
+    (folder,) = (f for f in ALL_CASES if f.name == "close-race")
+    files = inputs(folder)
+    cut = {n: warp.log(c, warp.whole_seconds, warp.whole_seconds) if is_log(n) else c for n, c in files.items()}
+    assert said(read(cut, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
