@@ -298,12 +298,22 @@ def zeek_step(rows: Any, s: int, p: int, flags: int, length: int, is_client: boo
     rows[s + ZEEK] = state
 
 
-def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int) -> bool:
-    """Whether a segment on a known 4-tuple starts another incarnation: a SYN with another initial sequence number."""
-    if not flags & SYN or flags & (ACK_FLAG | RST):
+def opens_anew(rows: Any, c: int, from_client: bool, flags: int, seq: int, ack: int) -> bool:
+    """Whether a segment on a known 4-tuple starts another incarnation: a SYN with another initial sequence number.
+
+    Where the capture has no SYN, the SYN-ACK does: with other numbers of both sides, unless it may be a stray one of before.
+    """
+    if not flags & SYN or flags & RST:
         return False
     s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
     p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
+    if flags & ACK_FLAG:
+        if rows[s + SEEN] == 0 or rows[p + SEEN] == 0 or (rows[c + END_BY] == 0 and rows[p + ISN] >= 0):
+            return False
+        # One's own stands at the beginning of what was seen, or a little before it where the capture's order is not the wire's.
+        own = delta32(seq + 1, rows[s + START] & 0xFFFFFFFF)
+        peers = delta32(ack, rows[p + START] & 0xFFFFFFFF)
+        return own != 0 and peers != 0 and not (-MISSED_AT_MOST <= own < 0 and -MISSED_AT_MOST <= peers < 0)
     if rows[s + SEEN] == 2:
         if rows[s + ISN] >= 0:
             return bool(rows[s + ISN] != seq)
@@ -578,7 +588,7 @@ def track(
                 fresh = False
                 break
             slot = (slot + 1) & mask
-        if not fresh and opens_anew(rows, c, from_client, flags, seq):
+        if not fresh and opens_anew(rows, c, from_client, flags, seq, packets[q + ACK]):
             rows[c + GONE] = 1
             fresh = True
         if fresh:

@@ -38,6 +38,8 @@ SIDES = (CLIENT, SERVER)
 #: ports begins farther on: Linux's initial sequence numbers advance by this in 4 ms, those of RFC 6528 in a quarter of a second.
 SLACK = 1 << 16
 CIRCLE = 1 << 32
+#: More rows than this that could be one and the same are none: numbers that repeat so often were made to.
+MOST_ALIKE = 200
 #: The low end of the circle, where sequence numbers of traffic that was made by hand begin.
 BY_HAND = 1 << 16
 #: What settled a direction, the most certain first.
@@ -248,30 +250,36 @@ def _agree(one: _Rows, other: _Rows, pairs: _Pairs) -> Bools:
 
 
 def _by_ends(one: _Rows, other: _Rows) -> _Pairs:
-    """Rows of the same addresses and ports, of which one is loose: with the client's number equal, or unknown at one point.
+    """Rows of the same addresses and ports, of which one is loose: with the client's number equal, or the server's where the client's
+    is unknown at one point, or none known at one point.
 
-    A point has at most one row of some ends without the client's number, their first: so pairs are as many as rows.
+    A point has at most one row of some ends without any number, their first: so pairs are as many as rows.
     """
 
     def meeting() -> Iterator[tuple[Ints, Ints, bool]]:
         for turned in (False, True):
             group = _groups(np.concatenate([one.ends, other.ends[:, [3, 4, 5, 0, 1, 2]] if turned else other.ends]))
-            n, number = len(one.at), np.concatenate([one.isn[0], other.isn[0]])
-            syn, after = number >= 0, number < 0
-            anyone = np.ones(len(number), np.bool_)
-            same = _groups(np.stack([group, number], axis=1))
-            for key, left, right in ((same, syn, syn), (group, after, anyone), (group, syn, after)):
+            n = len(one.at)
+            client, server = (np.concatenate([one.isn[side], other.isn[side]]) for side in (0, 1))
+            syn, after, syn_ack = client >= 0, (client < 0) & (server < 0), server >= 0
+            alone = syn_ack & ~syn  # one direction was captured, or the SYN was not
+            by_client, by_server = (_groups(np.stack([group, number], axis=1)) for number in (client, server))
+            anyone = np.ones(len(client), np.bool_)
+            for key, left, right in (
+                (by_client, syn, syn), (by_server, alone, syn_ack), (by_server, syn_ack & syn, alone),
+                (group, after, anyone), (group, ~after, after),
+            ):  # fmt: skip
                 yield *_equal(key[:n], key[n:], left[:n], right[n:]), turned
 
     return _pairs(meeting())
 
 
 def _equal(left: Ints, right: Ints, among_left: Bools, among_right: Bools) -> tuple[Ints, Ints]:
-    """Indices (i, j) of all pairs with left[i] == right[j] among the chosen ones."""
+    """Indices (i, j) of all pairs with left[i] == right[j] among the chosen ones, but where there are more than `MOST_ALIKE` for an i."""
     i, j = np.flatnonzero(among_left), np.flatnonzero(among_right)
     j = j[np.argsort(right[j], kind="stable")]
     start, end = (np.searchsorted(right[j], left[i], side) for side in ("left", "right"))
-    count = end - start
+    count = np.where(end - start > MOST_ALIKE, 0, end - start)
     skipped = np.cumsum(count) - count
     return np.repeat(i, count), j[np.arange(count.sum()) - np.repeat(skipped - start, count)]
 

@@ -195,3 +195,42 @@ def test_a_peer_that_does_not_answer_is_no_missing_direction(steps: list[Step]) 
 def test_mid_stream_data_that_nobody_repeats_was_acknowledged() -> None:
     (one,) = seen([(n * 500, True, "A", 100 + n, 500, b"x") for n in range(10)])
     assert one.one_sided == "server"
+
+
+def again(times: int) -> list[Step]:
+    """Short connections of the same ports, one a second."""
+    steps: list[Step] = []
+    for n in range(times):
+        at, client, server = n * 1000, 100 + n * 10_000_000, 500 + n * 77_000_000
+        steps += [
+            (at, True, "S", client, 0, b""), (at + 1, False, "SA", server, client + 1, b""), (at + 2, True, "A", client + 1, server + 1, b"req"),
+            (at + 3, False, "A", server + 1, client + 4, b"reply"), (at + 4, True, "FA", client + 4, server + 6, b""),
+            (at + 5, False, "FA", server + 6, client + 5, b""), (at + 6, True, "A", client + 5, server + 7, b""),
+        ]  # fmt: skip
+    return steps
+
+
+def test_the_server_s_direction_alone_tells_a_port_used_again() -> None:
+    """By its SYN-ACKs: of other numbers on both sides."""
+    found = seen([step for step in again(4) if not step[1]])
+    assert [(one.b.packets, one.b.payload, one.missed) for one in found] == [(3, 5, 0)] * 4
+
+
+def test_a_port_used_again_whose_syn_was_not_captured_is_another_connection() -> None:
+    steps = again(2)
+    first, second = seen([step for step in steps if step != steps[7]])
+    assert (
+        (first.a.payload, first.b.payload, first.missed)
+        == (second.a.payload, second.b.payload, second.missed)
+        == (3, 5, 0)
+    )
+
+
+def test_a_stray_or_repeated_syn_ack_opens_nothing() -> None:
+    """Of an earlier connection while this one lives; of a server that answers a SYN with another number each time; out of order."""
+    (one,) = seen([*HANDSHAKE, (3, False, "SA", 9_000_000, 8_000_000, b""), (4, True, "A", 101, 501, b"x")])
+    assert one.b.packets == 2
+    (one,) = seen([HANDSHAKE[1], (900, False, "SA", 70_000, 101, b""), (1800, False, "SA", 90_000, 101, b"")])
+    assert one.b.packets == 3
+    (one,) = seen([(0, False, "A", 9_000, 4_000, b"late"), HANDSHAKE[1], (2, False, "A", 501, 101, b"early")])
+    assert one.b.packets == 3

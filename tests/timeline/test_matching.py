@@ -331,3 +331,21 @@ def test_packets_of_both_sides_of_a_nat_are_the_same_packets(rewritten: bool, tm
     assert clock.anchors > 10 and abs(clock.offset_ns) < 1_000_000
     assert [len(s.places) for s in cs.segments(0)] == [1 if k == 7 else 2 for k in range(len(sents))]
     assert lost.up and [fate for fate in fates(cs, 0) if fate] == ["lost before far.pcap"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_port_used_again_meets_its_own_where_one_direction_was_captured(kept: bool) -> None:
+    talks = [talk(random.Random(n), ZERO + n * SECOND, stamps=False, rounds=2) for n in range(20)]
+    near, _ = read([(t, PLAIN) for t in talks], kept)
+    far, _ = read([([s for s in t if not s.up], PLAIN) for t in talks], kept)
+    assert len(near.rows) == len(far.rows) == 20
+    assert sorted(match_points([near, far]).tolist()) == [[n, n] for n in range(20)]
+
+
+def test_numbers_that_repeat_without_end_cost_no_more_than_their_rows() -> None:
+    two = [Sent(ZERO + n * SECOND, True, 3_000_000_000 + n % 2 * 500_000_000, 0, SYN, 0, -1) for n in range(3_000)]
+    one, _ = read([([s], PLAIN) for s in two], kept=False)
+    other, _ = read([([s], NATTED) for s in two], kept=False)
+    assert len(one.rows) == len(other.rows) == 3_000
+    known = [matching._known(point, np.arange(3_000)) for point in (one, other)]
+    assert len(matching._by_syn(*known).i) == 0
