@@ -1,4 +1,4 @@
-"""What reading and correlating make by the million holds no cycles."""
+"""What reading, correlating and examining make by the million holds no cycles."""
 
 from __future__ import annotations
 

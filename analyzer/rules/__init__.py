@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from analyzer.discovery import modules
 from analyzer.model.findings import Finding, Severity
+from analyzer.model.memory import uncollected
 from analyzer.model.times import SECOND
 from analyzer.model.timing import timed
 from analyzer.rules._causes import chain
@@ -78,7 +79,8 @@ def thresholds(rule: Rule) -> list[Threshold]:
 
 def run(story: Story, settings: Settings = DEFAULTS) -> list[Finding]:
     """All findings, in order of time, with ids and causes."""
-    found = _settle(story, [finding for finding in _examined(story, settings) if finding is not None])
+    with uncollected():
+        found = _settle(story, [finding for finding in _examined(story, settings) if finding is not None])
     found.sort(key=lambda f: (f.time_ns, f.rule, f.connection or "", f.transport or ""))
     for number, finding in enumerate(found, 1):
         finding.id = f"F{number}"
