@@ -34,11 +34,9 @@ def _named(sources: Iterable[Source], events: Iterable[Event], by_group: bool) -
     for source in sources:
         if (export := export_of(source.path)) is not None:
             found.join(source.id, f"export {export}")
-    seen = {
-        (source_id, e.environment, e.attrs.get("log_group"))
-        for e in events
-        for source_id in (e.source, *(other for other, _ in e.also))
-    }
+    events = list(events)
+    seen = {(e.source, e.environment, e.attrs.get("log_group")) for e in events}
+    seen |= {(other, e.environment, e.attrs.get("log_group")) for e in events if e.also for other, _ in e.also}
     several = _holding_several(seen)
     for source_id, environment, group in seen:
         whole = f"{source_id} {group}" if group is not None and source_id in several else source_id
