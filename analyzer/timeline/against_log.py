@@ -119,12 +119,16 @@ class _Vote(NamedTuple):
     ppm: float
     offsets: list[int]
     hits: float
-    share: float  # of all that could agree
     surprise: float  # how improbable the hits are by chance
 
     @property
     def offset(self) -> int:
         return self.offsets[0]
+
+    @property
+    def proof(self) -> float:
+        """How improbable the hits are by chance, given how many offsets of its kind there are."""
+        return self.surprise - _elsewhere(self.offset)
 
 
 def against_log(told: Said, shown: Shown) -> Against | None:
@@ -145,7 +149,7 @@ def against_log(told: Said, shown: Shown) -> Against | None:
     anchors = sum(r.anchors for r in found)
     how = HOW + ("; lines beside replies" if any(r.narrowed for r in found) else "")
     strong = sum(k.count(first) for k in inside.tilted(ppm, at).voters if not k.loose)
-    return Against(pieces, anchors, strong, how, proven, vote.surprise - _elsewhere(first))
+    return Against(pieces, anchors, strong, how, proven, vote.proof)
 
 
 def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
@@ -154,7 +158,7 @@ def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
     near = _elected(wide, point)
     if len(tight.voting_times()) < len(wide.voting_times()):
         agreed = _elected(tight, point)
-        if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.share >= near.share):
+        if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.proof >= near.proof):
             return tight, agreed
     if near:
         return wide, near
@@ -190,7 +194,7 @@ def _elected(kinds: Kinds, point: Point) -> _Vote | None:
     vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
     if vote is None:
         return None
-    ppm, (offset, *_), *_ = vote
+    ppm, (offset, *_), _ = vote
     voted = inside.tilted(ppm, at)
     surprise = voted.surprise(offset, point.data.first_ns, point.data.last_ns)
     return _Vote(start, end, *vote, surprise) if surprise >= _needed(voted, offset) else None
@@ -274,7 +278,7 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 # ---- which offset
 
 
-def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int], float, float] | None:
+def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int], float] | None:
     """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
     are its equals, and how many agree; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
@@ -306,7 +310,7 @@ def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int], float, fl
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
     near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]
     edges = [edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS]
-    return ppm, [start, *edges], float(best), float(best) / possible
+    return ppm, [start, *edges], float(best)
 
 
 def _candidates(voters: list[Kind]) -> Ints:

@@ -286,3 +286,12 @@ def test_two_invocations_in_whole_seconds_contradict_no_clock(tmp_path):
     files = inputs(folder)
     cut = {n: warp.log(c, warp.whole_seconds, warp.whole_seconds) if is_log(n) else c for n, c in files.items()}
     assert said(read(cut, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
+
+
+def test_few_lines_that_agree_with_a_clock_do_not_outvote_many_that_do_not(tmp_path):
+    """Of a log of twenty seconds some lines meet packets of a capture whose clock is ten seconds ahead."""
+    (folder,) = (f for f in ALL_CASES if f.name == "too-many-pings")
+    (log,) = folder.rglob("*.gz")
+    capture = tmp_path / "server.pcap"
+    capture.write_bytes(warp.pcap((folder / "server.pcap").read_bytes(), warp.off(10)))
+    assert said(analyzer.read(capture, log)) == said(analyzer.read(folder / "server.pcap", log))
