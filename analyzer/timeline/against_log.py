@@ -155,7 +155,9 @@ def against_log(told: Said, shown: Shown) -> Against | None:
 def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
     """The lines among which the capture has its place, and their vote; None where they are none, or several places fit."""
     tight, wide = (_zone(kinds, point, 0, slack) for slack in (SECOND, SHIFT_NS))
-    near = _elected(wide, point)
+    near = _elected(wide, point, SHIFT_NS)
+    if (near is None or near.surprise < ANYWHERE) and (far := _elected(wide, point)):
+        near = max(near or far, far, key=lambda vote: vote.proof)
     if len(tight.voting_times()) < len(wide.voting_times()):
         agreed = _elected(tight, point)
         if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.proof >= near.proof):
@@ -184,14 +186,17 @@ def _lines(kinds: Kinds) -> tuple[int, ...]:
     return len(times), *times[:1].tolist()
 
 
-def _elected(kinds: Kinds, point: Point) -> _Vote | None:
-    """The vote of the stretch in which most happens, None where as much is likely by chance."""
+def _elected(kinds: Kinds, point: Point, around: int | None = None) -> _Vote | None:
+    """The vote of the stretch in which most happens, None where as much is likely by chance; about offsets up to `around` if any.
+
+    In a long capture some far offset does as well as the true one by chance.
+    """
     times = kinds.voting_times()
     if not len(times):
         return None
     start, end = _seed(times)
     inside, at = kinds.within(start, end), (start + end) // 2
-    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)])
+    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)], around)
     if vote is None:
         return None
     ppm, (offset, *_), _ = vote
@@ -278,12 +283,13 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 # ---- which offset
 
 
-def _vote(tried: list[tuple[float, Kinds]]) -> tuple[float, list[int], float] | None:
+def _vote(tried: list[tuple[float, Kinds]], around: int | None) -> tuple[float, list[int], float] | None:
     """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
     are its equals, and how many agree; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
     for ppm, kinds in tried:
         candidates = _candidates(kinds.voters)
+        candidates = candidates if around is None else candidates[np.abs(candidates) <= around]
         every = np.concatenate([every, candidates])
         scores = np.concatenate([scores, np.sum([k.hits(candidates) for k in kinds.voters], axis=0)])
         drifts = np.concatenate([drifts, np.full(len(candidates), ppm)])

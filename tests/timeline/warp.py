@@ -105,6 +105,16 @@ def packets_twice(data: bytes) -> bytes:
     return head + b"".join(record + record for record in records)
 
 
+def merged(captures: Iterable[bytes]) -> bytes:
+    """Captures of one format and link type as one, in order of time."""
+    heads, records = set(), []
+    for head, *packets in map(_records, captures):
+        heads.add(head)
+        records += packets
+    (head,) = heads
+    return head + b"".join(sorted(records, key=lambda record: struct.unpack_from("<II", record)))
+
+
 def in_two(data: bytes) -> tuple[bytes, bytes]:
     """A capture as two files, one after the other."""
     head, *records = _records(data)
