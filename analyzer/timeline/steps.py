@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
+from analyzer.model.findings import Evidence
 from analyzer.model.grpc import ROUTINE
 from analyzer.tcp import fields as f
 from analyzer.tcp.segments import Place, Segment
@@ -186,6 +187,13 @@ def connection_steps(
         weight = TOLD if frame.telling else PLAIN
         if weight >= least:
             yield _seen(story, k, frame.place, frame.layer, frame.kind, frame.describe(), weight)
+
+
+def evidence_step(story: Story, e: Evidence) -> Step:
+    """A packet of no connection that a finding names: a DNS query or answer."""
+    clock = story.source(e.source).clocks[0]
+    error = clock.misplaced(e.source_ns) if e.source_ns is not None else None
+    return Step(e.time_ns, e.source, e.ref, e.layer, "dns", e.text, MAIN, 0, e.source_ns, error, also=e.also)
 
 
 def _first(seen: Segment | AboutConnection) -> Place:

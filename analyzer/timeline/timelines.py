@@ -10,7 +10,7 @@ from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
 from analyzer.model.records import Invocation
 from analyzer.model.times import MS, SECOND, duration, moment
-from analyzer.timeline.steps import MAIN, PLAIN, TOLD, Deep, Step, connection_steps, in_order, log_step
+from analyzer.timeline.steps import MAIN, PLAIN, TOLD, Deep, Step, connection_steps, evidence_step, in_order, log_step
 from analyzer.timeline.story import Story
 from analyzer.timeline.subjects import CONNECTION, ENVIRONMENT, FINDING, REQUEST, Subject, connections_of, subject
 
@@ -170,6 +170,14 @@ def _living(story: Story, ks: Collection[int], spans: list[Window]) -> list[int]
 
 
 def _finding(story: Story, _: list[Finding], about: Subject, deep: Deep) -> Iterator[Step]:
+    steps = list(_around_finding(story, about, deep))
+    yield from steps
+    shown = {place for s in steps for place in s.places}
+    packets = [e for e in about.finding.evidence if e.layer == "pcap"] if about.finding else []
+    yield from (evidence_step(story, e) for e in packets if (e.source, e.ref) not in shown)
+
+
+def _around_finding(story: Story, about: Subject, deep: Deep) -> Iterator[Step]:
     window, proof, least = Window(), proofs([about.finding] if about.finding else []), PLAIN
     if about.finding is not None and about.finding.evidence:
         times = [e.time_ns for e in about.finding.evidence]
