@@ -49,6 +49,8 @@ LOOSE_ANCHORS, AGREE_NS = 4, 200 * MS
 #: time do; where they are a plausible shift apart and each line finds a packet, or most; anywhere else. (Logs of the same incident
 #: have 2.6 and more, 3.2 where each line finds one; of others of that hour few have 5 at offsets at which some lines find none.)
 EXPECTED, SHIFTED, MISSED, ANYWHERE = 2.0, 3.0, 5.5, 15.0
+#: So many hits are asked of lines of the capture's own time where lines around it do not agree, or all.
+FEWEST = 3
 #: A recording is looked at in stretches of this length, or of this many lines; the vote has this many, and no more than an hour.
 STRETCH_NS, LEAST_LINES, LEAST_VOTERS, LONGEST_SEED_NS = 180 * SECOND, 4, 60, 3600 * SECOND
 #: A log's clock and a capture's drift apart by no more than this: one of them is the log service's, and true.
@@ -155,20 +157,28 @@ def against_log(told: Said, shown: Shown) -> Against | None:
 def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
     """The lines among which the capture has its place, and their vote; None where they are none, or several places fit."""
     tight, wide = (_zone(kinds, point, 0, slack) for slack in (SECOND, SHIFT_NS))
-    near = _elected(wide, point, SHIFT_NS)
-    if (near is None or near.surprise < ANYWHERE) and (far := _elected(wide, point)):
+    least = min(LOOSE_ANCHORS, kinds.possible)
+    near = _elected(wide, point, least, SHIFT_NS)
+    if (near is None or near.surprise < ANYWHERE) and (far := _elected(wide, point, least)):
         near = max(near or far, far, key=lambda vote: vote.proof)
     if len(tight.voting_times()) < len(wide.voting_times()):
-        agreed = _elected(tight, point)
-        if agreed and abs(agreed.offset) <= AGREE_NS and (not near or agreed.proof >= near.proof):
+        agreed = _elected(tight, point, least)
+        if (
+            agreed and abs(agreed.offset) <= AGREE_NS and agreed.hits >= min(FEWEST, tight.possible)
+            and (not near or agreed.proof >= near.proof)
+        ):  # fmt: skip
             return tight, agreed
     if near:
         return wide, near
     zones = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
     parts = {_lines(part): part for part in (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)}
-    found = [(part, vote) for lines, part in parts.items() if lines != _lines(wide) and (vote := _elected(part, point))]
+    found = [
+        (part, vote)
+        for lines, part in parts.items()
+        if lines != _lines(wide) and (vote := _elected(part, point, least))
+    ]
     if not found:
-        return (kinds, vote) if _lines(kinds) not in parts and (vote := _elected(kinds, point)) else None
+        return (kinds, vote) if _lines(kinds) not in parts and (vote := _elected(kinds, point, least)) else None
     part, best = max(found, key=lambda x: (x[1].hits, -abs(x[1].offset)))
     same = SECOND + 2 * kinds.error
     rival = any(v.hits >= RIVAL_ZONE_SHARE * best.hits and abs(v.offset - best.offset) > same for _, v in found)
@@ -186,17 +196,17 @@ def _lines(kinds: Kinds) -> tuple[int, ...]:
     return len(times), *times[:1].tolist()
 
 
-def _elected(kinds: Kinds, point: Point, around: int | None = None) -> _Vote | None:
+def _elected(kinds: Kinds, point: Point, least: float, around: int | None = None) -> _Vote | None:
     """The vote of the stretch in which most happens, None where as much is likely by chance; about offsets up to `around` if any.
 
-    In a long capture some far offset does as well as the true one by chance.
+    `least` invocations must find a burst where nothing else tells. In a long capture some far offset does as well as the true one by chance.
     """
     times = kinds.voting_times()
     if not len(times):
         return None
     start, end = _seed(times)
     inside, at = kinds.within(start, end), (start + end) // 2
-    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)], around)
+    vote = _vote([(ppm, inside.tilted(ppm, at)) for ppm in _tilts(end - start, SMEAR_NS)], least, around)
     if vote is None:
         return None
     ppm, (offset, *_), _ = vote
@@ -283,7 +293,7 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 # ---- which offset
 
 
-def _vote(tried: list[tuple[float, Kinds]], around: int | None) -> tuple[float, list[int], float] | None:
+def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) -> tuple[float, list[int], float] | None:
     """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
     are its equals, and how many agree; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
@@ -296,8 +306,7 @@ def _vote(tried: list[tuple[float, Kinds]], around: int | None) -> tuple[float, 
     if not len(every):
         return None
     kinds, best = tried[0][1], scores.max()
-    possible = float(sum(len(k.log) * k.weight for k in kinds.voters))
-    if best < 2 or best < 0.3 * possible:
+    if best < 2 or best < 0.3 * kinds.possible:
         return None
     equal = np.flatnonzero(scores == best)
     for drift, kinds_then in tried if len(equal) > 1 else ():
@@ -310,7 +319,7 @@ def _vote(tried: list[tuple[float, Kinds]], around: int | None) -> tuple[float, 
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
     strong = sum(k.count(start) for k in dict(tried)[ppm].voters if not k.loose)
-    if not strong and best < min(LOOSE_ANCHORS, possible) and abs(start) > AGREE_NS:
+    if not strong and best < least and abs(start) > AGREE_NS:
         return None  # some of a few invocations find a burst somewhere
     if not plausible(start) and strong < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident

@@ -175,6 +175,11 @@ class Kinds:
         """The kinds that say which offset it is."""
         return [k for k in (*self.cause, *self.effect, *self.window) if k.weight > 0]
 
+    @property
+    def possible(self) -> float:
+        """The hits if each line of theirs found a packet."""
+        return float(sum(len(k.log) * k.weight for k in self.voters))
+
     def surprise(self, offset: int, first_ns: int, last_ns: int) -> float:
         """How improbable the hits of all kinds are by chance, as `Kind.surprises` counts."""
         return float(self.surprises(np.array([offset]), first_ns, last_ns)[0])
