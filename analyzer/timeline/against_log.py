@@ -218,9 +218,8 @@ def _elected(kinds: Kinds, point: Point, least: float, around: int | None = None
 def supports(told: Said, shown: Shown, pieces: list[Piece]) -> bool:
     """Whether a log's lines find packets of their kind where others say that the capture's clock stands, more than chance would have it."""
     to_capture = Clock("", pieces=inverted(pieces))
-    moved = (replace(k, log=to_capture.aligned_all(k.log)) for k in anchors_of(told, shown).voters)
-    first, last = shown.point.data.first_ns, shown.point.data.last_ns
-    return sum(float(k.surprises(np.zeros(1, np.int64), first, last)[0]) for k in moved) >= EXPECTED
+    moved = anchors_of(told, shown).each(lambda k: replace(k, log=to_capture.aligned_all(k.log)))
+    return moved.surprise(0, shown.point.data.first_ns, shown.point.data.last_ns) >= EXPECTED
 
 
 def _line(found: list[_Range], point: Point) -> tuple[list[Piece], bool]:
@@ -298,8 +297,7 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
     are its equals, and how many agree; None where too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
     for ppm, kinds in tried:
-        candidates = _candidates(kinds.voters)
-        candidates = candidates if around is None else candidates[np.abs(candidates) <= around]
+        candidates = _candidates(kinds.voters, around)
         every = np.concatenate([every, candidates])
         scores = np.concatenate([scores, np.sum([k.hits(candidates) for k in kinds.voters], axis=0)])
         drifts = np.concatenate([drifts, np.full(len(candidates), ppm)])
@@ -328,10 +326,12 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
     return ppm, [start, *edges], float(best)
 
 
-def _candidates(voters: list[Kind]) -> Ints:
-    """Differences of anchors of one kind, to the millisecond; where there are too many, those that most pairs are near."""
+def _candidates(voters: list[Kind], around: int | None) -> Ints:
+    """Differences of anchors of one kind, up to `around` if any, to the millisecond; where there are too many, those that most pairs are near."""
     every = _differences(voters)
     every.sort()
+    if around is not None:
+        every = every[slice(*np.searchsorted(every, (-around // MS, around // MS + 1)))]
     if not len(every):
         return np.empty(0, np.int64)
     distinct = np.append(True, every[1:] != every[:-1])

@@ -192,8 +192,8 @@ class Frames:
         self._against |= {(frame.name, p): told for p, told in whole.items()}
 
     def _with_captures(self, part: LogFrame) -> dict[int, Told]:
-        log = said(part.events, part.invocations)
-        found = ((p, against_log(log, shown)) for p, shown in enumerate(self._shown))
+        told = part.said
+        found = ((p, against_log(told, shown)) for p, shown in enumerate(self._shown))
         return {p: Told(against, part.logs) for p, against in found if against is not None}
 
     def _together(self, frame: LogFrame, exports: list[LogFrame], alone: list[dict[int, Told]]) -> dict[int, Told]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -191,22 +191,20 @@ class Kinds:
             found += k.surprises(offsets, first_ns, last_ns)
         return found
 
+    def each(self, change: Callable[[Kind], Kind]) -> Kinds:
+        """The same with every kind changed."""
+        cause, effect, window = ([change(k) for k in kinds] for kinds in (self.cause, self.effect, self.window))
+        return replace(self, cause=cause, effect=effect, window=window)
+
     def part(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), and the invocations that begin in it."""
-        cause, effect, window = (
-            [k.part(start, end) for k in kinds] for kinds in (self.cause, self.effect, self.window)
-        )
         a, b = np.searchsorted(self.spans[:, 0], [start, end])
         lines, lone = _between(self.lines, start, end), _between(self.lone, start, end)
-        spans = self.spans[a:b]
-        return replace(self, cause=cause, effect=effect, window=window, lines=lines, spans=spans, lone=lone)
+        return replace(self.each(lambda k: k.part(start, end)), lines=lines, spans=self.spans[a:b], lone=lone)
 
     def within(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), or some of them where they are many."""
-        cause, effect, window = (
-            [k.within(start, end) for k in kinds] for kinds in (self.cause, self.effect, self.window)
-        )
-        return replace(self, cause=cause, effect=effect, window=window, lines=_some(self.lines, start, end))
+        return replace(self.each(lambda k: k.within(start, end)), lines=_some(self.lines, start, end))
 
     def undisturbed(self, offset: int) -> Kinds:
         """The same, with only such starts of invocations as nobody else's packets can have met at this offset, if those are most."""
@@ -223,8 +221,7 @@ class Kinds:
         """All lines where a clock that was right at `at` and drifts so would have stamped them."""
         if not ppm:
             return self
-        cause, effect, window = ([k.tilted(ppm, at) for k in kinds] for kinds in (self.cause, self.effect, self.window))
-        return replace(self, cause=cause, effect=effect, window=window, lines=tilted(self.lines, ppm, at))
+        return replace(self.each(lambda k: k.tilted(ppm, at)), lines=tilted(self.lines, ppm, at))
 
     def voting_times(self) -> Ints:
         """The lines that vote."""

@@ -18,7 +18,7 @@ from analyzer.model.events import Event
 from analyzer.model.records import Invocation
 from analyzer.model.times import SECOND
 from analyzer.timeline.against_log import AGREE_NS, BIN_NS, EXPECTED, MISSED, RIVAL_ZONE_SHARE, SHIFT_NS
-from analyzer.timeline.log_anchors import Kinds, Said, anchors_of, said
+from analyzer.timeline.log_anchors import Kind, Said, anchors_of, said
 from analyzer.timeline.shown import Shown
 
 if TYPE_CHECKING:
@@ -65,11 +65,8 @@ def _witnesses(told: Fleet, shown: Shown) -> Iterable[tuple[str | None, NDArray[
     there = [(name, kinds) for name, kinds in there if len(kinds.voting_times())]
     there.sort(key=lambda x: (-len(x[1].voting_times()), x[0] or ""))
     for name, kinds in there[:MOST_ENVIRONMENTS]:
-        yield name, _some(kinds).surprises(_OFFSETS, first, last)
+        yield name, kinds.each(_some).surprises(_OFFSETS, first, last)
 
 
-def _some(kinds: Kinds) -> Kinds:
-    cause, effect, window = (
-        [replace(k, log=k.log[:MOST_LINES]) for k in group] for group in (kinds.cause, kinds.effect, kinds.window)
-    )
-    return replace(kinds, cause=cause, effect=effect, window=window)
+def _some(kind: Kind) -> Kind:
+    return replace(kind, log=kind.log[:MOST_LINES])
