@@ -178,17 +178,20 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     silent = later.time_ns - since
     evidence = [
         story.packet(cs.segments(k)[-1], "its last packet", primary=True),
-        story.evidence(mine[-1], "the environment's last"),
+        story.evidence(
+            mine[-1], "the environment's last" if len(owners) == 1 else "the last of those that it may be of"
+        ),
         story.evidence(later, "another environment"),
     ]
     evidence.sort(key=lambda e: e.time_ns)
     thrown = any(limit.server == held.server for limit in l501.limits(story))
-    environments = set[str]().union(*(held.owners[c] for c in held.since_ns))
+    whose = [held.owners[c] for c in held.since_ns]
+    environments = set[str]().union(*whose)
     ids = [cs.id(c) for c in sorted(held.since_ns)]
     many = f"{len(ids)} connections" if len(ids) > 1 else "a connection"
     return Finding(
         CODE, NAME, Severity.WARNING if thrown else Severity.INFO, Confidence.LIKELY,
-        f"{held.server} holds {many} of {_count(len(environments))} that did not come back",
+        f"{held.server} holds {many} of {_environments(whose)} that did not come back",
         evidence[0].time_ns, evidence,
         f"nothing passed for {seconds(silent)}, nobody closed, and the function was invoked in other environments meanwhile"
         + ("; the server threw others out for having too many connections" if thrown else ""),
@@ -212,5 +215,9 @@ def _later(story: Story, held: Held, owners: set[str], time_ns: int) -> Event | 
     )
 
 
-def _count(environments: int) -> str:
-    return "an environment" if environments == 1 else f"{environments} environments"
+def _environments(owners: list[set[str]]) -> str:
+    """In words, whose these connections are: each is one environment's, and which may not be known."""
+    known = set[str]().union(*owners)
+    if len(known) == 1 or len(owners) == 1:
+        return "an environment"
+    return f"{len(known)} environments" if all(len(mine) == 1 for mine in owners) else "environments"

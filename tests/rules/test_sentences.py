@@ -99,3 +99,16 @@ def test_an_error_after_a_close_may_be_of_it(line, said):
 def test_silence_is_told_to_its_last_word(width):
     assert "no line of this environment, no packet" in told(l502, "the function runs on", width)
     assert "this connection" in told(l502, "the function runs on", width).replace("| ", "")
+
+
+@pytest.mark.parametrize(
+    ("owners", "said"),
+    [
+        ([{"a"}, {"a"}], "an environment"),
+        ([{"a"}, {"b"}], "2 environments"),
+        ([{"a", "b", "c"}], "an environment"),
+        ([{"a", "b", "c"}, {"a", "b", "c"}], "environments"),  # of how many is not known, and of no three
+    ],
+)
+def test_connections_are_of_no_more_environments_than_is_known(owners, said):
+    assert l502._environments(owners) == said
