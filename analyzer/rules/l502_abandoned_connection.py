@@ -187,11 +187,12 @@ def examine(story: Story, held: Held, settings: Settings) -> Finding | None:
     thrown = any(limit.server == held.server for limit in l501.limits(story))
     whose = [held.owners[c] for c in held.since_ns]
     environments = set[str]().union(*whose)
+    addresses = {cs.client(c).rpartition(":")[0] for c in held.since_ns}
     ids = [cs.id(c) for c in sorted(held.since_ns)]
     many = f"{len(ids)} connections" if len(ids) > 1 else "a connection"
     return Finding(
         CODE, NAME, Severity.WARNING if thrown else Severity.INFO, Confidence.LIKELY,
-        f"{held.server} holds {many} of {_environments(whose)} that did not come back",
+        f"{held.server} holds {many} of {_environments(whose, addresses)} that did not come back",
         evidence[0].time_ns, evidence,
         f"nothing passed for {seconds(silent)}, nobody closed, and the function was invoked in other environments meanwhile"
         + ("; the server threw others out for having too many connections" if thrown else ""),
@@ -215,9 +216,11 @@ def _later(story: Story, held: Held, owners: set[str], time_ns: int) -> Event | 
     )
 
 
-def _environments(owners: list[set[str]]) -> str:
-    """In words, whose these connections are: each is one environment's, and which may not be known."""
+def _environments(owners: list[set[str]], addresses: set[str]) -> str:
+    """In words, whose these connections are: each is one environment's, and which may not be known; an environment has one address."""
     known = set[str]().union(*owners)
     if len(known) == 1 or len(owners) == 1:
         return "an environment"
-    return f"{len(known)} environments" if all(len(mine) == 1 for mine in owners) else "environments"
+    if all(len(mine) == 1 for mine in owners):
+        return f"{len(known)} environments"
+    return f"{len(owners)} environments" if len(addresses) == len(owners) else "environments"

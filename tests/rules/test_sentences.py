@@ -102,13 +102,14 @@ def test_silence_is_told_to_its_last_word(width):
 
 
 @pytest.mark.parametrize(
-    ("owners", "said"),
+    ("owners", "addresses", "said"),
     [
-        ([{"a"}, {"a"}], "an environment"),
-        ([{"a"}, {"b"}], "2 environments"),
-        ([{"a", "b", "c"}], "an environment"),
-        ([{"a", "b", "c"}, {"a", "b", "c"}], "environments"),  # of how many is not known, and of no three
+        ([{"a"}, {"a"}], 1, "an environment"),
+        ([{"a"}, {"b"}], 1, "2 environments"),
+        ([{"a", "b", "c"}], 1, "an environment"),
+        ([{"a", "b", "c"}, {"a", "b", "c"}], 2, "2 environments"),  # of no three
+        ([{"a", "b", "c"}, {"a", "b", "c"}], 1, "environments"),  # of how many is not known
     ],
 )
-def test_connections_are_of_no_more_environments_than_is_known(owners, said):
-    assert l502._environments(owners) == said
+def test_connections_are_of_no_more_environments_than_is_known(owners, addresses, said):
+    assert l502._environments(owners, {f"10.0.0.{n}" for n in range(addresses)}) == said
