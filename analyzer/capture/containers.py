@@ -45,7 +45,7 @@ READ_SIZE = 4 << 20
 BATCH_COMPILED = 16_384
 BATCH_INTERPRETED = 2_048
 #: The first batch is a sample: it tells how many records a file of this size holds.
-BATCH_SAMPLE = 256
+BATCH_SAMPLE = 32
 #: More problems than this in one file are counted, not listed.
 MAX_PROBLEMS = 50
 #: Times are kept below this (year 2116), so that differences and sums stay inside 64 bits.
@@ -208,8 +208,9 @@ class Batch:
 class Window:
     """A sliding window over the file: `data[pos:end]` is what is not yet used. Each filling is a new `data`."""
 
-    def __init__(self, stream: BinaryIO, problems: list[Problem]) -> None:
+    def __init__(self, stream: BinaryIO, problems: list[Problem], read_size: int) -> None:
         self.problems = problems
+        self.read_size = read_size
         self.data: Any = b""
         self.base = 0
         self.pos = 0
@@ -234,10 +235,11 @@ class Window:
         """File offset of the next unused byte."""
         return self.base + self.pos
 
-    def fill(self, wanted: int = READ_SIZE) -> bool:
-        """Drop what was used, read on; False when the file has ended."""
+    def fill(self, wanted: int = 0) -> bool:
+        """Drop what was used, read on, `read_size` bytes or more; False when the file has ended."""
         if self.ended:
             return False
+        wanted = max(wanted, self.read_size)
         rest = self.data[self.pos :]
         fresh = self._room(len(rest) + wanted)
         view = memoryview(fresh)
@@ -263,7 +265,7 @@ class Window:
     def need(self, size: int) -> bool:
         """Make `size` unused bytes available; False when the file ends before."""
         while self.end - self.pos < size:
-            if not self.fill(max(READ_SIZE, self.end - self.pos)):  # doubling: a claimed size alone allocates nothing
+            if not self.fill(self.end - self.pos):  # doubling: a claimed size alone allocates nothing
                 return False
         return True
 
@@ -318,7 +320,7 @@ Scan = Callable[[Any, Any, bool, int, int], tuple[int, int]]
 class Container:
     """A capture file as a stream of batches. `problems` tells what could not be read; `number` counts the records."""
 
-    def __init__(self, stream: BinaryIO, size: int | None = None) -> None:
+    def __init__(self, stream: BinaryIO, size: int | None = None, read_size: int | None = None) -> None:
         self.problems: list[Problem] = []
         self.format = ""
         self.number = 0
@@ -331,7 +333,7 @@ class Container:
         #: Called with what is no packet, as it stands in the file: the file header of a pcap, the other blocks of a pcapng.
         self.aside: Callable[[bytes], None] | None = None
         self._size = size
-        self._window = Window(stream, self.problems)
+        self._window = Window(stream, self.problems, read_size or READ_SIZE)
         self._records: dict[bool, Any] = {}
         self._unlisted = 0
         self._heeded = 0  # packets whose comments were read, or could not be

@@ -334,7 +334,7 @@ class Reading:
         try:
             # A stream that still runs is not read ahead of: `snapshot` wants decoder and tracker at the same place.
             for chunk in chunks if getattr(stream, "live", False) else read_ahead(chunks):
-                if size and chunk.done:
+                if size and chunk.records >= BATCH_INTERPRETED:  # a few records do not tell how long those of a file are
                     self._kept.expect(base + chunk.records * size // chunk.done)
                 if chunk.rows:
                     renumber(chunk, base)

@@ -26,9 +26,13 @@ class First:
     link: int
 
 
+#: A first look reads so many bytes.
+LOOK = 1 << 16
+
+
 def first_of(path: str, stream: BinaryIO) -> First:
     """The first record of a capture."""
-    for batch in Container(stream).batches():
+    for batch in Container(stream, read_size=LOOK).batches():
         return First(path, int(batch.records[R_TS]), int(batch.records[R_LINK]))
     return First(path, 0, -1)
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-#: Below this many records the interpreter (11 µs a record) wins over loading the compiled kernels (30 ms).
-COMPILE_FROM = 3_000
+#: Below this many records the interpreter (11 µs a record) wins over finding and loading the compiled kernels (5 ms).
+COMPILE_FROM = 500
 #: The same where nothing was ever compiled, which takes some 5 s: nobody waits for it before a result that is near.
 COMPILE_FIRST_FROM = 200_000
 

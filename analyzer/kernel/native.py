@@ -1,9 +1,9 @@
-"""Machine code of the kernels: built once by numba, kept as object files, loaded by LLVM alone.
+"""Machine code of the kernels: built once by numba, kept as object files, loaded without it.
 
 Theory of operation. numba compiles the function with plain pointers in place of arrays, which spares every access the
 handling of negative indices: twice the speed. The object file it becomes needs nothing of numba, so the next process
-loads it in milliseconds, where numba's own cache takes 0.2 s to import numba and to set its types up. Its name holds a
-fingerprint of all that the code was made of, constants from other modules too, and of the processor it was made for.
+loads it in less than a millisecond (`elf`), or by LLVM alone in some 40, where numba's own cache takes 0.2 s to import numba and
+to set its types up. Its name holds a fingerprint of all that the code was made of, constants from other modules too, and of the processor it was made for.
 
 Compiled code checks no bounds: `Native` checks the arguments' types, the kernels check their indices (tests compile
 them with bounds checks for that). What cannot be built or kept this way is compiled by numba as usual, see `Kernel`.
@@ -20,12 +20,16 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from analyzer.kernel import elf
+
 #: Raised with every change of how object files are made or called.
-ABI = "1"
+ABI = "2"
 #: numba's types of a kernel's parameters.
 POINTERS = {"int": "int64", "Bytes": "CPointer(uint8)", "Column": "CPointer(int64)", "Index": "CPointer(int32)"}
 RESULTS = {"int": "int64", "None": "void", "tuple[int, int]": "UniTuple(int64, 2)"}
@@ -34,7 +38,13 @@ DTYPES = {"Bytes": "uint8", "Column": "int64", "Index": "int32"}
 SUFFIX = ".kernel"
 DIGEST = hashlib.sha256().digest_size
 
-_engines: list[Any] = []  # they own the code
+#: What /proc/cpuinfo says of a processor's kind and instructions, on x86-64 and on ARM.
+CPU = {
+    "vendor_id", "cpu family", "model", "stepping", "flags",
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
+}  # fmt: skip
+
+_loaded: list[Any] = []  # they own the code
 
 
 class NotNativeError(Exception):
@@ -71,20 +81,29 @@ def kept(name: str, functions: tuple[Callable[..., Any], ...]) -> bool:
     return any(True for place in places() for _ in place.glob(pattern))
 
 
-def _llvm() -> Any:
+@cache
+def processor() -> str:
+    """A digest of what this processor is and can do, as the system tells it, or else LLVM."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
+            first = takewhile(str.strip, lines)
+            known = [os.uname().machine, *(line for line in first if line.partition(":")[0].strip() in CPU)]
+    except OSError:
+        known = []
+    if len(known) < 2:
+        llvm, machine = _llvm()
+        known = [machine.triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
+    return hashlib.sha256("".join(known).encode()).hexdigest()[:16]
+
+
+def _llvm() -> tuple[Any, Any]:
+    """LLVM, and a target machine for this processor, which whoever makes code for it will own."""
     llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm
-
-
-def _machine(llvm: Any) -> tuple[Any, str]:
-    """LLVM's target machine for this processor, and a digest of what it is."""
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True, codemodel="jitdefault")
-    known = f"{target.triple} {cpu} {features} {llvm.llvm_version_info}"
-    return machine, hashlib.sha256(known.encode()).hexdigest()[:16]
+    return llvm, target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True, codemodel="jitdefault")
 
 
 # ---- building
@@ -194,18 +213,32 @@ def load(function: Callable[..., Any], helpers: tuple[Callable[..., Any], ...]) 
     """The function as machine code, from where it was kept, else built now; raises `NotNativeError` where that is not the way."""
     if sys.platform == "win32" or os.environ.get("NUMBA_BOUNDSCHECK"):
         raise NotNativeError("no object files on this system, or bounds to be checked")
-    llvm = _llvm()
-    machine, processor = _machine(llvm)
-    name = f"{function.__name__}-{fingerprint((function, *helpers))}-{processor}{SUFFIX}"
+    name = f"{function.__name__}-{fingerprint((function, *helpers))}-{processor()}{SUFFIX}"
     code = next((code for place in places() if (code := _read(place / name)) is not None), None)
     if code is None:
-        code = build(function, helpers, llvm, machine)
+        code = build(function, helpers, *_llvm())
         _keep(name, code)
+    return Native(function, _address(code, function.__name__))
+
+
+def _address(code: bytes, name: str) -> int:
+    """Where a function of an object file is, once that is in memory for good."""
+    try:
+        loaded = elf.Loaded(code)
+        address = loaded.address_of(name)
+        _loaded.append(loaded)
+        return address
+    except (elf.NotSimpleError, OSError):
+        return _by_llvm(code, name)
+
+
+def _by_llvm(code: bytes, name: str) -> int:
+    llvm, machine = _llvm()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = engine.get_function_address(function.__name__)
+    address: int = engine.get_function_address(name)
     if not address:
-        raise NotNativeError(f"{function.__name__} is not in its object file")
-    _engines.append(engine)
-    return Native(function, address)
+        raise NotNativeError(f"{name} is not in its object file")
+    _loaded.append(engine)
+    return address

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Iterable, Sequence
-from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +35,11 @@ SERVICE_PORTS = (
 LONG_ENOUGH = 8
 
 
-@cache
-def service_ports() -> list[int]:
-    """1 for each known service port, else 0; indexed by port."""
-    known = set(range(1024)) | set(SERVICE_PORTS)
-    return [int(port in known) for port in range(65_536)]
+def service_ports(table: Any) -> Any:
+    """65,536 zeros, of which those of known service ports become 1."""
+    for port in (*range(1024), *SERVICE_PORTS):
+        table[port] = 1
+    return table
 
 
 def _copies(count: int) -> list[Problem]:
@@ -142,7 +141,7 @@ class Tracker:
         self.rows: Any = []
         self.index: Any = [0] * 1024
         self._table = Table()
-        self._service: Any = service_ports()
+        self._service: Any = service_ports([0] * 65_536)
         self._sides: Any = list(sides)
         self._recent: Any = [0] * (RECENT * N_RECENT)
         self._transitions: Any = [state for states in TRANSITIONS for state in states]
@@ -182,7 +181,7 @@ class Tracker:
         self.rows = self._table.array
         self.index = np.array(self.index, np.int32)
         self.counters = np.array(self.counters, np.int64)
-        self._service = np.array(self._service, np.int64)
+        self._service = service_ports(np.zeros(65_536, np.int64))
         self._sides = np.array(self._sides, np.int64)
         self._transitions = np.array(self._transitions, np.int64)
         self._recent = np.array(self._recent, np.int64)
