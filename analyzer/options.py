@@ -333,6 +333,15 @@ class Redaction(NamedTuple):
         return self.redact or self.redact_key is not None
 
 
+@functools.cache
+def _laid_out(group: Any) -> list[inspect.Parameter]:
+    """One parameter a field of a group."""
+    hints = get_type_hints(group, include_extras=True)
+    defaults = group._field_defaults
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(field, kind, default=defaults[field], annotation=hints[field]) for field in group._fields]
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters that are groups have become one option a field."""
     hints = get_type_hints(command, include_extras=True)
@@ -342,14 +351,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
         if parameter.name not in groups:
             laid_out.append(parameter.replace(annotation=hints[parameter.name]))
             continue
-        group = groups[parameter.name]
-        fields = get_type_hints(group, include_extras=True)
-        laid_out += [
-            inspect.Parameter(
-                field, inspect.Parameter.KEYWORD_ONLY, default=group._field_defaults[field], annotation=fields[field]
-            )
-            for field in group._fields
-        ]
+        laid_out += _laid_out(groups[parameter.name])
     # Positional ones first; typer knows them by name.
     laid_out.sort(key=lambda p: p.kind)
 
