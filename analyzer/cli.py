@@ -174,7 +174,7 @@ def timeline(
     """
 
     def work() -> None:
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         from analyzer.timeline.timelines import Cut as Stretch
 

@@ -12,9 +12,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from analyzer.capture.extract import Copied, copy_records, record_numbers
 from analyzer.capture.related import Related
@@ -38,12 +39,11 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[CcFf][0-9]{1,9}$|[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5}(-[0-9A-Fa-f.:\[\]]{3,48}:[0-9]{1,5})?$")
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What goes where: (point, its connections' rows, target) and (log, refs of its lines, target)."""
 
-    captures: list[tuple[Point, Any, str]] = field(default_factory=list)
-    logs: list[tuple[Source, set[str], str]] = field(default_factory=list)
+    captures: list[tuple[Point, Any, str]] = []
+    logs: list[tuple[Source, set[str], str]] = []
 
 
 def names_first(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+from msgspec import Struct
 
 from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
@@ -44,13 +45,12 @@ LIVE_EVERY_S = 2.0
 LIVE_SHARE = 0.1
 
 
-@dataclass(slots=True)
-class Inputs:
+class Inputs(Struct):
     """What the given paths hold."""
 
-    points: list[Point] = field(default_factory=list)
-    logs: list[tuple[Source, list[Event]]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    points: list[Point] = []
+    logs: list[tuple[Source, list[Event]]] = []
+    skipped: list[tuple[str, str]] = []
     interrupted: bool = False
     options: Options = DEFAULTS
     how: How = AS_IS

@@ -11,7 +11,6 @@ The public tables are for others: loading reads `story/` only.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_type_hints
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from analyzer.deep import DeepFrame
 from analyzer.inputs import MANIFEST, SAVED, STORY, is_saved
@@ -47,7 +47,7 @@ VERSION = 2
 #: The public tables: columns are added, never renamed or removed.
 TABLES_SCHEMA = "analyzer-tables/1"
 
-#: The records of a story, each a list of dataclasses.
+#: The records of a story, each a list of structs.
 RECORDS: dict[str, type] = {
     "sources": Source, "events": Event, "environments": Environment, "invocations": Invocation, "freezes": Freeze,
     "transports": Transport, "pings": Ping, "calls": Call, "ties": Tie,
@@ -120,13 +120,13 @@ def _write(trace: Trace, folder: Path) -> None:
         arrays = {"rows": data.rows, "segments": np.column_stack([*kept])}
         for name, array in arrays.items():
             write_table(inner / f"point-{p}-{name}.parquet", _array_table(array))
-        rest = {f.name: getattr(data, f.name) for f in _plain_fields(data)}
+        rest = {name: getattr(data, name) for name in _plain_fields(data)}
         points.append({"source": point.source.id, "data": rest})
     manifest = {
         "format": SAVED, "version": VERSION, "analyzer": __version__, "schema": TABLES_SCHEMA, "tables": sorted(TABLES),
         "aligned": story.aligned, "interrupted": story.interrupted, "outside": story.outside, "window": story.window,
         "skipped": story.skipped,
-        "examined": story.examined and dataclasses.asdict(story.examined),
+        "examined": story.examined and msgspec.to_builtins(story.examined),
     }  # fmt: skip
     connections = {
         "points": points, "nearness": cs.nearness, "environment": cs.environment, "transports": cs.transports,
@@ -141,8 +141,7 @@ def _write(trace: Trace, folder: Path) -> None:
     (folder / MANIFEST).write_bytes(json.dumps(manifest | {"files": files}, indent=2).encode() + b"\n")
 
 
-@dataclasses.dataclass(slots=True)
-class _Frame:
+class _Frame(Struct):
     """A frame that deep mode found in connection `k`."""
 
     k: int
@@ -163,12 +162,12 @@ def _kept(cs: Connections, p: int, flagged: list[int]) -> tuple[NDArray[np.int64
     return cs.kept(p, flagged)
 
 
-def _plain_fields(data: CaptureData) -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(data) if not isinstance(getattr(data, f.name), np.ndarray)]
+def _plain_fields(data: CaptureData) -> list[str]:
+    return [name for name in data.__struct_fields__ if not isinstance(getattr(data, name), np.ndarray)]
 
 
 def _json(value: Any) -> bytes:
-    """JSON of plain values, dataclasses and bytes (base64); lone surrogates of hostile text become `?`."""
+    """JSON of plain values, structs and bytes (base64); lone surrogates of hostile text become `?`."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -183,17 +182,17 @@ def _encodable(value: Any) -> Any:
     return [_encodable(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _columns(kind: type) -> Iterator[tuple[str, str | None]]:
+def _columns(kind: type[Struct]) -> Iterator[tuple[str, str | None]]:
     """(field, Parquet type) of a record; None for a field that is kept as JSON."""
     hints = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
+    for name in kind.__struct_fields__:
+        hint = hints[name]
         parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         names = {getattr(part, "__name__", "") for part in parts} - {"NoneType"}
-        yield field.name, PLAIN.get(names.pop()) if len(names) == 1 and names <= set(PLAIN) else None
+        yield name, PLAIN.get(names.pop()) if len(names) == 1 and names <= set(PLAIN) else None
 
 
-def _record_table(items: list[Any], kind: type) -> pa.Table:
+def _record_table(items: list[Any], kind: type[Struct]) -> pa.Table:
     import pyarrow as pa
 
     columns = {}
@@ -352,9 +351,9 @@ def _read_capture(inner: Path, p: int, saved: dict[str, Any]) -> CaptureData:
 
     hints = get_type_hints(reader.CaptureData, {**vars(reader), "NDArray": np.ndarray})
     plain = {
-        f.name: msgspec.convert(saved[f.name], hints[f.name], strict=False)
-        for f in _plain_fields(reader.CaptureData())
-        if f.name in saved
+        name: msgspec.convert(saved[name], hints[name], strict=False)
+        for name in _plain_fields(reader.CaptureData())
+        if name in saved
     }
     rows = _wide(_read_array(inner / f"point-{p}-rows.parquet"), N_FIELDS)
     kept = _wide(_read_array(inner / f"point-{p}-segments.parquet"), N_COLUMNS + 2)

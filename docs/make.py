@@ -211,7 +211,7 @@ def parameter(p: inspect.Parameter) -> str:
 
 
 def fields(kind: type) -> Iterator[str]:
-    """A dataclass's fields with their types."""
+    """A struct's fields with their types."""
     hints = {name: hint for name, hint in getattr(kind, "__annotations__", {}).items() if not name.startswith("_")}
     yield from table(("field", "type"), [(f"`{name}`", f"`{hint}`") for name, hint in hints.items()]) if hints else ()
 

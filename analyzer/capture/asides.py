@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from analyzer.capture.byteorder import be16, be32, be64
 from analyzer.capture.columns import (
@@ -60,8 +61,7 @@ ICMPV6 = {
 TOO_BIG, TOO_BIG_V6 = (3, 4), (2, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class IcmpError:
+class IcmpError(Struct, frozen=True):
     """An ICMP error about a TCP segment: who says so, and the segment's addresses and sequence number as quoted."""
 
     no: int
@@ -73,8 +73,7 @@ class IcmpError:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class DnsQuery:
+class DnsQuery(Struct, frozen=True):
     """A DNS query: its record, its time, who asks whom (`ip:port`), the message."""
 
     no: int

@@ -15,8 +15,9 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from analyzer.capture.byteorder import be32, le32, u8
 from analyzer.capture.columns import N_RECORD, R_CAPLEN, R_IFACE, R_LEN, R_LINK, R_NO, R_OFFSET, R_TS
@@ -191,8 +192,7 @@ def scan_enhanced(
     return pos, n
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """`n` records of one window: `data` holds the bytes (from file offset `base`), `records` the R_ columns end to end.
 
     `records` is used again for the next batch; `data` is not.

@@ -12,11 +12,11 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture.again import Part, candidates
 from analyzer.capture.columns import (
@@ -72,8 +72,7 @@ class Editor(Protocol):
         """A packet rewritten, at most as long as it was; None to leave it out."""
 
 
-@dataclass(slots=True)
-class Copied:
+class Copied(Struct):
     """What a copy holds. `numbers` are the record numbers of the original, in order: the copy's packet n is `numbers[n - 1]`."""
 
     numbers: array[int]

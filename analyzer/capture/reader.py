@@ -7,11 +7,12 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from analyzer.capture.asides import Asides, DnsQuery, IcmpError
 from analyzer.capture.columns import (
@@ -61,8 +62,7 @@ CHECKSUMS = {"sample": 128, "check": 1 << 62, "drop": 1 << 62}
 Progress = Callable[[int, int, int | None], None]
 
 
-@dataclass(slots=True)
-class CaptureData:
+class CaptureData(Struct):
     """What one capture file holds.
 
     `rows` are connections (n × `tcp.fields.N_FIELDS`); `segments` (m × `columns.N_COLUMNS`), `uids` and `kinds` belong
@@ -84,16 +84,16 @@ class CaptureData:
     uids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     kinds: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     complete: bool = True
-    texts: dict[int, bytes] = field(default_factory=dict)
-    owners: dict[int, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    parts: list[tuple[int, str]] = field(default_factory=list)
-    paths: dict[int, str] = field(default_factory=dict)
-    icmp: list[IcmpError] = field(default_factory=list)
-    dns: list[tuple[int, int, bytes]] = field(default_factory=list)
-    queries: list[DnsQuery] = field(default_factory=list)
-    names: dict[str, str] = field(default_factory=dict)
-    comments: list[tuple[int, str]] = field(default_factory=list)
+    texts: dict[int, bytes] = {}
+    owners: dict[int, int] = {}
+    problems: list[Problem] = []
+    parts: list[tuple[int, str]] = []
+    paths: dict[int, str] = {}
+    icmp: list[IcmpError] = []
+    dns: list[tuple[int, int, bytes]] = []
+    queries: list[DnsQuery] = []
+    names: dict[str, str] = {}
+    comments: list[tuple[int, str]] = []
     has_secrets: bool = False
 
 
@@ -134,8 +134,7 @@ class _Kept:
         return np.concatenate(self.segments), np.concatenate(self.uids), np.concatenate(self.kinds)
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(Struct):
     """`rows` decoded segments, their columns end to end in `out`; `done` bytes and `records` of the file so far.
 
     `kept` are the rows whose text was kept.
@@ -334,7 +333,8 @@ class Reading:
         try:
             # A stream that still runs is not read ahead of: `snapshot` wants decoder and tracker at the same place.
             for chunk in chunks if getattr(stream, "live", False) else read_ahead(chunks):
-                if size and chunk.records >= BATCH_INTERPRETED:  # a few records do not tell how long those of a file are
+                # A few records do not tell how long those of a file are.
+                if size and chunk.records >= BATCH_INTERPRETED:
                     self._kept.expect(base + chunk.records * size // chunk.done)
                 if chunk.rows:
                     renumber(chunk, base)

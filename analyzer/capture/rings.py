@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from analyzer.capture.columns import R_LINK, R_TS
 from analyzer.capture.containers import Container
@@ -17,8 +18,7 @@ OVERLAP_NS = 1_000_000_000
 _NUMBER = re.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class First:
+class First(Struct, frozen=True):
     """A capture file by its first record: time in ns, 0 if unknown, and link type."""
 
     path: str

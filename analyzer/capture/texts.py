@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture.columns import (
     CAPTURED,
@@ -28,8 +28,7 @@ from analyzer.capture.columns import (
 CONTINUES_WITHIN = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """What is kept of payloads with these markers: bytes of each, bytes of all."""
 
     marks: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from analyzer.capture.columns import M_H2
 from analyzer.capture.extract import copy_records, record_numbers
@@ -20,8 +21,7 @@ from analyzer.timeline.story import Story
 MAX_CONNECTIONS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class DeepFrame:
+class DeepFrame(Struct, frozen=True):
     """One HTTP/2 or gRPC frame of a connection, at the packet of the capture that ended it."""
 
     from_client: bool
@@ -41,13 +41,12 @@ class DeepFrame:
         return f"{'→' if self.from_client else '←'} {self.text}"
 
 
-@dataclass(slots=True)
-class Deepened:
+class Deepened(Struct):
     """What tshark found: frames by connection, in order, and what it could not see."""
 
-    frames: dict[int, list[DeepFrame]] = field(default_factory=dict)
+    frames: dict[int, list[DeepFrame]] = {}
     #: (source id, what could not be seen there)
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = []
 
 
 def deepen(

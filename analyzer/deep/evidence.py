@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from analyzer.deep.connections import DeepFrame
 from analyzer.model.findings import Evidence, Finding

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from analyzer.model.grpc import HTTP2_ERRORS, STATUS_NAMES
 
@@ -20,8 +21,7 @@ TELLING = frozenset(("request", "response", "status", "ping", "ping-ack", "goawa
 MAX_TEXT = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One frame. `number` is the packet that ended it; `kind` a `TELLING` one or the frame type; `stream` 0 for the connection."""
 
     number: int

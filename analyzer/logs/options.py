@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.problems import InputError
 from analyzer.model.times import SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the user says about logs whose format does not: year, zone (local time less UTC), the envelope's name, and
     patterns of counters (see `recognisers.counters`)."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from analyzer import discovery
 from analyzer.logs import foreign, runtimes
@@ -32,14 +33,13 @@ TEXT = 2_000
 MESSAGE = 1 << 20
 
 
-@dataclass(slots=True)
-class LogData:
+class LogData(Struct):
     """The events of one log file, in order of time, and the name of its shape."""
 
     format: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
     records: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
 
 
 def pick(head: bytes, shape: str | None = None) -> Choice:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 #: A message is inspected up to here; longer ones are data, and no recogniser needs more.
 INSPECT = 16_384
@@ -18,8 +19,7 @@ LACKS_NOTHING, LACKS_ZONE, LACKS_YEAR = "", "zone", "year"
 YEARLESS = 2000
 
 
-@dataclass(slots=True)
-class LogRecord:
+class LogRecord(Struct):
     """One log event as its envelope gives it: where it stands, its stamp, its stream (= environment), its message."""
 
     ref: str
@@ -32,8 +32,7 @@ class LogRecord:
     group: str | None = None
 
 
-@dataclass(slots=True)
-class RuntimeLine:
+class RuntimeLine(Struct):
     """A message after its runtime's prefix: `kind` is `app` or one of the platform kinds of `runtimes.platform`."""
 
     kind: str
@@ -42,13 +41,12 @@ class RuntimeLine:
     request_id: str | None = None
     level: str | None = None
     lacks: str = LACKS_NOTHING
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = {}
     #: The service's stamp, where the platform prints it into the line (JSON log format).
     service_ns: int | None = None
 
 
-@dataclass(slots=True)
-class Recognised:
+class Recognised(Struct):
     """What a recogniser read out of a body. `lacks` says what the reader must add to `inner_ns`: zone, or year and zone."""
 
     layer: str
@@ -61,4 +59,4 @@ class Recognised:
     tracer: str | None = None
     number: str | None = None
     remote: str | None = None
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = {}

@@ -8,11 +8,11 @@ record starts, streams and states are columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from analyzer.logs import recognisers, runtimes
@@ -36,8 +36,7 @@ LAYOUTS = 8
 MOST_IDLE = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """How a record begins: punctuation at fixed offsets, and where its stream's name ends (0: it names none).
 
     Without punctuation every line begins a record that does not begin with one of `continues`.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.logs.options import DEFAULTS, Options
 from analyzer.logs.records import ANSI
@@ -31,14 +31,13 @@ MOST_LINES = 2_000
 READ_WHOLE = 1 << 22
 
 
-@dataclass(slots=True)
-class LogStream:
+class LogStream(Struct):
     """What an envelope reads from. `path` is the input's (an S3 export's names its log stream)."""
 
     raw: BinaryIO
     path: str = ""
     options: Options = DEFAULTS
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
     #: Records that were counted, not kept: no known word, inside an invocation.
     folded: int = 0
     #: Lines for which their message had no room, and where the first such message stands.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import MS
 
@@ -21,8 +21,7 @@ PPM = 1e-6
 ROUNDING_NS = 2
 
 
-@dataclass(slots=True)
-class Piece:
+class Piece(Struct):
     """From the stamp `since_ns` on: `shift_ns` is added at the stamp `at_ns`, and `ppm` millionths of the time from there.
 
     The error is `error_ns` at `at_ns`, and `error_ppm` millionths more of the time from there, in both directions.
@@ -44,8 +43,7 @@ class Piece:
         return self.error_ns + round(abs(stamp_ns - self.at_ns) * (self.error_ppm * PPM))
 
 
-@dataclass(slots=True)
-class Clock:
+class Clock(Struct):
     """One clock of a source.
 
     `offset_ns` is what to add to the stamp in the middle of its records to get aligned time, or where its anchors are if those
@@ -69,7 +67,7 @@ class Clock:
     via_error_ns: int = 0
     own_error_ns: int = 0
     guest_error_ns: int = 0
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Piece] = []
 
     def describe(self, stamps_ns: Sequence[int] = ()) -> str:
         """`-1.8 ms ± 0.4 ms`, with its drift where one is proven; of an aligned clock. For stamps: where it is known least of them."""

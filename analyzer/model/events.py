@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 #: What an event speaks of; the column `layer` of the event table.
 LAYERS = ("lambda", "app", "grpc", "tcp", "icmp", "http2")
 
 
-@dataclass(slots=True)
-class Event:
+class Event(Struct):
     """An event as read, and what correlation later learns of it.
 
     `source` and `ref` are the place; `also` the same line in other inputs (one event, several refs). `clock` names the
@@ -37,7 +37,7 @@ class Event:
     number: str | None = None
     remote: str | None = None
     version: str | None = None
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = {}
     also: tuple[tuple[str, str], ...] = ()
     order: int = 0
     time_ns: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct
 
 from analyzer.model.markup import element, frame, line, table
 from analyzer.model.times import MS, SECOND, stamp
@@ -39,8 +40,7 @@ class Confidence(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """One line of proof. `time_ns` is aligned, `source_ns` the raw stamp; `primary` marks the line that is the finding.
 
     `unproven`: the clocks do not prove that it came after the line above, which is of another source.
@@ -58,8 +58,7 @@ class Evidence:
     unproven: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """A stretch that the timeline draws because nothing happened in it."""
 
     start_ns: int
@@ -67,8 +66,7 @@ class Silence:
     text: str
 
 
-@dataclass(slots=True)
-class Finding:
+class Finding(Struct):
     """See DESIGN: one a connection and rule, or one an environment or server where the rule is about those."""
 
     rule: str
@@ -80,13 +78,13 @@ class Finding:
     evidence: list[Evidence]
     why: str
     connection: str | None = None
-    connections: list[str] = field(default_factory=list)
+    connections: list[str] = []
     transport: str | None = None
     environment: str | None = None
-    request_ids: list[str] = field(default_factory=list)
-    caused_by: list[str] = field(default_factory=list)
-    silences: list[Silence] = field(default_factory=list)
-    ruled_out: list[str] = field(default_factory=list)
+    request_ids: list[str] = []
+    caused_by: list[str] = []
+    silences: list[Silence] = []
+    ruled_out: list[str] = []
     help: str = ""
     upgrade: str = ""
     clock: str = ""

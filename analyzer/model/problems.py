@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing in a source that could not be read, or that its format lost.
 
     `ref` is the place (`#12` a packet, `:7` a line, `[3]` an event of a document, empty for the whole source); `what`

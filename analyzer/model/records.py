@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.clocks import Clock
 from analyzer.model.problems import Problem
 
 
-@dataclass(slots=True)
-class Source:
+class Source(Struct):
     """One input as read."""
 
     id: str
@@ -20,10 +20,10 @@ class Source:
     records: int = 0
     first_ns: int | None = None
     last_ns: int | None = None
-    clocks: list[Clock] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    clocks: list[Clock] = []
+    problems: list[Problem] = []
     #: The files of a ring buffer: (records before it, its name); empty for a single file.
-    parts: list[tuple[int, str]] = field(default_factory=list)
+    parts: list[tuple[int, str]] = []
     #: What tells it apart from other files of the same name; empty where its own name does.
     name: str = ""
 
@@ -46,8 +46,7 @@ class Source:
         return self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
-@dataclass(slots=True)
-class Environment:
+class Environment(Struct):
     """An execution environment (CloudWatch log stream), or what stands for one where the export lost it."""
 
     id: str
@@ -56,13 +55,12 @@ class Environment:
     last_ns: int | None = None
     invocations: int = 0
     inferred: bool = False
-    addresses: set[str] = field(default_factory=set)
+    addresses: set[str] = set()
     concurrent: bool = False
     frame: int = 0  # of the clocks of its lines
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(Struct):
     """One START … REPORT. Times are aligned; `end_ns` None while unfinished."""
 
     environment: str
@@ -79,8 +77,7 @@ class Invocation:
     error_ns: int = 0  # of its start and end, beside its environment's clock
 
 
-@dataclass(slots=True)
-class Freeze:
+class Freeze(Struct):
     """From the last sign of life of one invocation to the first of the next. `error_ns` bounds each end."""
 
     environment: str
@@ -101,8 +98,7 @@ class Freeze:
         return max(0, min(end, self.end_ns) - max(start, self.start_ns))
 
 
-@dataclass(slots=True)
-class Transport:
+class Transport(Struct):
     """gRPC's view of one connection."""
 
     id: str
@@ -123,8 +119,7 @@ class Transport:
     subchannel: str | None = None  # its number, where lines name it
 
 
-@dataclass(slots=True)
-class Ping:
+class Ping(Struct):
     """One keepalive ping of a transport; events are indices into the trace's event list."""
 
     transport: str
@@ -142,8 +137,7 @@ class Ping:
     running_ns: int | None = None
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One RPC."""
 
     id: str
@@ -162,8 +156,7 @@ class Call:
     subchannel: str | None = None  # the number of the one that it picked, where lines name it
 
 
-@dataclass(slots=True)
-class Tie:
+class Tie(Struct):
     """Two names that may stand for one thing, or belong together, and what says so.
 
     `used`: the trace goes by it. What fits as well is kept: among the rivals for one name, `rank` 1 fits best, and `conflicts`
@@ -177,16 +170,15 @@ class Tie:
     evidence: str
     used: bool = True
     rank: int = 1
-    conflicts: list[str] = field(default_factory=list)
-    refs: list[str] = field(default_factory=list)
+    conflicts: list[str] = []
+    refs: list[str] = []
 
 
-@dataclass(slots=True)
-class Examined:
+class Examined(Struct):
     """What findings were looked for with: the rules that are told, from which confidence on, the thresholds that were changed
     (by `K101.overshoot_ms`, in their own units), and how many findings of other rules or less confidence were left out."""
 
     rules: list[str]
     min_confidence: str = "possible"
-    thresholds: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = {}
     left_out: int = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
 TIME = "datetime64[ns, UTC]"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column: `dtype` as pandas names it (`object` holds lists)."""
 
     name: str

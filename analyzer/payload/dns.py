@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 A, CNAME, AAAA = 1, 5, 28
 INTERNET = 1
@@ -66,8 +67,7 @@ def parse_refusal(payload: bytes) -> tuple[str, str] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """What a message is about: the asker's id, the question's name and type, and for an answer its response code (None: a query)."""
 
     id: int

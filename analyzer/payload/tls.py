@@ -7,8 +7,9 @@ counts, the rest is absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
 CLIENT_HELLO, SERVER_HELLO = 1, 2
@@ -50,8 +51,7 @@ class Record(NamedTuple):
         return len(self.body) == self.length
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(Struct, frozen=True):
     """What a client asks for: the server's name, the protocols it offers (`h2`, `http/1.1`), the versions, best first."""
 
     name: str | None = None
@@ -60,8 +60,7 @@ class ClientHello:
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ServerHello:
+class ServerHello(Struct, frozen=True):
     """What the server chose. `alpn` is plain up to TLS 1.2 only."""
 
     version: int

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import SECOND, clock, seconds, stamp
 from analyzer.plot.canvas import SETTINGS, count, write
@@ -37,8 +37,7 @@ ENDS = {
 }
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """One server: its connections' beginnings, and their ends by what became of them, ns; `open` is (time, connections) after
     each change. `others` counts the connections of other servers."""
 

@@ -7,11 +7,11 @@ on one spot of a row is drawn once, so that a picture costs what its page can sh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import SECOND, seconds, stamp
 from analyzer.plot.canvas import SETTINGS, Shelf, clean, count, fit, text_width, write
@@ -45,8 +45,7 @@ MOST_TRACKED = 20_000
 MARKS = {"error": ("X", 6.0), "warning": ("v", 5.0), "info": ("o", 4.0)}
 
 
-@dataclass(slots=True)
-class Spans:
+class Spans(Struct):
     """Things that last for a while: the row of each, from when to when, and on which of the row's tracks."""
 
     row: NDArray[np.int64]
@@ -58,8 +57,7 @@ class Spans:
         return len(self.row)
 
 
-@dataclass(slots=True)
-class Fleet:
+class Fleet(Struct):
     """What is drawn: `names` of the rows, environments by their first sign of life, then clients of whom nothing else is known.
 
     `connections` are by ending (as in `ENDINGS`); `marks` are (row, ns, finding), in row −1 where a finding is about no row.
@@ -71,8 +69,8 @@ class Fleet:
     failed: Spans
     freezes: Spans
     connections: dict[str, Spans]
-    marks: list[tuple[int, int, Finding]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    marks: list[tuple[int, int, Finding]] = []
+    notes: list[str] = []
 
     @property
     def times(self) -> NDArray[np.int64]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import SECOND, seconds
 from analyzer.plot.canvas import SETTINGS, Shelf, count, text_width, write
@@ -46,8 +46,7 @@ MOST_MARKS = 300
 NAME_ROWS = 3
 
 
-@dataclass(slots=True)
-class Rests:
+class Rests(Struct):
     """Rests of connections in view: those that they survived, those that they did not. `looked` of `all` connections that woke."""
 
     survived: list[Gap]

@@ -7,11 +7,11 @@ ends, packets that crossed cross. Where there are more packets than rungs, ordin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture.columns import ACK_FLAG
 from analyzer.model.times import SECOND, seconds
@@ -42,8 +42,7 @@ BREAK, FOLD = 0.36, 0.24
 Place = tuple[float, float]
 
 
-@dataclass(slots=True)
-class Rung:
+class Rung(Struct):
     """One packet: from where to where (column, inches down), and when each column that captured it did.
 
     `unanswered`: one capture alone saw it, and nothing tells that it arrived.
@@ -53,12 +52,11 @@ class Rung:
     fate: str
     start: Place
     end: Place
-    seen: list[tuple[float, float, int]] = field(default_factory=list)
+    seen: list[tuple[float, float, int]] = []
     unanswered: bool = False
 
 
-@dataclass(slots=True)
-class Note:
+class Note(Struct):
     """A log line at the client's column, or an ICMP error on its way to one of the ends."""
 
     y: float
@@ -66,8 +64,7 @@ class Note:
     what: Event | AboutConnection
 
 
-@dataclass(slots=True)
-class Gap:
+class Gap(Struct):
     """A silence, or packets that were folded: what is written across."""
 
     y0: float
@@ -76,18 +73,17 @@ class Gap:
     folded: bool = False
 
 
-@dataclass(slots=True)
-class Ladder:
+class Ladder(Struct):
     """Everything with its height, `height` in all; `columns` counts the lifelines that captured, `first` and `last` included."""
 
     columns: int
-    rungs: list[Rung] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
+    rungs: list[Rung] = []
+    notes: list[Note] = []
+    gaps: list[Gap] = []
     #: Endpoint states: (state, from, to) in inches.
-    client: list[tuple[str, float, float]] = field(default_factory=list)
-    server: list[tuple[str, float, float]] = field(default_factory=list)
-    freezes: list[tuple[float, float]] = field(default_factory=list)
+    client: list[tuple[str, float, float]] = []
+    server: list[tuple[str, float, float]] = []
+    freezes: list[tuple[float, float]] = []
     height: float = 0.0
 
     @property
@@ -107,8 +103,7 @@ class Ladder:
         return half or any(isinstance(note.what, AboutConnection) for note in self.notes)
 
 
-@dataclass(slots=True)
-class _Moment:
+class _Moment(Struct):
     """A packet at one column, packets that are folded, or a line; `seen_ns` is what that column's capture says."""
 
     start_ns: int
@@ -116,7 +111,7 @@ class _Moment:
     packet: int = -1
     column: int = 0
     seen_ns: int | None = None
-    folded: list[int] = field(default_factory=list)
+    folded: list[int] = []
     line: Event | AboutConnection | None = None
 
 

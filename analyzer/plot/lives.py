@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import endpoint, host
 from analyzer.plot.theme import ENDINGS, ending
@@ -25,8 +25,7 @@ ADDRESSES = (f.C_HI, f.C_LO, f.S_HI, f.S_LO, f.S_PORT)
 KIND_OF = np.array([list(ENDINGS).index(ending(who)) for who in ENDED_BY])
 
 
-@dataclass(slots=True)
-class Lives:
+class Lives(Struct):
     """Connections in view, one entry each, in order of their numbers `ks`; times in aligned ns, 0 for never.
 
     `opened_ns` is when the handshake was done, or the first packet; `end_ns` is the last packet where nothing ended one; `kind`

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from msgspec import Struct, field
 
 from analyzer.capture import columns as col
 from analyzer.model.times import MS, seconds
@@ -44,8 +44,7 @@ CONTROL = col.M_PING | col.M_PING_ACK
 ROW = 0.2
 
 
-@dataclass(slots=True)
-class Overhead:
+class Overhead(Struct):
     """Durations in ns by part (keys of `PARTS`), of `looked` of `all` connections to one server, where `measured` saw them."""
 
     server: str

@@ -6,8 +6,9 @@ way in a cross; one that was made on the way begins there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from analyzer.plot.canvas import SMALL, Shelf, clean, fit, text_width, write
 from analyzer.plot.pen import GRAIN, Key, Pen
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 ROW = 0.155
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How one kind of packet is drawn: later ones of the list lie on top."""
 
     label: str
@@ -92,9 +92,8 @@ def _runs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
         yield last
 
 
-@dataclass(slots=True)
-class _Marks:
-    strokes: list[Any] = field(default_factory=list)
+class _Marks(Struct):
+    strokes: list[Any] = []
     heads: dict[bool, tuple[list[float], list[float]]] = field(
         default_factory=lambda: {True: ([], []), False: ([], [])}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.collections import LineCollection
@@ -10,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
+from msgspec import Struct
 
 from analyzer.plot.canvas import NORMAL, SMALL, fit, text_width, write
 
@@ -34,8 +34,7 @@ def grain(x: float) -> float:
     return round(x * GRAIN) / GRAIN
 
 
-@dataclass(slots=True)
-class Pen:
+class Pen(Struct):
     """What everything is drawn with."""
 
     axes: Axes
@@ -106,8 +105,7 @@ class Pen:
         return False
 
 
-@dataclass(slots=True)
-class Key:
+class Key(Struct):
     """An entry of the legend: a patch (`fill`, hatched for a freeze), or a marker on a line."""
 
     label: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture.columns import M_PING
 from analyzer.model.times import MS, SECOND, seconds, stamp
@@ -37,8 +37,7 @@ MOST_FROZEN = 3
 LEAST_NS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """One ping, ns: of whom, when it was sent, answered, given up; `timeout_ns` as configured, `ran_ns` how long the process ran
     until it was given up; `late_ns` an answer after that."""
 
@@ -63,8 +62,7 @@ class Sent:
         return self.timed_out_ns - self.sent_ns - self.timeout_ns
 
 
-@dataclass(slots=True)
-class Pings:
+class Pings(Struct):
     """All pings in order; `captured`: from packets, for want of log lines; `looked` of `all` connections then."""
 
     sent: list[Sent]

@@ -8,10 +8,10 @@ can be read beside one of 3 s. Ticks say where one is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import SECOND
 
@@ -32,8 +32,7 @@ MOST_OVERHEAD = 0.75
 GROWTH = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Times in ns and where they lie, in inches: a stretch, or a break."""
 
     start_ns: int
@@ -121,8 +120,7 @@ def _placed(ends: list[tuple[int, int]], width: float) -> list[Span]:
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """A tick: where, in inches, and what it says (seconds since `zero`)."""
 
     x: float

@@ -6,8 +6,9 @@ where logs and captures share a clock; where they do not, the scene is what one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from analyzer.model.times import LATEST, MS, SECOND, seconds, stamp
 from analyzer.plot.canvas import count
@@ -40,8 +41,7 @@ MOST_PACKETS = 200_000
 TIME_WAIT_NS = 60 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class StateRun:
+class StateRun(Struct, frozen=True):
     """One endpoint in one state for a while."""
 
     state: str
@@ -49,8 +49,7 @@ class StateRun:
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arc:
+class Arc(Struct, frozen=True):
     """A ping: when it was sent, and when it was answered or given up (one of the two, or neither). `late_ns`: answered after that."""
 
     sent_ns: int
@@ -71,8 +70,7 @@ class Arc:
         return max(self.times)
 
 
-@dataclass(slots=True)
-class Track:
+class Track(Struct):
     """One connection with its packets. `fates` tells of each segment what the captures prove was its end, or nothing."""
 
     k: int
@@ -87,8 +85,7 @@ class Track:
     frames: list[DeepFrame]
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """One connection as a line. `ended_by` as in the connection table; `ended_ns` is the last packet where nothing ended it."""
 
     name: str
@@ -97,8 +94,7 @@ class Life:
     ended_by: str | None
 
 
-@dataclass(slots=True)
-class Scene:
+class Scene(Struct):
     """What is drawn, from `start_ns` to `end_ns` (aligned). The axis counts from `zero_ns`, which is `zero` in words.
 
     `alone`: it is about its only connection."""
@@ -109,16 +105,16 @@ class Scene:
     zero_ns: int
     zero: str
     alone: bool = False
-    tracks: list[Track] = field(default_factory=list)
-    lives: list[Life] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    invocations: list[Invocation] = field(default_factory=list)
-    freezes: list[Freeze] = field(default_factory=list)
-    transports: list[Transport] = field(default_factory=list)
-    pings: list[Arc] = field(default_factory=list)
+    tracks: list[Track] = []
+    lives: list[Life] = []
+    events: list[Event] = []
+    invocations: list[Invocation] = []
+    freezes: list[Freeze] = []
+    transports: list[Transport] = []
+    pings: list[Arc] = []
     wire_pings: bool = False
-    calls: list[Call] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    calls: list[Call] = []
+    findings: list[Finding] = []
     start_ns: int = 0
     end_ns: int = 0
 

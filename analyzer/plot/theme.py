@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#E69F00",
@@ -17,8 +17,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Theme:
+class Theme(Struct, frozen=True):
     """One set: page, ink, and the few hues that differ between light and dark pages."""
 
     page: str
@@ -55,8 +54,7 @@ class Theme:
         return self.tint(hue, strength)
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a connection ended, in the legend's words, and its colour: a hue, or the theme's of that name."""
 
     label: str

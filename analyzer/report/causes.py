@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.findings import Confidence, Finding, Severity
 
 
-@dataclass(slots=True)
-class Impact:
+class Impact(Struct):
     """What something cost: requests that failed, time that requests waited for nothing, environments concerned."""
 
-    requests: set[Hashable] = field(default_factory=set)
-    environments: set[str] = field(default_factory=set)
+    requests: set[Hashable] = set()
+    environments: set[str] = set()
     lost_ns: int = 0
 
 
-@dataclass(slots=True)
-class Cause:
+class Cause(Struct):
     """Findings of one rule about one server that nothing else caused, in order of time, and what followed from them."""
 
     rule: str

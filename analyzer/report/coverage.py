@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -47,8 +47,7 @@ WORDS = n901.WORDS | {
 _NAMED = 5
 
 
-@dataclass(slots=True)
-class Unexplained:
+class Unexplained(Struct):
     """Errors of one kind, towards one server, that no finding is about: how many, and the first."""
 
     code: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any
+
+from msgspec import to_builtins
 
 from analyzer.model.findings import Finding
 from analyzer.model.records import Freeze, Invocation, Tie
@@ -214,7 +215,7 @@ def calls(story: Story) -> list[dict[str, Any]]:
 
 def ties(story: Story) -> list[dict[str, Any]]:
     """What is tied to what; a table of its own, no part of the document."""
-    names = [field.name for field in fields(Tie)]
+    names = list(Tie.__struct_fields__)
     return [{name: getattr(tie, name) for name in names} for tie in all_ties(story)]
 
 
@@ -273,7 +274,7 @@ def summary(story: Story, findings: list[Finding]) -> dict[str, Any]:
         "log_events": len(story.events),
         "aligned": story.aligned or not (story.connections.points and story.events),
         "skipped": [{"path": path, "why": why} for path, why in story.skipped],
-        "examined": story.examined and asdict(story.examined),
+        "examined": story.examined and to_builtins(story.examined),
         "impact": _impact(total(found)),
         "causes": [
             {

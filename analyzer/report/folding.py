@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from analyzer.model.times import MS, SECOND
 from analyzer.timeline.steps import MAIN, TOLD, Step
@@ -26,8 +27,7 @@ ECHO_NS = 10 * MS
 _VARYING = re.compile(r"\b[0-9a-f]{6,40}\b|\d+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(Struct, frozen=True):
     """Steps that are not shown, from `start_ns` on; `rounds` of `lines` each where they repeat what stands above."""
 
     count: int
@@ -38,8 +38,7 @@ class Folded:
     within_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(Struct, frozen=True):
     """A silence between two steps."""
 
     start_ns: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Freeze, Invocation
@@ -24,16 +25,15 @@ MEMORY_FROM = 100
 BEGINS = {"init-start": "init", "restore-start": "restore", "timeout": "after a timeout", "crash": "after a crash"}
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     """What one environment's events say beside its invocations."""
 
     runtime: str = ""
-    epochs: list[Event] = field(default_factory=list)
-    inits: list[Event] = field(default_factory=list)
-    reports: dict[tuple[str, str], Event] = field(default_factory=dict)
+    epochs: list[Event] = []
+    inits: list[Event] = []
+    reports: dict[tuple[str, str], Event] = {}
     errors: Counter[str] = field(default_factory=Counter)
-    details: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = {}
 
 
 def section(story: Story, style: Style, everything: bool) -> str:

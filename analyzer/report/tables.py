@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec.structs import asdict
 
 from analyzer.model.problems import InputError
 from analyzer.model.tables import TABLES

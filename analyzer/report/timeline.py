@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from analyzer.model.times import SECOND, seconds
 from analyzer.report.details import detail_lines
@@ -162,8 +163,7 @@ def _findings(told: Timeline, style: Style) -> list[str]:
 # ---- the lines
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One line as data, nothing cut and nothing escaped. An aside (what was folded, a silence) has a text only."""
 
     text: str
@@ -177,20 +177,15 @@ class Row:
     unproven: bool = False  # that it came after the one above
 
 
-@dataclass
 class Body:
     """The steps of a timeline on their way to lines."""
 
-    story: Story
-    told: Timeline
-    style: Style
-    everything: bool
-    _states: dict[str | None, tuple[str, str]] = field(default_factory=dict)
-    _error_ns: int = -1  # of the clocks, where they left an order unproven
-    _border_ns: int = 0  # how far the ends of a freeze may be off, where something lies so near
-
-    def __post_init__(self) -> None:
-        about, steps = self.told.subject, self.told.steps
+    def __init__(self, story: Story, told: Timeline, style: Style, everything: bool) -> None:
+        self.story, self.told, self.style, self.everything = story, told, style, everything
+        self._states: dict[str | None, tuple[str, str]] = {}
+        self._error_ns = -1  # of the clocks, where they left an order unproven
+        self._border_ns = 0  # how far the ends of a freeze may be off, where something lies so near
+        about, steps = told.subject, told.steps
         self._proof = proofs(self.told.findings)
         self._one = len(about.connections) == 1 and about.kind != ENVIRONMENT
         self._only = self.story.connections.id(about.connections[0]) if self._one else None

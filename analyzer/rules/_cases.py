@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.capture.asides import DnsQuery
@@ -45,8 +45,7 @@ _FLAGS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """A scene: a sentence, a log, the packets of one connection at one capture point (`side`: server or function)."""
 
     what: str

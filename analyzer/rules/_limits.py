@@ -6,7 +6,7 @@ comes too late with a reset (RST), firewalls and connection tracking drop it in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from analyzer.model.times import SECOND
 
@@ -17,8 +17,7 @@ FIN, RST, SILENCE = "FIN", "RST", "silence"
 SLACK_NS = SECOND // 2
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """One default. `ends`: how; `range_s`: between which seconds it can be set, None where it cannot; `check`: what tells its value."""
 
     seconds: int

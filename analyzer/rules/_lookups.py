@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.capture.asides import MAX_ASIDES
 from analyzer.model.times import SECOND
@@ -25,8 +26,7 @@ TOGETHER_NS = 5 * SECOND
 PROBED = frozenset(("wpad", "isatap"))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A name that one client asked for in vain: its lookups in order; `refused` are those that DNS answered so."""
 
     name: str

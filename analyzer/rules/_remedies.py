@@ -12,9 +12,10 @@ node-mongodb-native; undici (Client.md); smithy's node-http-handler.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from analyzer.model.grpc import CORE, DIALECTS, GO, JAVA, JS
 from analyzer.timeline.story import Story
@@ -39,8 +40,7 @@ class Trouble(Enum):
     LIMIT = auto()  # too many connections
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(Struct, frozen=True):
     """A setting: what to do, what else it takes to help (`needs`), what it costs."""
 
     do: str

@@ -7,9 +7,11 @@ and `F3` is the same finding in every choice. What is not told is counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from analyzer.model.findings import Confidence, Finding
 from analyzer.model.problems import InputError
@@ -25,8 +27,7 @@ class Chosen(NamedTuple):
     file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """A choice of rules; made by `rule_set`.
 
     `select` and `ignore` are beginnings of codes; the longer one that fits a rule decides, `ignore` where both are equal, and no
@@ -37,9 +38,9 @@ class RuleSet:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     min_confidence: Confidence = Confidence.POSSIBLE
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = {}
     settings: Settings = field(default_factory=Settings)
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = {}
 
     def has(self, code: str) -> bool:
         """Whether a rule is told."""

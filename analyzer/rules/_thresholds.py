@@ -13,8 +13,9 @@ users ends in the unit in which they are written: `stall_s`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar, cast
+
+from msgspec import Struct
 
 from analyzer.model.times import MS, SECOND
 
@@ -25,8 +26,7 @@ COUNT, SHARE, FACTOR = "", "share", "factor"
 MOST_NS, MOST_COUNT, MOST_FACTOR = 315_360_000 * SECOND, 10**9, 10**6
 
 
-@dataclass(slots=True)
-class Threshold:
+class Threshold(Struct):
     """What is known of one threshold: its unit, and what one of that unit is inside; the default, and the bounds of what users
     may set, in that unit."""
 
@@ -95,11 +95,10 @@ def factor(default: float, what: str, source: str, least: float = 0) -> float:
 T = TypeVar("T", bound=Values)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The thresholds of one run: those of each rule, as they are unless changed."""
 
-    changed: Mapping[type[Values], Values] = field(default_factory=dict)
+    changed: Mapping[type[Values], Values] = {}
 
     def __getitem__(self, kind: type[T]) -> T:
         """A rule's thresholds, by its class `Thresholds`."""

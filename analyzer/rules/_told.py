@@ -11,9 +11,9 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import endpoint
 from analyzer.model.events import Event
@@ -58,8 +58,7 @@ EITHER_END = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class Death:
+class Death(Struct):
     """Errors of one kind, of one environment, towards one peer, in one invocation: one dead connection as far as the log tells.
 
     `freeze` is the one that ended with this invocation; `connection` the only one of the environment that a capture holds and
@@ -69,7 +68,7 @@ class Death:
 
     environment: str
     peer: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
     freeze: Freeze | None = None
     began_ns: int | None = None
     began_error_ns: int = 0

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -118,12 +118,11 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """What the log says of connects to one server that one environment's kernel gave up."""
 
     server: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[int | Told]:

@@ -23,9 +23,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.findings import Confidence, Finding, Severity
 from analyzer.model.times import SECOND, seconds
@@ -82,8 +82,7 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Burst:
+class Burst(Struct):
     """Unanswered connects to one server within a short time; how many others to it were answered, and how many meanwhile."""
 
     server: str

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity
@@ -112,13 +113,12 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Refused:
+class Refused(Struct):
     """What the log says of one server that refused one environment, where no capture shows it."""
 
     code: str
     server: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[int | Refused]:

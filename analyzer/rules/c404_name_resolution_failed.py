@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -156,8 +157,7 @@ QUIET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class How:
+class How(Struct, frozen=True):
     """How a name was not resolved: what is said of it."""
 
     title: str
@@ -192,12 +192,11 @@ ANSWERED = {"NXDOMAIN": NO_SUCH, "SERVFAIL": FAILED, "REFUSED": FAILED}
 ASKED_WITHIN_NS = 30 * SECOND
 
 
-@dataclass(slots=True)
-class Unresolved:
+class Unresolved(Struct):
     """One name that one environment could not resolve."""
 
     name: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[Unresolved | Asked]:

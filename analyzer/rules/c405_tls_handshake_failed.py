@@ -21,7 +21,8 @@ its own within seconds (a race of two addresses, a probe of the port) is not a f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -88,12 +89,11 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Told:
+class Told(Struct):
     """What the log says of handshakes of one environment with one peer."""
 
     peer: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[int | Told]:

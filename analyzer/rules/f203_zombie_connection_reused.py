@@ -25,7 +25,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -217,8 +218,7 @@ _CLOSED = re.compile(
 AT_THAW_NS = 150 * MS
 
 
-@dataclass(slots=True)
-class Noticed:
+class Noticed(Struct):
     """A close that the function noticed at a thaw, before anything failed by it."""
 
     event: Event
@@ -267,8 +267,7 @@ def _aborted(rows: common.Rows) -> common.Mask:
     return found
 
 
-@dataclass(slots=True)
-class Refused:
+class Refused(Struct):
     """A request that the client's own side refused to send, because the server's close had been read: nothing on the wire."""
 
     connection: int

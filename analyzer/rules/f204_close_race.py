@@ -25,7 +25,8 @@ time, and that the server then ended, looks the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity, Silence
@@ -134,8 +135,7 @@ QUIET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(Struct, frozen=True):
     """A connection that ended, by the log, when it was used after a quiet stretch of the invocation (ns), as long as a known limit."""
 
     death: told.Death

@@ -22,7 +22,8 @@ not seen. grpc-js servers send no debug data, so that their idle limit, age limi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -160,20 +161,18 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Race:
+class Race(Struct):
     """One connection that a GOAWAY ended: what the log says of it, what the capture does."""
 
     connection: int | None
     transport: Transport | None = None
     goaway: Event | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call] = []
     wire: Wire | None = None
-    errors: list[Event] = field(default_factory=list)  # of the application, where no trace tells of calls
+    errors: list[Event] = []  # of the application, where no trace tells of calls
 
 
-@dataclass(slots=True)
-class Wire:
+class Wire(Struct):
     """GOAWAY, the unanswered requests, and the server's close, as captured."""
 
     goaway: Segment

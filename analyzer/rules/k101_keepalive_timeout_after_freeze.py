@@ -25,9 +25,10 @@ capture is told by size and timing (`PING ack?`): likely, and it raises no confi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -255,8 +256,7 @@ def consequences(story: Story, environment: str | None, remote: str | None, time
     return [e for e in errors if e.remote in (None, remote) and e is not timeout]
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A keepalive timeout of which the log tells the end alone: a transport's line, or a call's status (then `failed`)."""
 
     event: Event
@@ -400,8 +400,7 @@ def _from_its_end(story: Story, told: Told) -> Finding:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """The server's PING ack in a capture, how long after the ping there; `delivered` when the client's side is known to have got
     it before the timeout."""
 

@@ -21,9 +21,10 @@ the GOAWAY it is likely where three pings or more were seen, else possible.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -114,14 +115,13 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Goaway:
+class Goaway(Struct):
     """One too-many-pings GOAWAY, from the log, from a capture, or both."""
 
     connection: int | None
     transport: str | None
-    events: list[int] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
+    events: list[int] = []
+    segments: list[Segment] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[Goaway]:

@@ -21,7 +21,8 @@ Keepalive that is configured and neither logged nor seen in a capture is not kno
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
@@ -107,8 +108,7 @@ QUIET = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(Struct, frozen=True):
     """A transport that only its trace tells of: the last line of it, or of a call on it, before a rest, and the error that ended it."""
 
     transport: Transport

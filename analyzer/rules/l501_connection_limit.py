@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -121,21 +122,19 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Limit:
+class Limit(Struct):
     """One server at its limit: connections thrown out, and log lines that say so."""
 
     server: str
-    thrown: list[tuple[int, Segment]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    thrown: list[tuple[int, Segment]] = []
+    events: list[Event] = []
 
 
-@dataclass(slots=True)
-class Exhausted:
+class Exhausted(Struct):
     """One environment that could not open a socket: it has as many files and sockets as it may."""
 
     environment: str | None
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[Limit | Exhausted]:

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity, Silence
@@ -89,8 +90,7 @@ QUIET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """Connections to one server whose environments did not come back, with the time from which each was silent.
 
     `owners` has the environment of each, or those that it may be of: then none of these came back.

@@ -18,10 +18,10 @@ The figures are of this capture: they include the network and the server's accep
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import endpoint, host
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -75,8 +75,7 @@ QUIET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Habit:
+class Habit(Struct, frozen=True):
     """Short connections of one client to one server, in order of time: rows at the point nearest the client, connections."""
 
     connection: int

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -138,15 +138,14 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Failure:
+class Failure(Struct):
     """Errors of one kind, towards one peer, in one environment."""
 
     code: str
     peer: str
     since_ns: int | None = None  # when the process began, where the log tells
-    events: list[Event] = field(default_factory=list)
-    ended: list[int] = field(default_factory=list)  # connections that the server ended by force at that time
+    events: list[Event] = []
+    ended: list[int] = []  # connections that the server ended by force at that time
 
 
 def select(story: Story, settings: Settings) -> Iterable[Failure]:
@@ -175,8 +174,7 @@ def select(story: Story, settings: Settings) -> Iterable[Failure]:
     return failures
 
 
-@dataclass(slots=True)
-class Process:
+class Process(Struct):
     """One process of an environment: when it began, where the log tells, and from when on a rest that could close a connection lies behind it."""
 
     began_ns: int | None

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -135,8 +136,7 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Outage:
+class Outage(Struct):
     """Client data that nothing answers: first and last copy, how many, and when the client was last heard before."""
 
     first: Segment
@@ -156,8 +156,7 @@ class Outage:
         return "a keepalive ping" if self.first.marks & col.M_PING else "a request"
 
 
-@dataclass(slots=True)
-class Streak:
+class Streak(Struct):
     """Calls of one environment to one server that ran into their deadlines, one after the other; the transport where a trace shows that it stayed open."""
 
     transport: Transport | None

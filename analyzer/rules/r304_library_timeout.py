@@ -22,7 +22,8 @@ words, all are named.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity
@@ -131,15 +132,14 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Timer:
+class Timer(Struct):
     """One setting of one library whose timer ran out in one environment, towards one peer where it is named."""
 
     library: str
     setting: str
     stage: str
     peer: str
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
 
 def select(story: Story, settings: Settings) -> Iterable[Timer]:

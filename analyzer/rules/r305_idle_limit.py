@@ -27,11 +27,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.addresses import endpoint
 from analyzer.model.events import Event
@@ -170,8 +171,7 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Gap:
+class Gap(Struct):
     """One rest of a connection, or of a gRPC transport that no capture holds, and what came of it: how long, what ended it (the line
     or the segment), how old the connection was by then.
 
@@ -187,8 +187,7 @@ class Gap:
     transport: str = ""  # its id, where no connection is known
 
 
-@dataclass(frozen=True, slots=True)
-class Bracket:
+class Bracket(Struct, frozen=True):
     """Between which rests a limit lies, by how connections end at it, and whether their age would explain it as well."""
 
     longest: Gap
@@ -229,13 +228,12 @@ def independent(gaps: list[Gap]) -> list[Gap]:
     return [gap for gap in gaps if id(gap) not in together]
 
 
-@dataclass(slots=True)
-class Server:
+class Server(Struct):
     """One server with the connections that woke, or the rests of its transports."""
 
     address: str
     woken: list[int]
-    told: list[Gap] = field(default_factory=list)
+    told: list[Gap] = []
     by_errors: bool = False  # rests of environments, told by errors and by their absence
 
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
@@ -169,8 +170,7 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class Expiry:
+class Expiry(Struct):
     """A time-out: its line, when the operation began as far as known, its configured time, the call behind it."""
 
     event: Event

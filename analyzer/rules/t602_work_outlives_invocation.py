@@ -25,11 +25,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -192,8 +193,7 @@ QUIET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """A stretch of one process in which no invocation runs."""
 
     start_ns: int
@@ -202,16 +202,15 @@ class Gap:
     after: Invocation
 
 
-@dataclass(slots=True)
-class Work:
+class Work(Struct):
     """What an environment did after the request that began it: calls, lines, operations that failed, connections that sent something."""
 
     environment: str
     gaps: list[Gap]
-    calls: list[tuple[Call, Invocation]] = field(default_factory=list)
-    lines: list[tuple[Event, Invocation]] = field(default_factory=list)
-    errors: list[tuple[Event, Invocation]] = field(default_factory=list)
-    connections: list[int] = field(default_factory=list)
+    calls: list[tuple[Call, Invocation]] = []
+    lines: list[tuple[Event, Invocation]] = []
+    errors: list[tuple[Event, Invocation]] = []
+    connections: list[int] = []
 
     def gap(self, time_ns: int) -> Gap | None:
         """The gap that a time lies in."""

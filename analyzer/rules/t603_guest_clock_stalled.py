@@ -28,8 +28,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Finding, Severity, Silence
@@ -113,15 +114,13 @@ QUIET = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(Struct, frozen=True):
     """Connections of one client whose time stamps fell behind, if they tick as usual."""
 
     connections: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(Struct, frozen=True):
     """Two lines of one environment with both clocks of Go, of which the monotonic one lost a freeze between them."""
 
     before: Event
@@ -162,8 +161,7 @@ def _lost_the_freeze(story: Story, x: Behind, least_ns: int) -> bool:
     return bool(abs(missing - frozen) <= max(ALL_BUT_NS, ALL_BUT * frozen) + x.freeze.error_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True):
     """A stop of the clock: the client's segments on both sides of the pause, and one that must be newer than it."""
 
     stall: detail.ClockStall

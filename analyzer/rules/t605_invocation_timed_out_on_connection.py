@@ -23,8 +23,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence, Finding, Severity, Silence
@@ -134,8 +136,7 @@ QUIET = (
 )
 
 
-@dataclass(slots=True)
-class TimedOut:
+class TimedOut(Struct):
     """An invocation that timed out, those of its environment, and whether its function's came more than once, each after a freeze.
 
     `ran` are the connections that its environment had meanwhile, `connections` those that it may have written to.
@@ -148,8 +149,7 @@ class TimedOut:
     connections: list[int]
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(Struct):
     """A request without an answer when the time was over."""
 
     connection: int

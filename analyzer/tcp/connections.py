@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from analyzer.model.addresses import endpoint
 from analyzer.tcp import fields as f
@@ -36,8 +37,7 @@ ODDITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """One endpoint of a connection as one capture point saw it. Times in ns since the epoch, 0 for never."""
 
     packets: int
@@ -64,8 +64,7 @@ class Side:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class PointConnection:
+class PointConnection(Struct, frozen=True):
     """One connection at one capture point.
 
     `oddities` are names of `ODDITIES`. `one_sided` names the side of which the capture saw nothing although it was there

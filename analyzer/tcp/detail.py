@@ -7,9 +7,10 @@ ns. Selective acknowledgements are not among the decoded columns, so nothing her
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from statistics import median
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.times import MS, SECOND, seconds
@@ -55,8 +56,7 @@ def retransmission_kind(segment: Segment) -> str | None:
 # ---- back-off
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """Copies of one segment sent by time-outs: when, and the waits between them."""
 
     from_client: bool
@@ -102,8 +102,7 @@ def backoffs(segments: list[Segment]) -> list[Backoff]:
 # ---- keepalive
 
 
-@dataclass(frozen=True, slots=True)
-class Keepalive:
+class Keepalive(Struct, frozen=True):
     """TCP keepalive of one side as its probes show it (tcp_keepalive_time, _intvl, _probes of Linux).
 
     `unanswered` counts the last probes, after which nothing more of the other side was heard.
@@ -158,8 +157,7 @@ def _run_of_probes(heard: list[int], before: Segment | None, probes: list[Segmen
 # ---- windows
 
 
-@dataclass(frozen=True, slots=True)
-class ZeroWindow:
+class ZeroWindow(Struct, frozen=True):
     """A stretch in which one side's window was closed; `end_ns` None where it never opened again."""
 
     from_client: bool
@@ -224,8 +222,7 @@ def echo_rtts_ns(segments: list[Segment]) -> dict[bool, list[int]]:
 # ---- guest clock
 
 
-@dataclass(frozen=True, slots=True)
-class ClockStall:
+class ClockStall(Struct, frozen=True):
     """A pause of one side in which its TSval advanced by less than the time that passed."""
 
     from_client: bool

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.payload import errors, http1, http2, tls
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from analyzer.model.clocks import Clock
 
 
-@dataclass(slots=True)
-class Place:
+class Place(Struct):
     """One sighting of a segment: which capture, which packet, its raw and its aligned time."""
 
     point: int
@@ -30,8 +30,7 @@ class Place:
     time_ns: int
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(Struct):
     """One TCP segment. `places` holds its sightings, the one nearest the client first; `kinds` are `fields.K_…`."""
 
     from_client: bool

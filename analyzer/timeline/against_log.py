@@ -10,10 +10,11 @@ stretch, outwards from where most happens; a line through the stretches' bounds 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.clocks import PPM, Clock, Piece, inverted
 from analyzer.model.times import MS, SECOND
@@ -68,8 +69,7 @@ CLEARLY = 3
 HOW = "invocation windows, connects, pings and resets"
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
+class Against(Struct, frozen=True):
     """What to add to a capture's stamps to get a log's time, and how many pairs of line and packet gave it.
 
     `strong` of them are no mere coincidence of bursts and invocations.
@@ -83,8 +83,7 @@ class Against:
     surprise: float = 0.0  # how improbable the hits are by chance, given how many offsets of its kind there are
 
 
-@dataclass(frozen=True, slots=True)
-class _Leeway:
+class _Leeway(Struct, frozen=True):
     """packet − line lies between `low` and `high` in the middle of a stretch, if the clocks drift apart so; ns.
 
     `beside` lines stand beside a reply that caused them.
@@ -97,8 +96,7 @@ class _Leeway:
     beside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
+class _Range(Struct, frozen=True):
     """packet − line lies between `low` and `high` at `at` (time of the log); `ends` has the same at both ends of a stretch too."""
 
     at: int

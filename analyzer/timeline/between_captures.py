@@ -7,10 +7,10 @@ is told by the same differences. Where common packets travel one way only, or th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.clocks import Piece
@@ -43,8 +43,7 @@ PASSES_WITHIN_NS = 2 * SECOND
 CLEAR_SHARE = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(Struct, frozen=True):
     """From b's stamps into a's time, and whether a is nearer the client; None where the packets do not tell."""
 
     pieces: list[Piece]
@@ -56,8 +55,7 @@ class Between:
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Common:
+class _Common(Struct, frozen=True):
     """Packets that both points saw: times at a and at b, connection, whether the server sent it, hops lost from a to b."""
 
     ta: Ints

@@ -11,10 +11,11 @@ from the chosen one there. Where no line has room, a few anchors are wrong, or t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.clocks import PPM, Piece
 
@@ -39,8 +40,7 @@ TRIED = 16
 _HALVINGS = 48
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """The offset is at least `low[i]` at the time `low_at[i]`, and at most `high[j]` at `high_at[j]`; ns, any order."""
 
     low_at: Ints
@@ -60,8 +60,7 @@ class Bounds:
         return len(self.low) + len(self.high)
 
 
-@dataclass(slots=True)
-class Fit:
+class Fit(Struct):
     """The line: pieces whose shifts are the offset. `consistent` tells whether some line has room between all bounds kept."""
 
     pieces: list[Piece]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import halves, normal, split
 from analyzer.model.events import Event
@@ -42,8 +42,7 @@ MOST_LOOKED = 256
 MOST_TOLD = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Sign:
+class _Sign(Struct, frozen=True):
     """What of a connection makes errors of some codes, how long before their line at most, and the words for it."""
 
     codes: frozenset[str]
@@ -58,8 +57,7 @@ CLOSED = _Sign(frozenset(("EPIPE", "CLOSED")), NOTICED_NS, "the server's close")
 SIGNS = (RESET, REFUSED, UNANSWERED, CLOSED)
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """The connections that showed a sign, as (aligned time, connection) in order: those of each environment, and those that no
     environment is known to own, with times, connections and servers (both halves, port) as arrays, and lists of them by server.
     """
@@ -68,7 +66,7 @@ class _Seen:
     times: NDArray[np.int64]
     ks: NDArray[np.int64]
     servers: NDArray[np.int64]
-    towards: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    towards: dict[str, list[tuple[int, int]]] = {}
 
     def unowned(self, remote: str) -> list[tuple[int, int]]:
         """Those towards a server that no environment is known to own."""

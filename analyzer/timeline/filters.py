@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.addresses import V4_MAPPED_PREFIX
 from analyzer.model.events import Event
@@ -33,8 +34,7 @@ AROUND_NS = SECOND
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What to keep. Times are aligned ns; `environment` is a part of its id, `request_id` the beginning of an id.
 
     `clients`, `servers` and `ports` (the server's) choose connections, `connections` by number; none of them chooses all.

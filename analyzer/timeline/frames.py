@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from analyzer.model.clocks import PPM, Clock, Piece, chained, inverted
 from analyzer.model.events import Event
@@ -43,14 +44,13 @@ FAR_NS = 1 << 60
 ABOUT_BEST_NS = MS // 4
 
 
-@dataclass(slots=True)
-class LogFrame:
+class LogFrame(Struct):
     """Logs that share a clock, with their events and invocations in its time."""
 
     name: str
     logs: list[LogClock]
-    events: list[Event] = field(default_factory=list)
-    invocations: list[Invocation] = field(default_factory=list)
+    events: list[Event] = []
+    invocations: list[Invocation] = []
 
     @property
     def platform(self) -> int:
@@ -100,8 +100,7 @@ class LogFrame:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """How a capture's clock stands to that of some logs, by the lines of these."""
 
     found: Against
@@ -120,17 +119,16 @@ _Node = str | int
 _Step = tuple[int, str, _Node, _Node]
 
 
-@dataclass(slots=True)
-class _Reached:
+class _Reached(Struct):
     """How a clock gets to its frame's time, and through whom."""
 
     frame: int
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Piece] = []
     anchors: int = 0
     how: str = ""
     drift_proven: bool = False
     via: str = ""
-    step: list[Piece] = field(default_factory=list)  # the last part of the way, through `via`
+    step: list[Piece] = []  # the last part of the way, through `via`
     guest_error_ns: int = 0  # of a guest's clock on the way, whose lines a capture was aligned with
 
     @property

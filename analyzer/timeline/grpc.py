@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.grpc import CORE, GO, JAVA, JS
@@ -73,15 +74,14 @@ _REASONS = tuple(
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Process:
+class Process(Struct):
     """One process as its lines tell it apart: their indices into the trace's events."""
 
     environment: str | None
     dialect: str | None
     pid: str | None
     ordinal: int
-    lines: list[int] = field(default_factory=list)
+    lines: list[int] = []
 
 
 def processes_of(events: list[Event]) -> list[Process]:
@@ -140,14 +140,13 @@ def _configured_timeout(process: Process, events: list[Event]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-@dataclass(slots=True)
-class _Life:
+class _Life(Struct):
     """A transport while it is put together."""
 
     ids: dict[str, str]
     remote: str | None
     begun_ns: int
-    lines: list[int] = field(default_factory=list)
+    lines: list[int] = []
     opened: int | None = None
     ended_ns: int | None = None
     connected: bool = True

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import endpoint
 from analyzer.model.times import MS, SECOND
@@ -35,8 +35,7 @@ SAME_WITHIN_NS = 2 * MS
 PASSES_WITHIN_NS = 2 * SECOND
 
 
-@dataclass(slots=True)
-class AboutConnection:
+class AboutConnection(Struct):
     """One ICMP error about a segment of a connection; `from_client`: of the client, so the error goes to it.
 
     `places` are its sightings, the one nearest the client first.

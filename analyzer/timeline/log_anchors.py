@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.clocks import PPM
 from analyzer.model.events import Event
@@ -49,8 +50,7 @@ _NO_PAIR = 1 << 62
 _PORT = re.compile(r"\bport[ :=]{1,2}(\d{4,5})\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(Struct, frozen=True):
     """packet − line of every hit at one offset, for several drifts, one a row: in order, lines without a packet behind them."""
 
     apart: Ints
@@ -66,8 +66,7 @@ class Pairs:
         return share
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Log times and packet times of one kind of anchor, sorted; a pair is a hit when packet − line − offset lies in the window."""
 
     log: Ints
@@ -152,8 +151,7 @@ class Kind:
         return (at < len(near)) & (found <= wanted + self.after), found
 
 
-@dataclass(frozen=True, slots=True)
-class Kinds:
+class Kinds(Struct, frozen=True):
     """Anchors between a log and a capture: causes (packet, then line), effects (line, then packet), invocations' windows.
 
     `lines` are those that replies may have caused; `error` is how far lines may be misplaced in the log's own time, ns. `spans`
@@ -262,8 +260,7 @@ def _some(times: Ints, start: int, end: int) -> Ints:
     return inside[:: len(inside) // MOST_LINES + 1]
 
 
-@dataclass(slots=True)
-class Said:
+class Said(Struct):
     """What of a log packets may answer to: times of its lines by kind and address, of its invocations, of ports it names."""
 
     by_remote: dict[tuple[str, str | None], list[int]]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.clocks import Clock, Piece, chained
 from analyzer.model.events import Event
@@ -119,8 +119,7 @@ def _moving(at: Ints, apart: Ints) -> list[Piece] | None:
 # ---- logs that carry the same lines
 
 
-@dataclass(slots=True)
-class Twin:
+class Twin(Struct):
     """How to read a log's own stamps as another's: `clock` from one to the other, `tolerance_ns` for a line in both."""
 
     of: str
@@ -212,8 +211,7 @@ def _densest(at: Ints, apart: Ints) -> tuple[Ints, Ints]:
 # ---- everything
 
 
-@dataclass(slots=True)
-class _Guest:
+class _Guest(Struct):
     """How the stamps are read that a library of one environment prints: `believed` before the service's, where there are both."""
 
     clock: Clock | None
@@ -223,8 +221,7 @@ class _Guest:
     believed: bool
 
 
-@dataclass(slots=True)
-class LogClock:
+class LogClock(Struct):
     """The clocks of one log: into the time of `frame`, which other logs may share."""
 
     source: Source

@@ -12,10 +12,10 @@ prove nothing, ports are used again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.capture.again import ENDS, tracked_again
@@ -133,8 +133,7 @@ def _ordinals(groups: Ints) -> Ints:
 # ---- loose rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(Struct, frozen=True):
     """What is known of some rows of a point: each column has an entry a row, those of sides an array for each.
 
     A side's stretch of the sequence space is `long` numbers from `low` on. `loose`: an initial number is not known.
@@ -163,8 +162,7 @@ def _known(point: Point, at: Ints) -> _Rows:
     return _Rows(point, at, ends, isn, low, long, seen, (isn[0] < 0) | (isn[1] < 0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
+class _Pairs(Struct, frozen=True):
     """Indices into two `_Rows`, and whether one has client and server the other way round."""
 
     i: Ints
@@ -376,13 +374,12 @@ def _places(segments: Ints) -> list[tuple[int, int]]:
     return list(zip(segments[:, col.NO].tolist(), segments[:, col.OFFSET].tolist(), strict=True))
 
 
-@dataclass(slots=True)
-class _Turned:
+class _Turned(Struct):
     """Rows of one point the other way round; of a capture too large to keep, `read` has those that were read again, by `UID`."""
 
     point: Point
     stands: dict[int, Ints]
-    read: dict[int, tuple[Ints, _Kinds]] = field(default_factory=dict)
+    read: dict[int, tuple[Ints, _Kinds]] = {}
 
     @classmethod
     def of(cls, point: Point, rows: list[int]) -> _Turned:
@@ -433,8 +430,7 @@ class _Turned:
         return (rows[0], dict(zip(_places(segments), kinds, strict=True))) if len(rows) == 1 else (wanted[:0], {})
 
 
-@dataclass(slots=True)
-class _Turner:
+class _Turner(Struct):
     """Of two rows that have client and server the other way round, one is turned: that whose direction is less certain."""
 
     one: _Turned

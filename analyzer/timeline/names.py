@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from analyzer.model.times import SECOND
 from analyzer.payload import dns, tls
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 ASKED_ANEW_NS = 30 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A DNS answer that says that a name has none: at which point, which record, when, and its code (`dns.REFUSALS`)."""
 
     point: int
@@ -42,8 +42,7 @@ def refusals(points: list[Point], name: str) -> list[Refusal]:
     return sorted(found, key=lambda r: (r.time_ns, r.point, r.no))
 
 
-@dataclass(slots=True)
-class Lookup:
+class Lookup(Struct):
     """One question of a client and what became of it, seen at one point: `last_ns` when it was asked for the last time, in how many copies;
     `code` None where no answer to it was seen, else that of DNS (0: an answer, be it empty)."""
 

@@ -7,8 +7,9 @@ clock to the other, whichever is less. An order closer than that is not proven.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
+
+from msgspec.structs import replace
 
 from analyzer.model.findings import Evidence
 from analyzer.model.records import Freeze

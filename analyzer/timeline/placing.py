@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.model.events import Event
 from analyzer.model.times import MS, SECOND
@@ -18,8 +19,7 @@ BEGINS = frozenset(("start", "init-start", "restore-start"))
 _EARLIEST, _LATEST = -(1 << 62), 1 << 62
 
 
-@dataclass(slots=True)
-class _Span:
+class _Span(Struct):
     """Between when and when a line was printed; `coarse` for those that have to be placed."""
 
     event: Event

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.capture.again import Part, segments_of
 from analyzer.capture.reader import AS_IS, KEEP_SEGMENTS, CaptureData, How
@@ -30,14 +30,13 @@ CLIENT, SERVER = f.SIDE, f.SIDE + f.SIDE_FIELDS
 BLOCK = 1_000
 
 
-@dataclass(slots=True)
-class Point:
+class Point(Struct):
     """One capture point: a capture file, or the files of one ring buffer."""
 
     source: Source
     data: CaptureData
     #: The files behind it, for a second reading of chosen connections where not all segments were kept.
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Part] = []
     how: How = AS_IS
     #: The logs whose lines told of its clock, by their sources' ids.
     told_by: frozenset[str] = frozenset()
@@ -86,8 +85,7 @@ def servers_of(rows: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
     return [endpoint(*server) for server in distinct.tolist()], number.reshape(-1)
 
 
-@dataclass(slots=True)
-class Connections:
+class Connections(Struct):
     """Every connection once. `members[k, p]` is its row at point p, -1 where that point did not see it."""
 
     points: list[Point]
@@ -96,13 +94,13 @@ class Connections:
     nearness: list[int]
     #: Connections to list in reports, None for all (see `filters`).
     listed: NDArray[np.int64] | None = None
-    environment: dict[int, str] = field(default_factory=dict)
-    environment_tie: dict[int, str] = field(default_factory=dict)
-    transports: dict[int, list[str]] = field(default_factory=dict)
-    _segments: dict[int, list[Segment]] = field(default_factory=dict)
-    _indices: dict[int, dict[int, NDArray[np.int64]]] = field(default_factory=dict)
-    _loaded: dict[int, dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
-    _records: dict[tuple[int, int], PointConnection] = field(default_factory=dict)
+    environment: dict[int, str] = {}
+    environment_tie: dict[int, str] = {}
+    transports: dict[int, list[str]] = {}
+    _segments: dict[int, list[Segment]] = {}
+    _indices: dict[int, dict[int, NDArray[np.int64]]] = {}
+    _loaded: dict[int, dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+    _records: dict[tuple[int, int], PointConnection] = {}
     _names: Names | None = None
     _icmp: tuple[dict[int, list[AboutConnection]], list[int]] | None = None
 

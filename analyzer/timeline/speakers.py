@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from analyzer.model.events import Event
 from analyzer.model.records import Invocation

@@ -6,8 +6,9 @@ One list for all: tables are made of it, and reports draw it. A step's weight sa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.events import Event
@@ -40,8 +41,7 @@ _MAIN_LAMBDA = frozenset(("start", "report", "init-start", "restore-start"))
 _NOTABLE = f.K_RETX | f.K_KEEPALIVE | f.K_ZERO_PROBE | f.K_WAKE | f.K_STATE | f.K_LOST | f.K_ACKED_UNSEEN
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct):
     """One thing that one source saw. Times are ns: aligned, and as the source stamped it.
 
     `error_ns` is how far the aligned time may be off the reference clock, None where unaligned; `placed_ns` the part of that

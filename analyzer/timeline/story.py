@@ -6,9 +6,10 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
@@ -29,8 +30,7 @@ _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
 MOST_NEAR = 8
 
 
-@dataclass(slots=True)
-class Story:
+class Story(Struct):
     """The result of correlation. Times are aligned ns; `events` are log events in time order.
 
     `aligned` tells whether some log and some capture share a clock; whether two things do, `shares_clock` and `clock_error`
@@ -39,25 +39,25 @@ class Story:
 
     sources: list[Source]
     connections: Connections
-    events: list[Event] = field(default_factory=list)
-    environments: list[Environment] = field(default_factory=list)
-    invocations: list[Invocation] = field(default_factory=list)
-    freezes: list[Freeze] = field(default_factory=list)
-    transports: list[Transport] = field(default_factory=list)
-    pings: list[Ping] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    ties: list[Tie] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    events: list[Event] = []
+    environments: list[Environment] = []
+    invocations: list[Invocation] = []
+    freezes: list[Freeze] = []
+    transports: list[Transport] = []
+    pings: list[Ping] = []
+    calls: list[Call] = []
+    ties: list[Tie] = []
+    skipped: list[tuple[str, str]] = []
     aligned: bool = False
     interrupted: bool = False
     outside: int = 0  # findings that a narrower view leaves out
     window: tuple[int | None, int | None] = (None, None)  # the stretch of time of a narrower view
     examined: Examined | None = None
-    _functions: dict[str | None, str] = field(default_factory=dict)
-    _sources: dict[str, Source] = field(default_factory=dict)
-    _placed: dict[str, bool] = field(default_factory=dict)
-    _transports: dict[str, Transport] = field(default_factory=dict)
-    _environments: dict[str, Environment] = field(default_factory=dict)
+    _functions: dict[str | None, str] = {}
+    _sources: dict[str, Source] = {}
+    _placed: dict[str, bool] = {}
+    _transports: dict[str, Transport] = {}
+    _environments: dict[str, Environment] = {}
     #: By environment, with how many there were when they were grouped.
     _invocations: tuple[int, dict[str, list[Invocation]]] = (0, {})
     _named: tuple[int, dict[tuple[str | None, str], list[Invocation]]] = (0, {})
@@ -67,7 +67,7 @@ class Story:
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
     _by_kind: tuple[int, dict[str, list[int]]] = field(default_factory=lambda: (-1, {}))
-    _places: dict[tuple[str, str], Event] = field(default_factory=dict)
+    _places: dict[tuple[str, str], Event] = {}
     _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
     def source(self, source_id: str) -> Source:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.addresses import halves, split
 from analyzer.model.findings import Finding
@@ -31,8 +31,7 @@ SEARCHED = 5_000
 LEAST_LETTERS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What a story is about. `id` is the whole name; `environments` are those behind it (of a retried request, several)."""
 
     kind: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from analyzer.model.findings import Finding
 from analyzer.model.problems import InputError
@@ -24,8 +25,7 @@ AFTER_NS = 100 * MS
 Time = str | int | datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """A stretch of time, aligned ns, either end of which may be open."""
 
     start_ns: int | None = None
@@ -39,8 +39,7 @@ class Window:
         return (self.end_ns is None or first_ns <= self.end_ns) and (self.start_ns is None or last_ns >= self.start_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """What of a timeline is asked for. `around` is a duration (`5s`, or ns) around `at`: a time, a finding, a request."""
 
     since: Time | None = None
@@ -52,8 +51,7 @@ class Cut:
 WHOLE = Cut()
 
 
-@dataclass(slots=True)
-class Timeline:
+class Timeline(Struct):
     """A subject's steps in order, where its seconds begin (`zero_ns`), and the findings about it."""
 
     subject: Subject

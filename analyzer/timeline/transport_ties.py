@@ -13,7 +13,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from analyzer.capture import columns as col
 from analyzer.model.addresses import endpoint, host
@@ -38,8 +39,7 @@ SAME_NS = 3 * MS
 MOST_LOOKED_AT = 2_000
 
 
-@dataclass(slots=True)
-class _Pair:
+class _Pair(Struct):
     """A transport and a connection that may be it. `apart_ns`: its line after the handshake; `score`: what both sides did."""
 
     transport: Transport

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from analyzer.discovery import modules
 from analyzer.logs.records import LogRecord
@@ -35,8 +36,7 @@ class Envelope(Protocol):
         """The records of a whole file; raises `ValueError` (with a place) where the document cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The envelope that fits best, how well, and which others fit nearly as well."""
 
     fit: float

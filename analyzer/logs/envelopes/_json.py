@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import orjson
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from analyzer.logs.sieve import Sieve, stream_keys
@@ -30,14 +30,13 @@ _FIRST = re.compile(rb'\s*((?:\[\s*)?\{\s*"(?:[^"\\]|\\.){1,64}"\s*:)')
 _NAMED = re.compile(rb'"logStreamName"\s*:\s*"([^"\\]{8,512})"')
 
 
-@dataclass(slots=True)
-class Elements:
+class Elements(Struct):
     """The elements of a document, as `(number from 1, element)`; afterwards `rest` holds the document's other keys."""
 
     stream: LogStream
     #: Matches from the document's start up to where its first element begins; empty for documents in a row.
     opening: re.Pattern[bytes]
-    rest: dict[str, Any] = field(default_factory=dict)
+    rest: dict[str, Any] = {}
     _number: int = 0
     _sieve: Sieve = field(default_factory=Sieve)
 

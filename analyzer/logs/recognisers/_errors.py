@@ -26,9 +26,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
+
+from msgspec import Struct
 
 from analyzer.logs.records import Recognised
 from analyzer.model.addresses import normal
@@ -73,8 +74,7 @@ STAGES = (
 TIMERS = ("ETIMEDOUT", "TIMEOUT", "DEADLINE_EXCEEDED")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """What a library prints, and what it means. A row without a code only names the library or adds a number.
 
     `pattern` must match for the row to hold; `adds` finds numbers and addresses where they are printed.
@@ -167,8 +167,7 @@ def joined(host: str, port: str | int | None) -> str:
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """How the errors of one runtime's libraries are read.
 
     `kernel` reads an errno, None where there is none; without `raised_by` its code is what is printed, and rows may know better.
@@ -179,7 +178,7 @@ class Family:
     rows: tuple[Row, ...]
     kernel: Callable[[str], Facts | None]
     package: re.Pattern[str] | None = None
-    libraries: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, str] = {}
     peers: tuple[re.Pattern[str], ...] = ()
 
     def read(self, body: str) -> Recognised | None:

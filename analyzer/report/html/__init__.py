@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import fields
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
@@ -215,7 +214,11 @@ def _colours() -> str:
 
 
 def _properties(theme: Theme) -> str:
-    named = [("orange", ORANGE), ("purple", PURPLE), *((f.name, str(getattr(theme, f.name))) for f in fields(theme))]
+    named = [
+        ("orange", ORANGE),
+        ("purple", PURPLE),
+        *((name, str(getattr(theme, name))) for name in theme.__struct_fields__),
+    ]
     states = [(f"state-{name}", theme.state(name)) for name in STATES]
     letters = [(f"on-{name}", theme.on(colour)) for name, colour in (*named, *states)]
     return "".join(f"  --{name}: {colour};\n" for name, colour in (*named, *states, *letters))

@@ -4,8 +4,9 @@ the templates escape it."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from analyzer.model.findings import Evidence, Finding, Silence
 from analyzer.model.times import MS, SECOND, iso, seconds
@@ -53,8 +54,7 @@ def laid_out(findings: list[Finding], limits: Limits) -> list[Finding]:
 # ---- the verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The first screen: what happened in a sentence, what it cost, what it rests on."""
 
     severity: str
@@ -108,8 +108,7 @@ def _coverage(story: Story, findings: list[Finding]) -> list[str]:
 # ---- a finding
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A line of evidence, or (`number` 0) a silence."""
 
     number: int
@@ -123,8 +122,7 @@ class Row:
     also: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True):
     """A finding, laid out. `notes` are what the text report says below the evidence; `figure` is the key of its timeline."""
 
     finding: Finding
@@ -191,8 +189,7 @@ def _row(story: Story, e: Evidence, number: int, zero: int) -> Row:
 # ---- sources
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """One source: what it is, from when to when (as shares of the whole time), how its clocks stand."""
 
     source: Source
@@ -229,8 +226,7 @@ def _read(s: Source, zero: int, whole: int) -> Read:
 # ---- rules
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule's own documentation: (heading, paragraphs) in order."""
 
     code: str

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from analyzer.model.times import SECOND, iso, seconds
 from analyzer.tcp import fields as f
@@ -29,8 +29,7 @@ BORDERS_S = (0.001, 0.01, 0.1, 1, 10, 60, 300, 900, 3600)
 INTERVALS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
+class Bars(Struct, frozen=True):
     """One distribution: (label, count) a bar. `across` draws them side by side along a time axis."""
 
     title: str

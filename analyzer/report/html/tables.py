@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from analyzer.model.tables import TABLES
 from analyzer.model.times import SECOND
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 KINDS = ("text", "count", "seconds", "time", "link", "severity")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column. `detail` ones are shown only when a row is opened."""
 
     name: str
@@ -41,8 +41,7 @@ class Column:
     detail: bool = False
 
 
-@dataclass(slots=True)
-class Table:
+class Table(Struct):
     """One table: rows are lists in the columns' order. `total` counts what there is, rows may be fewer."""
 
     id: str
@@ -51,7 +50,7 @@ class Table:
     rows: list[list[Any]]
     total: int
     order: str = ""  # what the rows shown were chosen by, where they are not all
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = []
 
     def content(self) -> dict[str, Any]:
         """As the page's script takes it."""
