@@ -1,12 +1,13 @@
 """Which environment is behind which source address, and behind which connection where several share one.
 
-By gRPC transports first; else by when an address speaks and the environment runs; and where an address speaks for several
-environments (NAT, a proxy), by when each connection does.
+By gRPC transports first; else by when an address speaks and the environment runs, of several addresses and environments by how
+they fit together; and where an address speaks for several environments (NAT, a proxy), by when each connection does.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Container
 from math import log
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from analyzer.capture import columns as col
 from analyzer.model.addresses import host
 from analyzer.model.events import Event
 from analyzer.model.records import Environment, Invocation, Tie
-from analyzer.model.times import SECOND
+from analyzer.model.times import MS, SECOND
 from analyzer.tcp import fields as f
+from analyzer.timeline.joined import Joined
 from analyzer.timeline.log_anchors import END_SLACK_NS
+from analyzer.timeline.pairing import best_of_both, best_pairs
 from analyzer.timeline.points import Connections
 from analyzer.timeline.shown import BURST_GAP_NS
 from analyzer.timeline.story import Story
@@ -34,16 +37,22 @@ KIND, KIND_OF_ONE = "environment-address", "environment-connection"
 LEAST_SHARE = 0.8
 #: An environment is no rival of another with which the bursts are so much likelier (natural logarithm: 30 times).
 CLEARLY = 3.4
+#: An address is of an environment where all addresses together are so much likelier so (100 times); what is learnt from need only
+#: be likelier than not (3 times).
+SURELY, RATHER = 4.6, 1.1
 #: An environment is taken to send this part of an address' bursts while it runs by its log.
 WHILE_RUNNING = 0.95
-#: So few addresses may by chance speak only when one environment runs.
-FEW_BY_CHANCE = 0.1
 #: So few bursts of one connection prove nothing against what is known of its address.
 LEAST_BURSTS = 3
 #: The longest an invocation that has no end may have run (Lambda's limit).
 LONGEST_NS = 900 * SECOND
 #: Pairs of a burst and a window that are looked at together.
 BLOCK = 1_000_000
+#: Bursts that come as long after the beginning of an invocation, within this, are alike; what is known of so many bursts counts as
+#: much as what may be supposed.
+ALIKE_NS, UNLEARNT = 20 * MS, 10
+#: Addresses of which every pairing is weighed; of more, each pair alone. How often what they tell is learnt from.
+MOST_TOGETHER, MOST_ROUNDS = 400, 6
 
 
 def tie_environments(story: Story) -> None:
@@ -63,6 +72,7 @@ def tie_environments(story: Story) -> None:
         p = connections.seen_at(k)[0]
         row = connections.points[p].rows[connections.members[k, p]]
         addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), together[p]].append(k)
+    address_of = {k: n for n, mine in enumerate(addresses.values()) for k in mine}
     maybe: dict[str, set[str]] = defaultdict(set)  # connection → environments one of whose transports it may be
     for tie in story.ties:
         if not tie.used and (environment := story.transport(tie.left).environment) is not None:
@@ -77,14 +87,48 @@ def tie_environments(story: Story) -> None:
             # START is stamped before the guest runs, END after it has spoken.
             told_by = frozenset().union(*(connections.points[p].told_by for p in captures))
             telling = {env for env in here if not told_by.isdisjoint(logs[env])}
-            shares[first] = _Shares(connections, captures, here, telling, END_SLACK_NS + error)
+            shares[first] = _Shares(connections, captures, address_of, here, telling, END_SLACK_NS + error)
         found[first].append(_Address(story, environments, address, ks, shares[first], maybe))
-    for mine in found.values():
-        claims = Counter(environment for a in mine if (environment := a.claimed()) is not None)
-        surely = ((name, a) for a in mine if (name := a.claimed()) is not None and a.is_surely(name, len(mine)))
-        taken = {name: a for name, a in surely if claims[name] == 1}
+    for first, mine in found.items():
+        _decide(mine, shares[first])
+        taken = {(a.version, a.decided) for a in mine}
         for a in mine:
-            a.tie(claims, {name for name, other in taken.items() if other is not a and other.version == a.version})
+            a.tie(len(mine) == 1, taken)
+
+
+def _decide(addresses: list[_Address], shares: _Shares) -> None:
+    """Tell addresses apart: an environment has one of each version, and so of those that it fits the one that it has where all fit
+    together best, if nothing else fits nearly as well. Those told apart tell when environments speak, and so others apart."""
+    known: dict[int, str] = {}
+    for _ in range(MOST_ROUNDS):
+        told = sum(a.known() is not None for a in addresses)
+        prior = log((told + 1) / (len(addresses) - told + 1)) if told else 0.0
+        for version in (4, 6):
+            _pair([a for a in addresses if a.version == version], prior)
+        now = {k: name for a in addresses if (name := a.known()) is not None for k in a.ks}
+        if now == known:
+            return
+        known = now
+        shares.learn(known)
+
+
+def _pair(addresses: list[_Address], prior: float) -> None:
+    """Set what is decided; `prior` are the odds that an address is of some environment at all (natural logarithm)."""
+    joined = Joined()
+    gains: dict[int, dict[str, float]] = {}
+    for n, a in enumerate(addresses):
+        a.decided = a.supposed = None
+        # What is likelier nobody's is in no best pairing.
+        gains[n] = {environment: gain + prior for environment, gain in a.gains().items() if gain + prior > 0}
+        for environment in gains[n]:
+            joined.join(f"address {n}", f"environment {environment}")
+    groups: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+    for n, mine in gains.items():
+        groups[joined.root(f"address {n}")][n] = mine
+    for group in groups.values():
+        pairs = best_pairs(group) if len(group) <= MOST_TOGETHER else best_of_both(group)
+        for n, (environment, worth) in pairs.items():
+            addresses[n].fits(environment, worth)
 
 
 class _Shares:
@@ -95,37 +139,81 @@ class _Shares:
         self,
         cs: Connections,
         captures: list[int],
+        address_of: dict[int, int],
         windows: dict[str, list[tuple[int, int]]],
         telling: set[str],
         slack_ns: int,
     ) -> None:
         self._names, self._telling = list(windows), telling
         self._number = {env: n for n, env in enumerate(windows)}
-        self._runs = {env: max(sum(end - start + 2 * slack_ns for start, end in w), 1) for env, w in windows.items()}
         self._bursts: dict[int, int] = {}
-        self._inside: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        #: By connection and environment: how many bursts are inside, and by how much more likely that makes them.
+        self._inside: dict[int, dict[int, tuple[int, float]]] = {}
         ks, times = _bursts(cs, captures)
-        self._span = int(times[-1] - times[0]) + slack_ns + 1 if len(times) else 1
+        begin, end = (int(times[0]) - slack_ns, int(times[-1]) + slack_ns + 1) if len(times) else (0, 1)
+        self._span = end - begin
+        self._address = np.array([address_of[k] for k in range(len(cs))], np.int64)
+        table = np.array([(n, *w) for n, env in enumerate(windows) for w in windows[env]], np.int64).reshape(-1, 3)
+        table[:, 1] = np.maximum(table[:, 1] - slack_ns, begin)
+        table[:, 2] = np.minimum(table[:, 2] + slack_ns, end)
+        table = table[table[:, 1] < table[:, 2]]
         for k, count in zip(*(a.tolist() for a in np.unique(ks, return_counts=True)), strict=True):
             self._bursts[k] = count
-        if len(times) and windows:
-            self._count(ks, times, [(n, *w) for n, env in enumerate(windows) for w in windows[env]], slack_ns)
+        #: Bursts inside windows: connection, environment, and how long after the window's beginning; with the density there.
+        self._hits, self._density, self._anybody = np.empty((0, 3), np.int64), np.empty(0), np.empty(0)
+        if len(times) and len(table):
+            self._find(ks, times, table)
+            self._count(self._density)
 
-    def _count(self, ks: Ints, times: Ints, windows: list[tuple[int, int, int]], slack_ns: int) -> None:
-        table = np.array(windows, np.int64)
-        first = np.searchsorted(times, table[:, 1] - slack_ns)
-        many = np.maximum(np.searchsorted(times, table[:, 2] + slack_ns, side="right") - first, 0)
+    def _find(self, ks: Ints, times: Ints, windows: Ints) -> None:
+        """Find the bursts in `windows`: (environment, start, end) each. An environment speaks as soon in one as in another, in a
+        long initialisation or in a short invocation."""
+        first = np.searchsorted(times, windows[:, 1])
+        many = np.searchsorted(times, windows[:, 2], side="right") - first
+        each = np.bincount(windows[:, 0])[windows[:, 0]] * (windows[:, 2] - windows[:, 1])
         edges = np.searchsorted(np.cumsum(many), np.arange(0, int(many.sum()) + BLOCK, BLOCK), side="right")
-        seen = np.empty(0, np.int64)
+        found = np.empty((0, 3), np.int64)  # of bursts and environments as one number, what stands in `each`, lag
         for a, b in zip(edges, [*edges[1:], len(many)], strict=True):
-            starts, lengths = first[a:b], many[a:b]
-            offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            hits = (np.repeat(starts, lengths) + offsets) * len(self._names) + np.repeat(table[a:b, 0], lengths)
-            seen = np.union1d(seen, hits)  # a burst at the border of two invocations is inside once
-        burst, env = np.divmod(seen, len(self._names))
-        pairs, counts = np.unique(ks[burst] * len(self._names) + env, return_counts=True)
-        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-            self._inside[pair // len(self._names)][pair % len(self._names)] = count
+            lengths, window = many[a:b], np.repeat(np.arange(a, b), many[a:b])
+            burst = first[window] + np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            pair = burst * len(self._names) + windows[window, 0]
+            found = np.concatenate([found, np.column_stack([pair, each[window], times[burst] - windows[window, 1]])])
+            found = found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))]
+            found = found[np.append(True, np.diff(found[:, 0]) > 0)[: len(found)]]  # at a border of windows once
+        burst, env = np.divmod(found[:, 0], len(self._names))
+        self._hits, self._density = np.column_stack([ks[burst], env, found[:, 2]]), 1 / found[:, 1]
+        self._anybody = self._of_anybody(self._address[ks], times)[burst]
+
+    def _of_anybody(self, address: Ints, times: Ints) -> NDArray[np.float64]:
+        """How dense bursts of somebody unknown may be: anywhere, or when other addresses speak as well."""
+        everyone = np.ones(len(times), np.bool_)
+        near = _near(np.zeros_like(times), times, everyone, BURST_GAP_NS)
+        near -= _near(address, times, everyone, BURST_GAP_NS)
+        others = len(times) - np.bincount(address)[address]
+        beside = np.where(others > 0, near / np.maximum(others, 1) / BURST_GAP_NS, 1 / self._span)
+        return np.asarray((beside + 1 / self._span) / 2, np.float64)
+
+    def _count(self, density: NDArray[np.float64]) -> None:
+        """Sum the bursts up, with this density of each."""
+        self._inside = defaultdict(dict)
+        pairs, which, counts = np.unique(
+            self._hits[:, 0] * len(self._names) + self._hits[:, 1], return_inverse=True, return_counts=True
+        )
+        together = np.bincount(which, np.log(WHILE_RUNNING * density / self._anybody))
+        for pair, count, likelihood in zip(pairs.tolist(), counts.tolist(), together.tolist(), strict=True):
+            self._inside[pair // len(self._names)][pair % len(self._names)] = count, likelihood
+
+    def learn(self, known: dict[int, str]) -> None:
+        """Expect bursts as soon after the beginning of invocations as those of other addresses whose environment is known, by
+        connection."""
+        ks, env, lags = self._hits.T
+        of = np.full(len(self._address), -1)
+        for k, environment in known.items():
+            of[k] = self._number.get(environment, -1)
+        mine, group = of[ks] == env, self._address[ks]
+        near = _near(np.zeros_like(lags), lags, mine, ALIKE_NS) - _near(group, lags, mine, ALIKE_NS)
+        count = mine.sum() - np.bincount(group, mine)[group] if len(group) else 0
+        self._count((near / ALIKE_NS + UNLEARNT * self._density) / (count + UNLEARNT))
 
     def bursts(self, ks: list[int]) -> int:
         """How often these connections' client begins to speak."""
@@ -133,32 +221,47 @@ class _Shares:
 
     def of(self, ks: list[int]) -> list[tuple[float, str]]:
         """(share, environment) of the bursts of these connections, for each that fits, best first; without those that fit clearly
-        worse, by the share or because they run so long that they would fit any bursts; and where some stand in a log that told of
-        the captures' clock, only these."""
+        worse, by the share or because they run so long that they would fit any bursts."""
+        gains = self.gains(ks)
+        least = max(gains.values(), default=0.0) - CLEARLY
+        found = [(self.share(ks, env), env) for env, gain in gains.items() if gain >= least]
+        return sorted(found, key=lambda x: (-x[0], x[1]))
+
+    def gains(self, ks: list[int]) -> dict[str, float]:
+        """By how much each environment that fits makes the bursts of these connections more likely than somebody unknown does
+        (natural logarithm); where some stand in a log that told of the captures' clock, only these."""
         total = self.bursts(ks)
-        inside: dict[int, int] = defaultdict(int)
+        found = {
+            self._names[env]: likelihood + (total - count) * log(1 - WHILE_RUNNING)
+            for env, (count, likelihood) in self._together(ks).items()
+            if count >= LEAST_SHARE * total
+        }
+        return {env: gain for env, gain in found.items() if env in self._telling} or found
+
+    def _together(self, ks: list[int]) -> dict[int, tuple[int, float]]:
+        found: dict[int, tuple[int, float]] = {}
         for k in ks:
-            for env, count in self._inside.get(k, {}).items():
-                inside[env] += count
-        found = [(count / total, self._names[env]) for env, count in inside.items() if count >= LEAST_SHARE * total]
-        likely = {env: self._likelihood(share, env) * total for share, env in found}
-        least = max(likely.values(), default=0.0) - CLEARLY
-        found = [x for x in found if likely[x[1]] >= least]
-        return sorted([x for x in found if x[1] in self._telling] or found, key=lambda x: (-x[0], x[1]))
-
-    def _likelihood(self, share: float, environment: str) -> float:
-        """Of one burst, where this share falls into the environment's invocations (natural logarithm, per ns)."""
-        outside = log((1 - WHILE_RUNNING) / self._span)
-        return share * log(WHILE_RUNNING / self._runs[environment]) + (1 - share) * outside
-
-    def chance(self, ks: list[int], environment: str) -> float:
-        """How likely bursts anywhere, as many as these connections', would all fall into an environment's invocations."""
-        return min(self._runs[environment] / self._span, 1.0) ** self.bursts(ks)
+            for env, (count, likelihood) in self._inside.get(k, {}).items():
+                before = found.get(env, (0, 0.0))
+                found[env] = before[0] + count, before[1] + likelihood
+        return found
 
     def share(self, ks: list[int], environment: str) -> float:
         """The share of one environment."""
         at, total = self._number.get(environment), self.bursts(ks)
-        return sum(self._inside.get(k, {}).get(at, 0) for k in ks) / total if at is not None and total else 0.0
+        return self._together(ks).get(at, (0, 0.0))[0] / total if at is not None and total else 0.0
+
+
+def _near(group: Ints, times: Ints, counted: NDArray[np.bool_], width_ns: int) -> Ints:
+    """How many of those `counted`, of the same group, lie around each in a stretch of this width."""
+    if not len(times):
+        return times
+    places = (times - times.min()) // 1_000
+    places += group * (int(places.max()) + width_ns // 1_000)  # µs, one group after the other
+    seen, half = np.sort(places[counted]), width_ns // 2_000
+    return np.asarray(
+        np.searchsorted(seen, places + half, side="right") - np.searchsorted(seen, places - half), np.int64
+    )
 
 
 class _Address:
@@ -168,8 +271,10 @@ class _Address:
         self, story: Story, environments: dict[str, Environment], address: str, ks: list[int], shares: _Shares,
         maybe: dict[str, set[str]],
     ) -> None:  # fmt: skip
-        self._story, self._address, self._ks, self._shares = story, address, ks, shares
+        self._story, self._address, self.ks, self._shares = story, address, ks, shares
         self._environments = environments
+        self.decided: str | None = None
+        self.supposed: str | None = None
         self._named: dict[str, list[int]] = defaultdict(list)
         for k in ks:
             for t in story.connections.transports.get(k, []):
@@ -177,40 +282,44 @@ class _Address:
             for environment in maybe.get(story.connections.id(k), ()):
                 self._named[environment] += []
 
+    def known(self) -> str | None:
+        """The environment, where transports tell, or all addresses together rather than not."""
+        return next(iter(self._named)) or None if len(self._named) == 1 else self.supposed
+
+    def fits(self, environment: str, worth: float) -> None:
+        """Note that all addresses together fit best if this one is of an environment, by how much."""
+        self.supposed = environment if worth >= RATHER else None
+        self.decided = environment if worth >= SURELY else None
+
+    def gains(self) -> dict[str, float]:
+        """How well each environment fits by bursts alone; empty where transports tell which it is."""
+        return self._shares.gains(self.ks) if self._shares.bursts(self.ks) and not self._named else {}
+
     @property
     def version(self) -> int:
         """Of the Internet Protocol."""
         return 6 if ":" in self._address else 4
 
-    def is_surely(self, environment: str, addresses: int) -> bool:
-        """Whether none of so many addresses would fit an environment by chance as this one does."""
-        return addresses * self._shares.chance(self._ks, environment) <= FEW_BY_CHANCE
-
-    def claimed(self) -> str | None:
-        """The only environment that bursts alone tie this address to."""
-        fitting = self._fitting()
-        return fitting[0][1] if len(fitting) == 1 and not self._named else None
-
-    def tie(self, claims: Counter[str], taken: set[str]) -> None:
-        """Tie the whole address, else each connection for which something speaks; `claims` are how many addresses each environment
-        alone fits, `taken` the environments that are surely behind another: an environment has one address."""
+    def tie(self, alone: bool, taken: Container[tuple[int, str | None]]) -> None:
+        """Tie the whole address, the only one or one of several, else each connection for which something speaks; `taken` are
+        environments that were told to have an address of a version."""
         if len(self._named) > 1:
             self._shared()
         elif self._named:
             ((environment, ks),) = self._named.items()
             self._by_transports(environment, ks)
         else:
-            self._by_bursts(claims, taken)
+            self._by_bursts(alone, taken)
 
     def _fitting(self) -> list[tuple[float, str]]:
-        return self._shares.of(self._ks) if self._shares.bursts(self._ks) else []
+        return self._shares.of(self.ks) if self._shares.bursts(self.ks) else []
 
     def _by_transports(self, environment: str, ks: list[int]) -> None:
         why = (
             f"{len(ks)} gRPC transports of this environment" if len(ks) > 1 else "a gRPC transport of this environment"
         )
-        strangers = [k for k in self._ks if k not in ks and self._is_strange(k, environment)]
-        self._whole(environment, why, "likely" if len(ks) < 2 or strangers else "certain", [], strangers)
+        strangers = [k for k in self.ks if k not in ks and self._is_strange(k, environment)]
+        self._whole(environment, why, "likely" if len(ks) < 2 or strangers else "certain", strangers)
         for k in strangers:
             self._one(k)
 
@@ -220,26 +329,23 @@ class _Address:
             return False
         return bool(self._shares.of([k]))
 
-    def _by_bursts(self, claims: Counter[str], taken: set[str]) -> None:
-        every = self._fitting()
-        fitting = [(share, env) for share, env in every if env not in taken] or every
+    def _by_bursts(self, alone: bool, taken: Container[tuple[int, str | None]]) -> None:
+        """By those of the whole address: what was decided; where it is the only one, the environment that alone fits."""
+        fitting = self._fitting()
         if not fitting:
-            for k in self._ks:
+            for k in self.ks:
                 self._one(k)
             return
-        (best, environment), *rivals = fitting
-        if rivals and rivals[0][0] == best:
-            self._untied(KIND, self._address, fitting)
+        if self.decided is None and not (alone and len(fitting) == 1):
+            free = [x for x in fitting if (self.version, x[1]) not in taken]
+            self._untied(KIND, self._address, free or fitting)
             return
-        why = f"{best:.0%} of its bursts fall into this environment's invocations"
-        if len(fitting) < len(every):
-            why += "; the others that fit have other addresses"
-        if (many := claims[environment]) > 1 and not self.is_surely(environment, many):
-            why += f", as those of {many - 1} other address{'es' if many > 2 else ''} do: left untied"
-            self._story.ties.append(Tie(KIND, environment, self._address, "possible", why, False))
-            return
-        self._whole(environment, why, "possible" if rivals else "likely", [env for _, env in rivals], [])
-        self._rivals(KIND, self._address, environment, rivals)
+        environment = self.decided or fitting[0][1]
+        share = self._shares.share(self.ks, environment)
+        why = f"{share:.0%} of its bursts fall into this environment's invocations"
+        if len(fitting) > 1:
+            why += "; all addresses together fit clearly best so"
+        self._whole(environment, why, "likely")
 
     def _shared(self) -> None:
         """Several environments have transports from here: each connection is its transport's, others by themselves."""
@@ -253,7 +359,7 @@ class _Address:
             )
             self._note(environment)
         tied = {k for ks in self._named.values() for k in ks}
-        for k in self._ks:
+        for k in self.ks:
             if k not in tied:
                 self._one(k)
 
@@ -272,23 +378,19 @@ class _Address:
         self._story.connections.environment[k], self._story.connections.environment_tie[k] = environment, why
         self._note(environment)
 
-    def _whole(self, environment: str, why: str, confidence: str, rivals: list[str], but: list[int]) -> None:
+    def _whole(self, environment: str, why: str, confidence: str, but: Container[int] = ()) -> None:
         cs = self._story.connections
-        for k in self._ks:
+        for k in self.ks:
             if k not in but:
                 cs.environment[k], cs.environment_tie[k] = environment, why
-        self._story.ties.append(Tie(KIND, environment, self._address, confidence, why, conflicts=rivals))
+        self._story.ties.append(Tie(KIND, environment, self._address, confidence, why))
         self._note(environment)
-
-    def _rivals(self, kind: str, right: str, chosen: str, rivals: list[tuple[float, str]]) -> None:
-        for rank, (share, environment) in enumerate(rivals, 2):
-            why = f"{share:.0%} of its bursts fall into this environment's invocations"
-            self._story.ties.append(Tie(kind, environment, right, "possible", why, False, rank, [chosen]))
 
     def _untied(self, kind: str, right: str, fitting: list[tuple[float, str]]) -> None:
         for rank, (share, environment) in enumerate(fitting, 1):
             others = [env for _, env in fitting if env != environment]
-            why = f"{share:.0%} of its bursts fall into this environment's invocations, as into those of {' and '.join(others)}: left untied"
+            also = f"as into those of {' and '.join(others)}" if others else "as they may by chance"
+            why = f"{share:.0%} of its bursts fall into this environment's invocations, {also}: left untied"
             self._story.ties.append(Tie(kind, environment, right, "possible", why, False, rank, others))
 
     def _note(self, environment: str) -> None:
