@@ -124,7 +124,8 @@ def _read_records(log: LogStream, envelope: Envelope, data: LogData) -> None:
         if record.stream is None:
             record.stream = stream
         event = to_event(record, path, len(events) + 1, options)
-        event.ingestion_ns = sane(record.ingestion_ns)
+        if record.ingestion_ns is not None:
+            event.ingestion_ns = sane(record.ingestion_ns)
         events.append(event)
     data.records += len(events) + log.folded
     if again:

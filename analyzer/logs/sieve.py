@@ -88,9 +88,9 @@ def found(block: bytes) -> tuple[Rows, NDArray[np.int8]]:
     places, effects = [np.empty(0, np.int64)], [np.empty(0, np.int8)]
     for search, states in _searches():
         if matches := search.find_matches_as_indexes(block):
-            table = np.array(matches, np.int64)
-            places.append(table[:, 1])
-            effects.append(states[table[:, 0]])
+            which, where, _ = zip(*matches, strict=True)  # a column at a time: half the time of a table of tuples
+            places.append(np.array(where, np.int64))
+            effects.append(states[np.array(which, np.int64)])
     return np.concatenate(places), np.concatenate(effects)
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import overload
 
 from analyzer.logs.records import LACKS_NOTHING, LACKS_YEAR, YEARLESS
-from analyzer.model.times import SECOND, parse_iso
+from analyzer.model.times import MS, SECOND, parse_iso
 
 #: Every zone in use is a multiple of a quarter of an hour away from UTC.
 ZONE_STEP_NS = 900 * SECOND
@@ -75,6 +75,9 @@ def _shift(day: int, year: int) -> int:
 #: Lines of one second share their first nineteen characters; so many seconds are remembered.
 SECONDS = 4096
 _POWERS = tuple(10 ** (9 - digits) for digits in range(10))
+#: Nanoseconds of the commonest fractions, milliseconds: as runtimes print them, and as `aws logs tail` does.
+_MILLISECONDS_Z = {f".{ms:03d}Z": ms * MS for ms in range(1000)}
+_MILLISECONDS = {f".{ms:03d}000": ms * MS for ms in range(1000)}
 
 
 @lru_cache(maxsize=SECONDS)
@@ -103,13 +106,23 @@ def quick_iso(text: str) -> tuple[int | None, bool]:
 
 def utc_ns(text: str) -> int | None:
     """Nanoseconds of a stamp in UTC that does not say so: `2026-11-21T00:06:05.860000`, `2026-11-21 00:06:05.860`."""
-    base, digits = _second(text[:19]), text[20:]
+    base, known = _second(text[:19]), _MILLISECONDS.get(text[19:])
+    if base is not None and known is not None:
+        return base + known
+    digits = text[20:]
     if base is not None and text[19:20] in (".", ",") and digits.isdecimal() and len(digits) < 10:
         fraction: int = int(digits) * _POWERS[len(digits)]
         return base + fraction
     return parse_iso(text + "Z")
 
 
+def milliseconds_ns(text: str) -> int | None:
+    """Nanoseconds of `2026-11-21T00:06:05.860Z`, the spelling of most runtimes; None for any other."""
+    whole, fraction = _second(text[:19]), _MILLISECONDS_Z.get(text[19:])
+    return whole + fraction if whole is not None and fraction is not None else None
+
+
 def zoned_ns(text: str) -> int | None:
     """Nanoseconds of a stamp that names its zone, or is in UTC."""
-    return quick_iso(text)[0]
+    found = milliseconds_ns(text)
+    return quick_iso(text)[0] if found is None else found

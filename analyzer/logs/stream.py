@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
+from itertools import compress
 from typing import BinaryIO
 
 import numpy as np
@@ -151,9 +152,7 @@ class LogStream(Struct):
         self.folded += sieve.folded
         rows = np.flatnonzero(kept)
         if 2 * len(rows) > len(starts):
-            texts = _texts(block)
-            for row in rows.tolist():
-                yield number + row, texts[row]
+            yield from compress(enumerate(_texts(block), number), kept.tolist())
             return
         ends = np.append(starts[1:], len(block))
         for row, start, end in zip(rows.tolist(), starts[rows].tolist(), ends[rows].tolist(), strict=True):

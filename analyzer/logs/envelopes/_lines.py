@@ -67,12 +67,12 @@ def records(stream: LogStream, split: Split) -> Iterator[LogRecord]:
             else:
                 stream.grow(parts, line, pending.ref)
             continue
+        if parts and pending is not None:
+            pending.message, parts = "\n".join([pending.message, *parts]), []
         if pending is not None:
-            if parts:
-                pending.message = "\n".join([pending.message, *parts])
             yield pending
         found.ref = f":{number}"
-        pending, parts = found, []
+        pending = found
     if pending is not None:
         if parts:
             pending.message = "\n".join([pending.message, *parts])

@@ -14,9 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from sys import intern
 
-from analyzer.logs.recognisers._grpc import Forms, address, options, stamp
+from analyzer.logs.recognisers._grpc import Forms, address, options
 from analyzer.logs.records import Recognised
+from analyzer.logs.stamps import zoned_ns
 from analyzer.model.grpc import JS
 from analyzer.model.times import parse_iso
 
@@ -106,37 +108,47 @@ _BACKOFF = Forms(
 
 def recognise(body: str) -> Recognised | None:
     """One trace line as an event. A line of a known prefix with unknown text is kind `trace`."""
-    head, bar, rest = body.partition(" | ")
-    size = STAMP if head[-5:-4] == "." else STAMP - 4  # a collector may have cut the milliseconds
-    if not bar or head[-1:] != "Z" or head[:-size] not in _SEVERITIES or len(head) < size:
+    bar = body.find(" | ")
+    size = STAMP if body[bar - 5 : bar - 4] == "." else STAMP - 4  # a collector may have cut the milliseconds
+    if bar < size or body[bar - 1] != "Z" or body[: bar - size] not in _SEVERITIES:
         return _excess(body)
-    fraction = head[-4:-1] if size == STAMP else "0"
-    ns = stamp(head[-size:][:19], fraction) if fraction.isdecimal() else None
-    tracer, bar, text = rest.partition(" | ")
-    version = pid = None
-    if tracer[:1] == "v" and " " in tracer:
-        version, _, pid = tracer[1:].partition(" ")
-        tracer, bar, text = text.partition(" | ")
-    if ns is None or not bar or not (tracer.isascii() and tracer.isidentifier()):
+    ns = zoned_ns(body[bar - size : bar])
+    rest = body[bar + 3 :]
+    said = _said(rest) if len(rest) <= REMEMBERED else _read(rest)
+    if ns is None or said is None:
         return None
-    if pid is not None and not (pid.isdecimal() and pid.isascii() and len(pid) < 13):
-        return None
-    said = _said(tracer, text) if len(text) <= REMEMBERED else _read(tracer, text)
     attrs = said.attrs.copy() if said.attrs else {}
-    return Recognised("grpc", said.kind, ns, "", JS, pid, version, tracer, said.number, said.remote, attrs)
+    return Recognised(
+        "grpc", said.kind, ns, "", JS, said.pid, said.version, said.tracer, said.number, said.remote, attrs
+    )
 
 
-def _read(tracer: str, text: str) -> Recognised:
-    """What stands behind a line's head, which says when, who and whose."""
-    found = Recognised("grpc", "trace")
+def _read(line: str) -> Recognised | None:
+    """What stands behind a line's stamp, which says who, and what; None where it is no trace's."""
+    tracer, bar, text = line.partition(" | ")
+    process: tuple[str, str] | tuple[None, None] | None = (None, None)
+    if tracer[:1] == "v" and " " in tracer:
+        process = _process(tracer)
+        tracer, bar, text = text.partition(" | ")
     read = _READERS.get(tracer)
+    if process is None or not bar or not (read or (tracer.isascii() and tracer.isidentifier())):
+        return None
+    version, pid = process
+    found = Recognised("grpc", "trace", None, "", JS, pid, version, intern(tracer), None, None, {})
     if read is not None:
         read(found, text)
     return found
 
 
-#: A transport says the same of itself with every ping: what such a line says is read once. Longer texts are never the same.
-REMEMBERED = 200
+@lru_cache(maxsize=256)
+def _process(text: str) -> tuple[str, str] | None:
+    """Version and pid of `v1.14.7 19371`, None where it is none."""
+    version, _, pid = text[1:].partition(" ")
+    return (version, pid) if pid.isdecimal() and pid.isascii() and len(pid) < 13 else None
+
+
+#: A transport says the same of itself with every ping: what such a line says is read once. Longer lines are never the same.
+REMEMBERED = 250
 _said = lru_cache(maxsize=4096)(_read)
 
 
@@ -152,13 +164,19 @@ def _excess(body: str) -> Recognised | None:
 def _subject(found: Recognised, text: str) -> str:
     """Take `(id) address`, or the bare address of 1.2 and 1.3, off the front."""
     first, _, rest = text.partition(" ")
-    if first[:1] == "(" and first[-1:] == ")" and first[1:-1].isdecimal() and len(first) < 15:
-        found.number = first[1:-1]
-        first, _, after = rest.partition(" ")
+    found.number = _id(first) if len(first) < 15 else None
+    if found.number is None:
         found.remote = address(first)
-        return after if found.remote is not None else rest
+        return rest if found.remote is not None else text
+    first, _, after = rest.partition(" ")
     found.remote = address(first)
-    return rest if found.remote is not None else text
+    return after if found.remote is not None else rest
+
+
+@lru_cache(maxsize=4096)
+def _id(text: str) -> str | None:
+    """The number of `(18)`, None for anything else."""
+    return text[1:-1] if text[:1] == "(" and text[-1:] == ")" and text[1:-1].isdecimal() else None
 
 
 def _keepalive(found: Recognised, text: str) -> None:
