@@ -227,11 +227,13 @@ class Noticed(Struct):
 
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noticed | Refused]:
     """Connections with the server's FIN or RST and, later, a client that woke and wrote; closes that only the log tells of."""
-    resets = r303.rested(story, settings)
+    resets: dict[tuple[str, int | None], list[told.Death]] = defaultdict(list)
+    for reset in r303.rested(story, settings):
+        resets[reset.environment, reset.began_ns].append(reset)
     deaths = [
         death
         for death in told.rested(story, lambda e: _is_end(e) or told.broke_at_once(story, e), settings)
-        if not any(_is_of(story, death, reset) for reset in resets)
+        if not any(_is_of(story, death, reset) for reset in resets[death.environment, death.began_ns])
     ]
     failed = set()
     for death in deaths:
@@ -255,8 +257,6 @@ def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Noti
 
 def _is_of(story: Story, death: told.Death, reset: told.Death) -> bool:
     """Whether an end is what a library makes of a reset told in the same invocation: of the same peer, as far as either names one."""
-    if (death.environment, death.began_ns) != (reset.environment, reset.began_ns):
-        return False
     same = death.peer == reset.peer or not (death.peer and reset.peer)
     return bool(told.unclear_end(story, death.first)) or (same and death.first.attrs.get("raised_by") != "server")
 
@@ -374,8 +374,8 @@ def _tells_close(e: Event) -> bool:
 def _closes_what_it_opened(story: Story, environment: str) -> bool:
     """Whether some invocation closed what it had opened itself: then a close at a thaw may be one that a freeze delayed."""
     request, opened = None, False
-    for e in story.events:
-        if e.environment != environment or e.layer != "app":
+    for e in story.events_of(environment):
+        if e.layer != "app":
             continue
         if e.request_id != request:
             request, opened = e.request_id, False

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 from msgspec import Struct
@@ -183,13 +183,18 @@ class Process(Struct):
 
 def _processes(story: Story, shortest_ns: int) -> dict[str, list[Process]]:
     """For each environment with platform lines, its processes in their order."""
-    never = max((e.time_ns for e in story.events), default=0) + 1
+    never = story.events[-1].time_ns + 1 if story.events else 1
     guessed = {environment.id for environment in story.environments if environment.inferred}
     found = {i.environment: [Process(None, never)] for i in story.invocations if i.environment not in guessed}
-    least = shortest_ns - 2 * max((e.error_ns for e in story.events), default=0)
+    least = shortest_ns - 2 * max(map(attrgetter("error_ns"), story.events), default=0)
+    ends = {id(e) for e in story.of_kind(*EPOCH_ENDS)}
+    anew = {e.environment for e in story.of_kind(*EPOCH_ENDS)}
     for env, processes in found.items():
         mine = story.events_of(env)
-        telling = [(a, b) for a, b in pairwise(mine) if b.time_ns - a.time_ns >= least or b.kind in EPOCH_ENDS]
+        rested = np.diff(np.asarray(story.times_of(env))) >= least
+        if env in anew:
+            rested |= np.fromiter((id(e) in ends for e in mine[1:]), np.bool_, len(rested))
+        telling = [(mine[at], mine[at + 1]) for at in np.flatnonzero(rested).tolist()]
         for before, e in [(e, e) for e in mine[:1]] + telling:
             off = before.error_ns + e.error_ns if before.source != e.source else 0
             if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot

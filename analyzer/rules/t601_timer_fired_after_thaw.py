@@ -22,6 +22,8 @@ keepalive pings are K101's.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -210,10 +212,14 @@ def _timeouts(story: Story, after_thaw_ns: int) -> Iterator[Event]:
     for e in story.of_kind("error"):
         if e.attrs.get("code") == "DEADLINE_EXCEEDED" or _timer(e):
             yield e
-    for z in story.freezes:
-        for e in story.events_between(z.end_ns - z.error_ns, z.end_ns + after_thaw_ns, z.environment):
-            if e.layer == "app" and e.kind == "line" and e.level in FAILED and _timer(e):
-                yield e
+    printed: dict[str, list[Event]] = defaultdict(list)
+    for e in story.of_kind("line"):
+        if e.level in FAILED and e.layer == "app" and e.environment and _timer(e):
+            printed[e.environment].append(e)
+    times = {env: [e.time_ns for e in mine] for env, mine in printed.items()}
+    for z in story.freezes if printed else ():
+        mine, at = printed.get(z.environment, []), times.get(z.environment, [])
+        yield from mine[bisect_left(at, z.end_ns - z.error_ns) : bisect_right(at, z.end_ns + after_thaw_ns)]
 
 
 def _timer(e: Event) -> bool:

@@ -22,7 +22,7 @@ the id of the request before is no sign: callbacks of sockets and timers run fir
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
@@ -212,14 +212,25 @@ class Work(Struct):
     errors: list[tuple[Event, Invocation]] = []
     connections: list[int] = []
 
+    _starts: list[int] = []
+    _ended: set[int] = set()
+
+    def __post_init__(self) -> None:
+        self._starts = [gap.start_ns for gap in self.gaps]
+        self._ended = {id(gap.before) for gap in self.gaps}
+
     def gap(self, time_ns: int) -> Gap | None:
         """The gap that a time lies in."""
-        at = bisect_right(self.gaps, time_ns, key=lambda gap: gap.start_ns) - 1
+        at = bisect_right(self._starts, time_ns) - 1
         return self.gaps[at] if at >= 0 and time_ns <= self.gaps[at].end_ns else None
+
+    def ended(self, invocation: Invocation) -> bool:
+        """Whether a gap begins with the end of an invocation."""
+        return id(invocation) in self._ended
 
     def outside(self, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these times lie in gaps."""
-        starts, ends = (np.array(x) for x in zip(*((gap.start_ns, gap.end_ns) for gap in self.gaps), strict=True))
+        starts, ends = np.array(self._starts), np.array([gap.end_ns for gap in self.gaps])
         at = np.searchsorted(starts, times_ns, side="right") - 1
         inside: NDArray[np.bool_] = (at >= 0) & (times_ns <= ends[np.maximum(at, 0)])
         return inside
@@ -269,13 +280,14 @@ def _gaps(story: Story, slack_ns: int) -> dict[str, list[Gap]]:
             ends[e.environment or ""].append(e.time_ns)
     found: dict[str, list[Gap]] = {}
     for env, mine in runs.items():
+        mine_anew = ends[env]  # in order
         for before, after in pairwise(sorted(mine, key=lambda i: i.start_ns)):
             if before.end_ns is None or before.inferred or after.inferred or before.status in ENDED:
                 continue
             end, start = before.end_ns + slack_ns + before.error_ns, after.start_ns - slack_ns - after.error_ns
-            gap = Gap(end, start, before, after)
-            if gap.start_ns < gap.end_ns and not any(before.end_ns <= t <= after.start_ns for t in ends[env]):
-                found.setdefault(env, []).append(gap)
+            new = bisect_left(mine_anew, before.end_ns)
+            if end < start and not (new < len(mine_anew) and mine_anew[new] <= after.start_ns):
+                found.setdefault(env, []).append(Gap(end, start, before, after))
     return found
 
 
@@ -289,7 +301,7 @@ def _outlived(story: Story, work: Work, call: Call, slack_ns: int) -> Invocation
     begun = story.invocation_at(call.environment, call.start_ns)
     if begun is None or begun.end_ns is None or call.end_ns is None or call.end_ns <= begun.end_ns + slack_ns:
         return None
-    return begun if any(gap.before is begun for gap in work.gaps) else None
+    return begun if work.ended(begun) else None
 
 
 def _may_have_sent(story: Story, work: Work, ks: NDArray[np.int64]) -> set[int]:

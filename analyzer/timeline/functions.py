@@ -9,11 +9,15 @@ and not assumed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import filterfalse
+from operator import attrgetter
 
 from analyzer.logs.envelopes._streams import export_of
 from analyzer.model.events import Event
 from analyzer.model.records import Source
 from analyzer.timeline.joined import Joined
+
+_PLACE = attrgetter("source", "environment")
 
 
 def functions_of(sources: Iterable[Source], events: Iterable[Event]) -> dict[str | None, str]:
@@ -35,7 +39,11 @@ def _named(sources: Iterable[Source], events: Iterable[Event], by_group: bool) -
         if (export := export_of(source.path)) is not None:
             found.join(source.id, f"export {export}")
     events = list(events)
-    seen = {(e.source, e.environment, e.attrs.get("log_group")) for e in events}
+    seen: set[tuple[str, str | None, str | None]] = {
+        (e.source, e.environment, e.attrs["log_group"]) for e in events if "log_group" in e.attrs
+    }
+    ungrouped = filterfalse(lambda e: "log_group" in e.attrs, events)
+    seen |= {(source_id, environment, None) for source_id, environment in set(map(_PLACE, ungrouped))}
     seen |= {(other, e.environment, e.attrs.get("log_group")) for e in events if e.also for other, _ in e.also}
     several = _holding_several(seen)
     for source_id, environment, group in seen:

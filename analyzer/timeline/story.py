@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
@@ -26,6 +28,8 @@ _Placed = TypeVar("_Placed", Invocation, Freeze)
 
 #: `(1) 10.0.0.9:443 ` of a trace line: a finding's headline names both.
 _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
+#: By what things of an environment are searched for a time.
+_TIME, _BEGUN, _FROZEN, _THAWED = (attrgetter(name) for name in ("time_ns", "start_ns", "start_ns", "end_ns"))
 #: Invocations before and after a time that are looked at for one in which a line with a coarse stamp may stand.
 MOST_NEAR = 8
 
@@ -67,7 +71,8 @@ class Story(Struct):
     _libraries: dict[str, list[str]] | None = None
     _by_environment: tuple[int, dict[str | None, list[Event]]] = field(default_factory=lambda: (-1, {}))
     _by_kind: tuple[int, dict[str, list[int]]] = field(default_factory=lambda: (-1, {}))
-    _places: dict[tuple[str, str], Event] = {}
+    _places: tuple[int, dict[str, dict[str, Event]]] = (0, {})
+    _columns: dict[tuple[Callable[[Any], int], str | None], array[int]] = {}
     _openings: dict[tuple[str | None, str | None], list[int]] | None = None
 
     def source(self, source_id: str) -> Source:
@@ -104,13 +109,13 @@ class Story(Struct):
     def invocation_before(self, environment: str | None, time_ns: int) -> Invocation | None:
         """The latest invocation of an environment that had started by a time."""
         mine = self.invocations_of(environment)
-        at = bisect_right(mine, time_ns, key=lambda i: i.start_ns)
+        at = bisect_right(self._column(_BEGUN, environment, mine), time_ns)
         return mine[at - 1] if at else None
 
     def invocation_at(self, environment: str | None, time_ns: int, slack_ns: int = 0) -> Invocation | None:
         """The invocation of an environment that runs at a time, else the first that begins within `slack_ns` after."""
         mine = self.invocations_of(environment)
-        at = bisect_right(mine, time_ns, key=lambda i: i.start_ns)
+        at = bisect_right(self._column(_BEGUN, environment, mine), time_ns)
         if at and ((end := mine[at - 1].end_ns) is None or time_ns <= end):
             return mine[at - 1]
         return mine[at] if at < len(mine) and mine[at].start_ns <= time_ns + slack_ns else None
@@ -126,7 +131,7 @@ class Story(Struct):
             own = next((i for i in named if _may_stand_in(event, i)), None)
             return own or self.invocation_at(event.environment, event.time_ns, slack_ns)
         mine = self.invocations_of(event.environment)
-        at = bisect_right(mine, event.time_ns, key=lambda i: i.start_ns)
+        at = bisect_right(self._column(_BEGUN, event.environment, mine), event.time_ns)
         near = (i for i in reversed(mine[max(at - MOST_NEAR, 0) : at + MOST_NEAR]) if _may_stand_in(event, i))
         above = next((i for i in near if self._begins_above(i, event)), None)
         return above or self.invocation_at(event.environment, event.time_ns, slack_ns)
@@ -149,15 +154,19 @@ class Story(Struct):
     def invocations_near(self, freeze: Freeze) -> list[Invocation]:
         """The invocations of a freeze's environment that may end before it or begin after it, by its bounds and their error."""
         mine = self.invocations_of(freeze.environment)
-        first = bisect_left(mine, freeze.start_ns - freeze.error_ns, key=lambda i: i.start_ns)
-        last = bisect_right(mine, freeze.end_ns + freeze.error_ns, key=lambda i: i.start_ns)
+        starts = self._column(_BEGUN, freeze.environment, mine)
+        first = bisect_left(starts, freeze.start_ns - freeze.error_ns)
+        last = bisect_right(starts, freeze.end_ns + freeze.error_ns)
         return mine[max(first - 1, 0) : last]
 
     def event_at(self, source: str, ref: str) -> Event | None:
         """The log event at a place, None where there is none."""
-        if len(self._places) != len(self.events):
-            self._places = {(e.source, e.ref): e for e in self.events}
-        return self._places.get((source, ref))
+        if self._places[0] != len(self.events):
+            groups: dict[str, list[Event]] = {}
+            for e in self.events:
+                groups.setdefault(e.source, []).append(e)
+            self._places = len(self.events), {name: {e.ref: e for e in group} for name, group in groups.items()}
+        return self._places[1].get(source, {}).get(ref)
 
     def freezes_of(self, environment: str | None) -> list[Freeze]:
         """Freezes of one environment, in order."""
@@ -168,8 +177,8 @@ class Story(Struct):
     def freezes_between(self, environment: str | None, start_ns: int, end_ns: int) -> list[Freeze]:
         """Freezes of one environment that overlap [start, end]."""
         mine = self.freezes_of(environment)
-        first = bisect_right(mine, start_ns, key=lambda z: z.end_ns)
-        last = bisect_left(mine, end_ns, key=lambda z: z.start_ns)
+        first = bisect_right(self._column(_THAWED, environment, mine), start_ns)
+        last = bisect_left(self._column(_FROZEN, environment, mine), end_ns)
         return mine[first:last]
 
     def freeze_covering(self, environment: str | None, start_ns: int, end_ns: int) -> Freeze | None:
@@ -183,8 +192,20 @@ class Story(Struct):
     def events_between(self, start_ns: int, end_ns: int, environment: str | None = None) -> list[Event]:
         """Log events in [start, end], of one environment if given."""
         events = self.events if environment is None else self.events_of(environment)
-        first = bisect_left(events, start_ns, key=lambda e: e.time_ns)
-        return events[first : bisect_right(events, end_ns, lo=first, key=lambda e: e.time_ns)]
+        times = self.times_of(environment)
+        first = bisect_left(times, start_ns)
+        return events[first : bisect_right(times, end_ns, lo=first)]
+
+    def times_of(self, environment: str | None) -> array[int]:
+        """The times of an environment's events, in order; of all events without one."""
+        return self._column(_TIME, environment, self.events if environment is None else self.events_of(environment))
+
+    def _column(self, of: Callable[[Any], int], environment: str | None, things: Sequence[Any]) -> array[int]:
+        """The times of an environment's things: a search among numbers side by side takes a tenth of one among the things."""
+        found = self._columns.get((of, environment))
+        if found is None or len(found) != len(things):
+            found = self._columns[of, environment] = array("q", map(of, things))
+        return found
 
     def of_kind(self, *kinds: str) -> list[Event]:
         """Log events of these kinds, in time order: of a million lines most say nothing that is looked for."""
