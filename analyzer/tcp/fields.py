@@ -116,15 +116,15 @@ K_DUPLICATE = 16384  # a copy of a packet already seen: counted nowhere
 K_KEEPALIVE_ACK = 32768
 K_OF_ANOTHER = 65536  # of an earlier connection of the same ports, in answer to this one's SYN: moves nothing here
 
-# ---- a packet remembered to know its copies by
+# ---- a packet remembered to know its copies by: `RECENT` keys (4-tuple, direction, sequence, acknowledgement and time stamp, folded
+# together), which every packet looks at and which fit the nearest cache, then as many times these
 (
-    D_KEY,  # 4-tuple, direction, sequence, acknowledgement and time stamp, folded together
     D_SHAPE,  # flags, window, length and IP identification
     D_TS,
     D_WHERE,  # interface, path and TTL
     D_OWNER,  # the connection's row and side
-) = range(5)
-N_RECENT = 8  # a cache line
+) = range(4)
+N_RECENT = 4  # half a cache line
 #: Packets remembered, the latest of each hash: those of 2 ms at two million a second. A power of two.
 RECENT = 4096
 #: Copies of one packet stand within this time in a capture (DESIGN: bridge and veth, both mirrored ports).

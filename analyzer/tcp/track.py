@@ -70,7 +70,6 @@ from analyzer.tcp.fields import (
     CLOCK_SEEN,
     CONTIGUOUS,
     COPY_WITHIN_NS,
-    D_KEY,
     D_OWNER,
     D_SHAPE,
     D_TS,
@@ -531,7 +530,7 @@ def track(
     """Take `n` segments in.
 
     `rows` must have zeroed room for `n` more; `index`, of `mask` + 1 entries, a power of two, must stay half empty;
-    `recent` has `RECENT` entries.
+    `recent` remembers `RECENT` packets (see `fields`).
     """
     for k in range(n):
         q = k * N_COLUMNS
@@ -549,9 +548,10 @@ def track(
         key = identity(packets, q, source ^ (destination >> 1))
         form = shape(packets, q)
         where = vantage(packets, q)
-        d = ((key ^ (key >> 23) ^ (key >> 41) ^ (form >> 24) ^ (form >> 41)) & (RECENT - 1)) * N_RECENT
+        entry = (key ^ (key >> 23) ^ (key >> 41) ^ (form >> 24) ^ (form >> 41)) & (RECENT - 1)
+        d = RECENT + entry * N_RECENT
         if (
-            recent[d + D_KEY] == key
+            recent[entry] == key
             and recent[d + D_SHAPE] == form
             and abs(ts - recent[d + D_TS]) <= COPY_WITHIN_NS
             and (packets[q + IPID] > 0 or recent[d + D_WHERE] != where or doubled(rows, packets, q, recent, d))
@@ -600,7 +600,7 @@ def track(
         s = c + (SIDE if from_client else SIDE + SIDE_FIELDS)
         p = c + (SIDE + SIDE_FIELDS if from_client else SIDE)
         upper = 1 if from_client else 0
-        recent[d + D_KEY] = key
+        recent[entry] = key
         recent[d + D_SHAPE] = form
         recent[d + D_TS] = ts
         recent[d + D_WHERE] = where

@@ -143,7 +143,7 @@ class Tracker:
         self._table = Table()
         self._service: Any = service_ports([0] * 65_536)
         self._sides: Any = list(sides)
-        self._recent: Any = [0] * (RECENT * N_RECENT)
+        self._recent: Any = [0] * (RECENT * (1 + N_RECENT))
         self._transitions: Any = [state for states in TRANSITIONS for state in states]
 
     def feed(self, segments: Any, n: int, compiled: bool) -> tuple[Any, Any]:
