@@ -18,7 +18,7 @@ from msgspec import Struct
 from analyzer.capture.again import Part
 from analyzer.capture.containers import PCAP_MAGICS, PCAPNG_MAGIC
 from analyzer.capture.reader import AS_IS, CaptureData, How, Progress, Reading
-from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, pattern
+from analyzer.capture.rings import OVERLAP_NS, First, candidates, first_of, names_alike, pattern, show_the_same
 from analyzer.logs.options import DEFAULTS, Options, options
 from analyzer.model.clocks import Clock
 from analyzer.model.events import Event
@@ -191,7 +191,7 @@ def _read_file(path: str, file: str, kinds: frozenset[str], inputs: Inputs, capt
     if is_capture(head):
         _want_captures(kinds)
         with open_stream(file) as stream:
-            captures.append(first_of(path, stream))
+            captures.append(first_of(path, head, stream))
         return
     from analyzer.logs.reader import describe, pick  # a capture alone is read without them: 20 ms
 
@@ -213,19 +213,35 @@ def _want_captures(kinds: frozenset[str]) -> None:
 
 
 def _read_ring(group: list[First], inputs: Inputs, progress: Progress | None) -> None:
-    """Captures whose names belong together: one capture point as long as their times follow, else several."""
-    reading, paths = Reading(inputs.how), list[str]()
+    """Captures whose names belong together: one capture point as long as their times and their packets follow, else several."""
+    rings: list[tuple[Reading, list[str]]] = []
     for first in group:
-        if paths and first.time_ns < reading.data.last_ns - OVERLAP_NS:
-            _add_point(paths, paths, reading.result(), inputs)
-            reading, paths = Reading(inputs.how), []
+        mine = [ring for ring in reversed(rings) if _follows(first, ring[0], inputs.how)]
+        if not mine:
+            rings.append((Reading(inputs.how), []))
+            mine = rings[-1:]
+        reading, paths = max(mine, key=lambda ring: names_alike(first.path, ring[1][-1]) if ring[1] else 0)
         with open_stream(first.path) as stream, timed(f"read {first.path}") as told:
             member = Path(first.path).name if len(group) > 1 else ""
             before = reading.data.records
             reading.read(stream, plain_size(first.path), member, progress)
             told.append(f"{reading.data.records - before:,} packets")
         paths.append(first.path)
-    _add_point(paths, paths, reading.result(), inputs)
+    for reading, paths in rings:
+        _add_point(paths, paths, reading.result(), inputs)
+
+
+def _follows(first: First, reading: Reading, how: How) -> bool:
+    """Whether a file goes on where those read so far ended; where it begins later, its packets tell."""
+    pause = first.time_ns - reading.data.last_ns
+    if abs(pause) <= OVERLAP_NS:
+        return True
+    if pause < 0:
+        return False
+    alone = Reading(how)
+    with open_stream(first.path) as stream:
+        alone.read(stream, plain_size(first.path))
+    return not show_the_same(reading.rows, alone.rows)
 
 
 def _add_point(paths: list[str], files: list[str], data: CaptureData, inputs: Inputs) -> None:

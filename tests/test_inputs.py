@@ -83,6 +83,50 @@ def test_captures_of_one_time_are_several_points(tmp_path: Path) -> None:
     assert list(analyzer.read(tmp_path).sources["path"]) == [str(tmp_path / f"node{k}.pcap") for k in (1, 2)]
 
 
+def later(records: list[packets.Record], seconds: float) -> list[packets.Record]:
+    return [(ns + round(seconds * 1e9), frame) for ns, frame in records]
+
+
+@pytest.mark.parametrize("handshakes", [True, False])
+def test_capture_points_whose_clocks_are_far_apart_are_no_ring(tmp_path: Path, handshakes: bool) -> None:
+    """Their times follow, as a ring's do; their packets are the same."""
+    start = 0 if handshakes else len(RECORDS) // 2
+    for number in range(3):
+        content = packets.pcap(later(RECORDS[start + 7 * number :], 40_000 * number))
+        (tmp_path / f"p{number}.pcap").write_bytes(content)
+    trace = analyzer.read(tmp_path)
+    assert list(trace.sources["path"]) == [str(tmp_path / f"p{k}.pcap") for k in range(3)]
+    assert len(trace.connections) == len(analyzer.read(tmp_path / "p0.pcap").connections)
+
+
+def test_a_ring_that_paused_is_one_capture(tmp_path: Path) -> None:
+    """Nothing passed for a while, and conversations went on after it."""
+    half = len(RECORDS) // 2
+    (tmp_path / "t0.pcap").write_bytes(packets.pcap(RECORDS[:half]))
+    (tmp_path / "t1.pcap").write_bytes(packets.pcap(later(RECORDS[half:], 600)))
+    assert list(analyzer.read(tmp_path).sources["path"]) == [str(tmp_path / "t*.pcap*")]
+
+
+@pytest.mark.parametrize("apart", [0.05, 40_000])
+def test_rings_of_two_hosts_are_two(tmp_path: Path, apart: float) -> None:
+    half = len(RECORDS) // 2
+    for host in (1, 2):
+        for number, part in enumerate((RECORDS[:half], RECORDS[half:])):
+            (tmp_path / f"node{host}-{number}.pcap").write_bytes(packets.pcap(later(part, apart * host)))
+    trace = analyzer.read(tmp_path)
+    assert [s.parts for s in trace.story.sources] == [
+        [(0, f"node{host}-0.pcap"), (half, f"node{host}-1.pcap")] for host in (1, 2)
+    ]
+    assert len(trace.connections) == len(analyzer.read(*tmp_path.glob("node1*")).connections)
+
+
+def test_files_of_another_snap_length_are_of_another_capture(tmp_path: Path) -> None:
+    half = len(RECORDS) // 2
+    (tmp_path / "t0.pcap").write_bytes(packets.pcap(RECORDS[:half]))
+    (tmp_path / "t1.pcap").write_bytes(packets.pcap(RECORDS[half:], snaplen=96))
+    assert len(analyzer.read(tmp_path).sources) == 2
+
+
 # ---- standard input
 
 

@@ -358,6 +358,11 @@ class Reading:
         return data
 
     @property
+    def rows(self) -> NDArray[np.int64]:
+        """A copy of the connections so far, as `CaptureData.rows` has them."""
+        return self._tracker.finish().copy()
+
+    @property
     def records(self) -> int:
         """Packets read so far."""
         return self.data.records + (self._current.container.number if self._current else 0)
@@ -380,7 +385,7 @@ class Reading:
             _account(data, self._current, "")
         data.segments, data.uids, data.kinds = self._kept.joined()
         data.complete = self._kept.complete
-        data.rows = self._tracker.finish().copy()
+        data.rows = self.rows
         data.problems += self._tracker.problems()
         return data
 
