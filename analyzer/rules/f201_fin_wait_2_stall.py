@@ -57,6 +57,9 @@ class Thresholds(Values):
     )
 
 
+#: A client that runs again prints a line within this of its reaction: that it closed, or the platform's START.
+BESIDE_NS = 50 * MS
+
 _OPEN = """
         0.000 > SYN
         0.001 < SYN-ACK
@@ -241,13 +244,7 @@ def _finding(
         "F202 (the FIN was acknowledged, so it arrived and the client's kernel was running)",
         "a half-close (the client sent nothing meanwhile)",
     ]
-    requests = (
-        common.failed_requests(
-            story, [e for e in story.events_between(end - 50 * MS, end + 50 * MS, beside) if e.request_id]
-        )
-        if beside and after
-        else []
-    )
+    requests = _woken_by(story, k, end) if after is not None else []
     near = common.limit_near(idle, "FIN", story.connections.server(k)) if idle is not None else ""
     return Finding(
         CODE, NAME,
@@ -262,3 +259,10 @@ def _finding(
         upgrade="" if freeze else "what tells a freeze from a client that leaks its socket: the platform's lines " + collect.platform_lines(story, env, fin.time_ns, end),
         clock=common.clock_line(story, evidence),
     )  # fmt: skip
+
+
+def _woken_by(story: Story, k: int, end: int) -> list[str]:
+    """The request whose lines stand beside the client's reaction; none where clocks, or stamps, leave several open."""
+    lines = common.lines_beside(story, k, end - BESIDE_NS, end + BESIDE_NS, lambda e: e.request_id is not None)
+    found = common.failed_requests(story, lines)
+    return found if len(found) == 1 else []

@@ -196,6 +196,16 @@ def test_a_time_out_by_stamps_of_the_service_cut_to_seconds(tmp_path):
     assert said(read(cut, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
 
 
+@pytest.mark.parametrize("name", ["zombie-fin-wait-2", "grpc-max-age"])
+def test_every_stamp_of_a_log_cut_to_seconds(name, tmp_path):
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    files = inputs(folder)
+    cut = {
+        n: warp.log(c, warp.whole_seconds, warp.whole_seconds, digits=0) if is_log(n) else c for n, c in files.items()
+    }
+    assert said(read(cut, tmp_path)) == said(analyzer.read(*(folder / name for name in files)))
+
+
 def test_stamps_of_the_service_cut_to_seconds(tmp_path):
     folder = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2")
     files = inputs(folder)
