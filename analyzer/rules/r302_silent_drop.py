@@ -168,9 +168,9 @@ class Streak(Struct):
 def select(story: Story, settings: Settings) -> Iterable[int | told.Death | Streak]:
     """Connections whose client data stays unacknowledged; kernel time-outs and streaks of deadlines that only the log tells of."""
     yield from (death for death in told.deaths(story, _is_kernels, settings) if _established(death))
-    yield from _streaks(story, settings)
-    if len(story.connections):
-        yield from unanswered(story, settings)
+    silent = unanswered(story, settings) if len(story.connections) else []
+    yield from (s for s in _streaks(story, settings) if not _is_shown(story, s, silent, settings))
+    yield from silent
 
 
 def _is_kernels(e: Event) -> bool:
@@ -208,6 +208,13 @@ def _streaks(story: Story, settings: Settings) -> Iterator[Streak]:
         if len(group) >= LEAST_DEADLINES:
             shown = [_on_transport(story, t, group, settings) for t in transports[key]]
             yield from filter(None, shown if key[0] in traced else [_of_errors(story, group)])
+
+
+def _is_shown(story: Story, streak: Streak, silent: list[int], settings: Settings) -> bool:
+    """Whether packets show the same drop: all its calls are consequences of one."""
+    mine = [k for k in silent if streak.transport and story.connections.id(k) == streak.transport.connection]
+    drops = [(k, found) for k in mine if (found := outage(story, k, settings[Thresholds]))]
+    return any(all(e in consequences(story, k, found) for e in streak.death.events) for k, found in drops)
 
 
 def _is_answer(e: Event) -> bool:

@@ -154,3 +154,21 @@ def test_an_end_that_the_servers_capture_does_not_show_is_not_the_servers(tmp_pa
     first = next(f for f in found if f.severity.word == "error")  # the capture ends before the second
     assert first.rule == "R303"
     assert first.title.startswith(title) and "not from the server: server.pcap saw nothing" in first.title
+
+
+def test_a_drop_that_packets_and_a_trace_show_is_one():
+    """Without platform lines too, where only each call's end says when it was."""
+    call = "Error: 4 DEADLINE_EXCEEDED: Deadline exceeded after 1.101s,LB pick: 0.001s,remote_addr=10.0.0.9:6379"
+    log = f"""
+    00:00:00.010 grpc 1 transport | dns:10.0.0.9:6379 10.0.0.9:6379 Established TCP connection
+    00:00:00.012 grpc 1 subchannel | (1) 10.0.0.9:6379 CONNECTING -> READY
+    00:00:00.018 grpc 1 transport | (1) 10.0.0.9:6379 local settings acknowledged by remote: {{}}
+    00:00:00.020 grpc 1 resolving_call | [0] ended with status: code=0 details="OK"
+    00:06:17.210 app 2 {call}
+    00:06:20.110 app 3 {call}
+    """
+    opened = "0.008 > SYN\n0.009 < SYN-ACK\n0.010 > ACK\n0.011 > 60\n0.0175 < 40\n0.0180 > ACK\n376.12 > 60 lost\n"
+    copies = "\n".join(f"{376.12 + late:.3f} > 60 again lost" for late in (0.2, 0.6, 1.4, 3.0, 6.2))
+    drops = [f for f in run(Case("", log, opened + copies).story()) if f.rule == "R302"]
+    assert [(len(f.request_ids), f.connection) for f in drops] == [(2, "C1")]
+    assert [len(f.request_ids) for f in run(Case("", log).story()) if f.rule == "R302"] == [2]
