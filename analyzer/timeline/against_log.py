@@ -41,6 +41,7 @@ SHIFT_NS = 11 * SECOND
 STRONG_ANCHORS = 2
 #: Time zones differ by multiples of this, and by no more than that.
 ZONE_NS, FARTHEST_ZONE_NS = 900 * SECOND, 26 * 3600 * SECOND
+ZONES = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
 #: An offset with at least this part of the best's hits is its rival: of those around it, of those of other time zones.
 RIVAL_SHARE, RIVAL_ZONE_SHARE = 0.9, 0.75
 #: Where nothing but bursts tells, so many invocations must find one, or all where there are fewer (a slow first use finds none),
@@ -168,8 +169,7 @@ def _of_its_time(kinds: Kinds, point: Point) -> tuple[Kinds, _Vote] | None:
             return tight, agreed
     if near:
         return wide, near
-    zones = sorted(range(-FARTHEST_ZONE_NS, FARTHEST_ZONE_NS + 1, ZONE_NS), key=abs)
-    parts = {_lines(part): part for part in (_zone(kinds, point, zone, SHIFT_NS) for zone in zones)}
+    parts = {_lines(part): part for part in (_zone(kinds, point, zone, SHIFT_NS) for zone in ZONES)}
     found = [
         (part, vote)
         for lines, part in parts.items()

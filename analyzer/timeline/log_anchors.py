@@ -118,21 +118,22 @@ class Kind(Struct, frozen=True):
         return _pairs(hit, found - lines)
 
     def surprises(self, offsets: Ints, first_ns: int, last_ns: int) -> NDArray[np.float64]:
-        """How improbable so many hits are by chance at packets that stand anywhere in a capture from `first_ns` to `last_ns`, for each offset:
-        the logarithm of the likelihood ratio (Bernoulli), 0 where chance gives as many.
-        """
+        """How improbable so many hits are by chance at packets that stand anywhere in a capture from `first_ns` to `last_ns`, for each offset."""
         if not self.at_hand:
             return np.zeros(len(offsets))
-        reach = self.before + self.after
-        covered = np.minimum(np.diff(self.packet), reach).sum() + reach
-        chance = min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1 - LEAST_CHANCE)
         wanted = self.log[None, :] + offsets[:, None]
         there = ((wanted >= first_ns - self.after) & (wanted <= last_ns + self.before)).sum(axis=1)
-        share = self._next(wanted)[0].sum(axis=1) / np.maximum(there, 1)
-        missed = (1 - share) * np.log(np.maximum(1 - share, LEAST_CHANCE) / (1 - chance))
-        found = share * np.log(np.maximum(share, LEAST_CHANCE) / chance)
-        surprises: NDArray[np.float64] = np.where(share > chance, there * (found + missed), 0.0)
-        return surprises
+        return surprises(self._next(wanted)[0].sum(axis=1), there, self.chance(first_ns, last_ns))
+
+    def chance(self, first_ns: int, last_ns: int) -> float:
+        """How probable a hit is by chance, at packets that stand anywhere in a capture from `first_ns` to `last_ns`."""
+        reach = self.before + self.after
+        covered = np.minimum(np.diff(self.packet), reach).sum() + reach
+        return min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1 - LEAST_CHANCE)
+
+    def found(self, offsets: Ints) -> NDArray[np.bool_]:
+        """For each offset (rows) which lines find a packet."""
+        return self._next(self.log[None, :] + offsets[:, None])[0]
 
     def last_before(self, offsets: Ints, lines: Ints) -> Pairs:
         """The same with the last packet before each line, at an offset for each row."""
@@ -215,6 +216,20 @@ class Kinds(Struct, frozen=True):
         effect = [replace(k, log=self.lone, alone=True) if trusted(k) else k for k in self.effect]
         return replace(self, effect=effect)
 
+    def apart(self) -> Kinds:
+        """The same without starts of invocations soon after which a line tells of the same packets: both are one coincidence."""
+        exact = np.sort(
+            np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters if k.at_hand and not k.loose)])
+        )
+
+        def alone(k: Kind) -> Kind:
+            if not k.loose:
+                return k
+            told = np.searchsorted(exact, k.log + k.after, side="right") > np.searchsorted(exact, k.log)
+            return replace(k, log=k.log[~told])
+
+        return self.each(alone)
+
     def tilted(self, ppm: float, at: int) -> Kinds:
         """All lines where a clock that was right at `at` and drifts so would have stamped them."""
         if not ppm:
@@ -224,6 +239,15 @@ class Kinds(Struct, frozen=True):
     def voting_times(self) -> Ints:
         """The lines that vote."""
         return np.sort(np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters)]))
+
+
+def surprises(hits: Ints, tried: Ints, chance: float) -> NDArray[np.float64]:
+    """How improbable so many hits among so many tries are by chance: the logarithm of the likelihood ratio (Bernoulli), 0 where
+    chance gives as many."""
+    share = hits / np.maximum(tried, 1)
+    missed = (1 - share) * np.log(np.maximum(1 - share, LEAST_CHANCE) / (1 - chance))
+    found = share * np.log(np.maximum(share, LEAST_CHANCE) / chance)
+    return np.where(share > chance, tried * (found + missed), 0.0)
 
 
 def _strays(bursts: Ints, spans: Ints) -> float:
