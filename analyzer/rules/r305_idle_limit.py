@@ -24,8 +24,8 @@ without one is taken to have used the connection, and a bracket that is wider th
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ from analyzer.rules._cases import Case
 from analyzer.rules._thresholds import Settings, Values, count
 from analyzer.tcp import fields as f
 from analyzer.tcp import signs
-from analyzer.tcp.segments import Segment
+from analyzer.tcp.segments import Columns
 from analyzer.timeline.environments import EPOCH_ENDS
 from analyzer.timeline.points import CLIENT, SERVER, Connections
 from analyzer.timeline.story import Story
@@ -171,6 +171,13 @@ QUIET = (
 )
 
 
+class Nth(Struct):
+    """A segment among those of its connection, and when it was: it is made when a person is to see it."""
+
+    number: int
+    time_ns: int
+
+
 class Gap(Struct):
     """One rest of a connection, or of a gRPC transport that no capture holds, and what came of it: how long, what ended it (the line
     or the segment), how old the connection was by then.
@@ -181,7 +188,7 @@ class Gap(Struct):
 
     connection: int
     ns: int
-    at: Segment | Event
+    at: Nth | Event
     age_ns: int
     ending: str = ""
     transport: str = ""  # its id, where no connection is known
@@ -286,6 +293,8 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
     if found is None or (server.by_errors and found.shortest.ns > MOST_WIDE * found.longest.ns):
         return None
     longest, shortest = found.longest, found.shortest
+    if not server.told:
+        story.connections.load((longest.connection, shortest.connection))
     ended = "closed by the server" if found.ending == limits.FIN else _ENDED[found.ending]
     worked = "no error" if server.by_errors else "answered"
     towards = server.address or "a server that the errors do not name"
@@ -313,7 +322,9 @@ def examine(story: Story, server: Server, settings: Settings) -> Finding | None:
 
 def _proof(story: Story, gap: Gap, note: str, primary: bool = False) -> Evidence:
     at = gap.at
-    return story.evidence(at, note, primary) if isinstance(at, Event) else story.packet(at, note, primary)
+    if isinstance(at, Event):
+        return story.evidence(at, note, primary)
+    return story.packet(story.connections.segments(gap.connection)[at.number], note, primary)
 
 
 _ASSUMED = "; an invocation without an error is taken to have used the connection"
@@ -458,39 +469,38 @@ def gaps_of(story: Story, ks: list[int], copies: int) -> list[Gap]:
     Loads their segments."""
     story.connections.load(ks)
     heard = [k for k in ks if common.heard(story, k, "server")]
-    return [gap for k in heard for gap in _gaps(k, story.connections.segments(k), copies)]
+    return [gap for k in heard for gap in _gaps(k, story.connections.columns(k), copies)]
 
 
-def _gaps(k: int, segments: list[Segment], least_copies: int) -> list[Gap]:
+def _gaps(k: int, seen: Columns, least_copies: int) -> Iterator[Gap]:
     """Every rest of both sides and what ended it: a write of the client, answered or not, or the server's own close.
 
     Keepalives end a rest. What follows the server's close is no rest any more.
     """
-    times = [s.time_ns for s in segments]
-    servers = [at for at, s in enumerate(segments) if not s.from_client]
-    copies: dict[int, list[int]] = defaultdict(list)  # of what nothing of the server follows
-    for at in range(servers[-1] + 1 if servers else 0, len(segments)):
-        if segments[at].payload:
-            copies[segments[at].seq].append(at)
-    ended = next((at for at, s in enumerate(segments) if s.fin or s.rst), len(segments))
-    found: list[Gap] = []
-    for at in range(1, min(ended + 1, len(segments))):
-        s, rest = segments[at], times[at] - times[at - 1]
-        if rest < f.WAKE_AFTER or s.retransmitted:
-            continue
-        gap, following = Gap(k, rest, s, times[at] - times[0]), bisect_right(servers, at)
-        answer = segments[servers[following]] if following < len(servers) else None
-        if not s.from_client and s.fin and not s.payload:
-            found.append(replace(gap, ending=limits.FIN))
-        elif s.from_client and s.payload:
-            left = len(copies[s.seq]) - bisect_left(copies[s.seq], at) if answer is None else 0
-            if answer is not None or left >= least_copies:
-                found.append(replace(gap, ending=_ending(answer)))
+    times, ends = seen.times_ns, np.flatnonzero(seen.fin | seen.rst)
+    last = int(ends[0]) if len(ends) else len(times) - 1
+    rested = (np.diff(times[: last + 1]) >= f.WAKE_AFTER) & ~seen.retransmitted[1 : last + 1]
+    servers = np.flatnonzero(~seen.from_client)
+    copies = _copies(seen, int(servers[-1]) + 1 if len(servers) else 0)
+    for at in (np.flatnonzero(rested) + 1).tolist():
+        when = int(times[at])
+        gap = Gap(k, when - int(times[at - 1]), Nth(at, when), when - int(times[0]))
+        if not seen.from_client[at] and seen.fin[at] and not seen.payload[at]:
+            yield replace(gap, ending=limits.FIN)
+        elif seen.from_client[at] and seen.payload[at]:
+            following = int(np.searchsorted(servers, at))
+            if following < len(servers):
+                yield replace(gap, ending=limits.RST if seen.rst[servers[following]] else "")
+            elif copies[at] >= least_copies:
+                yield replace(gap, ending=limits.SILENCE)  # nothing is known of fewer
+
+
+def _copies(seen: Columns, first: int) -> dict[int, int]:
+    """For each segment with data from a place on, of how many copies it is the first, itself among them."""
+    numbers: Counter[int] = Counter()
+    found: dict[int, int] = {}
+    for at in (np.flatnonzero(seen.payload[first:])[::-1] + first).tolist():
+        number = int(seen.seq[at])
+        numbers[number] += 1
+        found[at] = numbers[number]
     return found
-
-
-def _ending(answer: Segment | None) -> str:
-    """What the first write after a rest met: silence (nothing is known of fewer copies), a reset, an answer."""
-    if answer is None:
-        return limits.SILENCE
-    return limits.RST if answer.rst else ""

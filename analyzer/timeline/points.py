@@ -16,7 +16,7 @@ from analyzer.model.problems import InputError
 from analyzer.model.records import Source
 from analyzer.tcp import fields as f
 from analyzer.tcp.connections import PointConnection, connection_of
-from analyzer.tcp.segments import Segment, merge
+from analyzer.tcp.segments import Columns, Seen, Segment, columns_at, columns_of, merge
 from analyzer.tcp.signs import signs_of
 from analyzer.tcp.tracker import positions
 from analyzer.timeline.icmp import AboutConnection, ties
@@ -347,14 +347,22 @@ class Connections(Struct):
     def segments(self, k: int) -> list[Segment]:
         """The merged segments of connection `k`, aligned."""
         if k not in self._segments:
-            self.load([k])
-            parts = []
-            for p in self.seen_at(k):
-                point = self.points[p]
-                segments, kinds = self._of(p, int(point.rows[self.members[k, p], f.UID]))
-                parts.append((p, point.source.id, segments, kinds, point.clock, point.data.texts))
-            self._segments[k] = merge(parts)
+            self._segments[k] = merge(self._parts(k))
         return self._segments[k]
+
+    def columns(self, k: int) -> Columns:
+        """What a search looks at of the merged segments of connection `k`; where one point saw it, none is made for it."""
+        return columns_at(*self._parts(k)[0]) if len(self.seen_at(k)) == 1 else columns_of(self.segments(k))
+
+    def _parts(self, k: int) -> list[Seen]:
+        """What each point saw of connection `k`, nearest the client first."""
+        self.load([k])
+        parts = []
+        for p in self.seen_at(k):
+            point = self.points[p]
+            segments, kinds = self._of(p, int(point.rows[self.members[k, p], f.UID]))
+            parts.append((p, point.source.id, segments, kinds, point.clock, point.data.texts))
+        return parts
 
     def _of(self, p: int, uid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         data = self.points[p].data
