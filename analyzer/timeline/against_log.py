@@ -375,13 +375,13 @@ def plausible(offset: int) -> bool:
 
 def _needed(kinds: Kinds, offset: int) -> float:
     """How improbable by chance hits must be that prove an offset; lines that may be anywhere near prove nothing against clocks that agree."""
-    each = all(k.count(offset) == len(k.log) for k in kinds.voters)
+    missed = [k for k in kinds.voters if k.count(offset) < len(k.log)]
     error = max(k.error for k in kinds.voters)
-    if abs(offset) <= AGREE_NS + error:
-        return 0.0 if error and each else EXPECTED
+    if abs(offset) <= AGREE_NS + error:  # what the capture shows none of contradicts nothing
+        return 0.0 if error and not any(k.at_hand for k in missed) else EXPECTED
     if not plausible(offset):
         return ANYWHERE
-    return SHIFTED if each else MISSED
+    return MISSED if missed else SHIFTED
 
 
 def _elsewhere(offset: int) -> float:

@@ -239,7 +239,7 @@ class LogClock(Struct):
     @property
     def guest_error_ns(self) -> int:
         """How far its guests' clocks may be off the service's, beyond the cutting of stamps."""
-        if self.event is None or self.inner is None:
+        if self.event is None or self.inner is None or not any(map(self._is_believed, self.inner_cut.values())):
             return 0
         return max((piece.error_ns for piece in self.inner.pieces), default=STAMP_NS) - STAMP_NS
 
@@ -273,7 +273,11 @@ class LogClock(Struct):
         clock = self.guests.get(environment, self.inner)
         lost, cut = clock is None and environment in self.guests, self.inner_cut.get(dialect, STAMP_NS)
         steady = clock.steady if clock is not None else (0, 0)
-        return _Guest(clock, steady, cut, lost, not lost and cut <= self.event_cut)
+        return _Guest(clock, steady, cut, lost, not lost and self._is_believed(cut))
+
+    def _is_believed(self, cut: int) -> bool:
+        """Whether a guest's stamps tell more than the service's: of two that were cut to seconds the service's need no other clock."""
+        return cut <= STAMP_NS or cut < self.event_cut
 
 
 #: The frame of logs that carry the log service's own stamps.
