@@ -31,6 +31,10 @@ from analyzer.timeline.transport_ties import tie_transports
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_OPEN = (
+    "{count} invocation{s} may be of any of several environments: each stands by itself, with no freeze before it; "
+    "an export with log streams tells (Logs Insights: `fields @timestamp, @logStream, @message`)"
+)
 _IN_ORDER = attrgetter("time_ns", "source", "order")
 _STRANGE_GUESTS = (
     "the stamps that the guest{s} of {lost} environment{s} printed do not run with the log service's "
@@ -87,7 +91,9 @@ def _read_logs(logs: list[tuple[Source, list[Event]]]) -> tuple[list[Event], lis
     for source, _ in logs:
         if count := again.get(source.id):
             source.problems.append(Problem("", f"{count:,} lines delivered more than once are read once"))
-    env.infer_environments(events)
+    for source_id, count in env.infer_environments(events).items():
+        source = next(source for source, _ in logs if source.id == source_id)
+        source.problems.append(Problem("", _OPEN.format(count=f"{count:,}", s="s" if count > 1 else "")))
     clocks = log_clocks(logs, twin_of)
     for clock in clocks.values():
         if lost := sum(1 for guest in clock.guests.values() if guest is None):

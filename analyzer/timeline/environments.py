@@ -18,6 +18,9 @@ MIN_FREEZE_NS = 10 * MS
 #: START is stamped up to 91 ms before the guest runs again (measured); REPORT by a few ms after it stopped.
 FREEZE_ERROR_NS = 100 * MS
 
+#: A line so long after the end of the invocation that it names was not printed on the way into the freeze.
+LONG_AFTER_NS = 1_000 * MS
+
 #: After an invocation that ended so, the process is gone: what follows is no thaw of it.
 ENDED = frozenset(("timeout", "crash"))
 
@@ -30,16 +33,21 @@ MANAGED = "lambda-managed-instances"
 BEGINS = frozenset(("init-start", "restore-start"))
 #: After these a new process runs: sockets of the one before are gone.
 EPOCH_ENDS = BEGINS | {"timeout", "crash"}
+#: What REPORT says of the first invocation of a process.
+_COLD = frozenset(("init_ns", "restore_ns"))
 #: What tells how an invocation goes on, and what tells of invocations at all.
 _AFTER_START = frozenset(("end", "report", "runtime-done", "timeout", "crash"))
 _OF_INVOCATIONS = BEGINS | {"start"} | _AFTER_START
 
 
-def infer_environments(events: list[Event]) -> None:
-    """Give events without a stream an environment: by request id of a known one, by pid, else by nesting of START/REPORT."""
+def infer_environments(events: list[Event]) -> dict[str, int]:
+    """Give events without a stream an environment: by request id of a known one, by pid, else by nesting of START/REPORT.
+
+    Returns, by a source of each log, of how many invocations it stays open which environment ran them.
+    """
     lost = [e for e in events if e.environment is None]
     if not lost:
-        return
+        return {}
     by_request = {e.request_id: e.environment for e in events if e.request_id and e.environment}
     by_pid: dict[str, set[str]] = defaultdict(set)
     for e in events:
@@ -54,9 +62,10 @@ def infer_environments(events: list[Event]) -> None:
             e.environment = known
         else:
             rest[e.source].append(e)
-    count = 0
+    count, unsure = 0, dict[str, int]()
     for log in _parts_joined(rest):
-        count = _by_nesting(log, count)
+        count, unsure[log[0].source] = _by_nesting(log, count)
+    return {source: many for source, many in unsure.items() if many}
 
 
 def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
@@ -85,8 +94,8 @@ def _by_stamps(events: list[Event]) -> list[Event]:
     return [events[k] for k in sorted(range(len(keys)), key=keys.__getitem__)]
 
 
-def _by_nesting(events: list[Event], count: int) -> int:
-    """One log's lines, in order, to environments; returns how many there are now."""
+def _by_nesting(events: list[Event], count: int) -> tuple[int, int]:
+    """One log's lines, in order, to environments; returns how many there are now, and how many invocations may be any's."""
     platform = any(e.layer == "lambda" for e in events)
     alone = not platform and len({e.pid for e in events if e.pid}) <= 1  # one process, or nothing that tells two apart
     nesting = _Nesting(events, count, platform)
@@ -94,20 +103,32 @@ def _by_nesting(events: list[Event], count: int) -> int:
     only = nesting.fresh() if alone or any(map(_is_managed, events)) else None
     for e in events:
         e.environment = only or nesting.environment(e)
-    return nesting.count
+    return nesting.count, nesting.unsure
 
 
 class _Nesting:
-    """A START while another invocation runs, a second INIT_START, or another process id, is another environment."""
+    """A START while another invocation runs, a second INIT_START, or another process id, is another environment.
+
+    Where several idle environments could have taken an invocation, nothing tells which did: it stands by itself, in an environment
+    of its own. A line that still carries the id of an ended invocation tells: it is printed where that one ran.
+    """
 
     def __init__(self, events: list[Event], count: int, platform: bool) -> None:
         self.count = count
+        self.unsure = 0
         self._platform = platform
         self._running: dict[str, str] = {}  # environment → request id
-        self._idle: list[str] = []
+        self._waiting: list[str] = []  # initialised, not used yet
+        self._idle: dict[str, None] = {}  # used before; `_left` of them are there, the others have taken invocations
+        self._left = 0
+        self._ended: set[str] = set()  # those whose process is gone
         self._of_request: dict[str, str] = {}
         self._of_pid: dict[str, str] = {}
         self._current: str | None = None
+        self._began = False  # whether no START came since the latest process began
+        self._reports = {e.request_id: e.attrs for e in events if e.kind == "report"}
+        self._told_cold = any(not _COLD.isdisjoint(attrs) for attrs in self._reports.values())
+        self._follows = _stale_ids(events)
         #: Process ids tell environments apart only where there are several (in Lambda they are often equal).
         self._told = len({e.pid for e in events if e.pid}) > 1
         self._pid_of: dict[str, str] = {}
@@ -130,39 +151,98 @@ class _Nesting:
 
     def _next(self, e: Event) -> str:
         if e.kind in BEGINS:
-            return self._waiting(self.fresh())
+            return self._begin()
         if e.kind == "start" and e.request_id:
             return self._start(e.request_id)
         if self._told and e.pid in self._of_pid:
             return self._of_pid[e.pid or ""]
         if e.request_id in self._of_request:
             current = self._of_request[e.request_id or ""]
+            if e.kind in ENDED:
+                self._ended.add(current)
             if e.kind == "report" and current in self._running:
                 del self._running[current]
-                self._waiting(current)
+                self._idle[current] = None
+                self._left += 1
             return current
         if e.pid and not self._platform:
             return self.fresh()
-        return self._current or self._waiting(self.fresh())
+        return self._current or self._begin()
 
-    def _waiting(self, environment: str) -> str:
-        self._idle.append(environment)
-        return environment
+    def _begin(self) -> str:
+        """A process is initialised; one that is gone needs no longer be waited for."""
+        for name in [name for name in self._ended if name in self._idle]:
+            self._take(name)
+        self._ended.clear()
+        self._began = True
+        self._waiting.append(self.fresh())
+        return self._waiting[-1]
 
     def _start(self, request_id: str) -> str:
-        """The environment that takes an invocation: its process's, else one that waits and whose process is no other's."""
+        """The environment that takes an invocation: its process's, that whose lines go on in it, else the only one it may be."""
         pid = self._pid_of.get(request_id)
-        found = self._of_pid.get(pid) if pid else None
+        before = self._follows.get(request_id)
+        found = self._of_pid.get(pid) if pid else self._of_request.get(before) if before else None
         if found is None or found in self._running:
-            others = set(self._of_pid.values()) if pid else ()
-            free = [name for name in self._idle if name not in others]
-            found = free[-1] if free else self.fresh()
-        if found in self._idle:
-            self._idle.remove(found)
+            found = self._only(request_id, set(self._of_pid.values()) if pid else set())
+        self._take(found)
+        self._began = False
         if pid:
             self._of_pid.setdefault(pid, found)
         self._running[found], self._of_request[request_id] = request_id, found
         return found
+
+    def _only(self, request_id: str, others: set[str]) -> str:
+        """The only environment that may have taken an invocation, else a new one; `others` are of other processes."""
+        report = self._reports.get(request_id)
+        waiting = [name for name in self._waiting if name not in others]
+        if report is not None and not _COLD.isdisjoint(report):
+            return waiting[0] if waiting else self.fresh()
+        if waiting and self._began and not self._told_cold:
+            return waiting[-1]  # the very next START, in a log whose reports never say which was the first one
+        idle = [name for name in self._idle if name not in others]
+        if waiting and not self._left:
+            return waiting[0]  # nothing is known of these but when they began
+        if not waiting and len(idle) == 1 and self._left == len(self._idle):
+            return idle[0]
+        if self._left:
+            self._left -= 1
+            self.unsure += 1
+            if not self._left:
+                self._idle.clear()
+        return self.fresh()
+
+    def _take(self, environment: str) -> None:
+        if environment in self._waiting:
+            self._waiting.remove(environment)
+        if environment in self._idle:
+            del self._idle[environment]
+            self._left -= 1
+            if not self._left:
+                self._idle.clear()
+
+
+def _stale_ids(events: list[Event]) -> dict[str, str]:
+    """Invocations in which lines carry the id of one that ended long before, and that one: where no other ran, they are of one process.
+
+    A guest prints with the id it read last: after a thaw, until it reads the next event, that is the previous one's.
+    """
+    found: dict[str, str] = {}
+    running: dict[str, None] = {}
+    ended: dict[str, int | None] = {}
+    for e in events:
+        if e.request_id is None:
+            continue
+        if e.kind == "start":
+            running[e.request_id] = None
+        elif e.kind == "report":
+            running.pop(e.request_id, None)
+            ended[e.request_id] = e.event_ns
+        elif e.layer != "lambda" and len(running) == 1 and e.event_ns is not None:
+            end = ended.get(e.request_id)
+            if end is not None and e.event_ns - end >= LONG_AFTER_NS:
+                found.setdefault(next(iter(running)), e.request_id)
+    return found
 
 
 def invocations_of(events: list[Event]) -> list[Invocation]:
