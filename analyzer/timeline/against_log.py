@@ -315,8 +315,9 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
     if abs(start) > SECOND and rivals.any():
         return None  # another alignment fits as well, and neither is "the clocks agree"
     strong = sum(k.count(start) for k in dict(tried)[ppm].voters if not k.loose)
-    if not strong and best < least and abs(start) > AGREE_NS:
-        return None  # some of a few invocations find a burst somewhere
+    error = max(k.error for k in kinds.voters)
+    if not strong and (best < least or error) and abs(start) > AGREE_NS + error:
+        return None  # some of a few invocations, or of those by stamps cut to seconds, find a burst somewhere
     if not plausible(start) and strong < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
     near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]

@@ -179,3 +179,15 @@ def test_uses_in_a_log_that_is_longer_than_the_capture(seconds):
     case = uses((12, 17, 23, 14, 20, 18, 25, 16))
     clock = among_others(Case("", case.log, moved(case.packets, seconds))).story().connections.points[0].clock
     assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 60e6
+
+
+def test_bursts_near_whole_seconds_do_not_prove_that_clocks_are_apart():
+    """Stamps cut to seconds leave a second for each first use: most of a few invocations find one somewhere."""
+    delays = (0.4, 0.45, 0.42, 0.5)
+    starts = (0, 7, 14, 21)
+    log = "\n".join(f"00:00:{s:02}.000 START {n}\n00:00:{s + 1:02}.000 REPORT {n}" for n, s in enumerate(starts, 1))
+    packets = "-1.000000 > SYN\n-0.999000 < SYN-ACK\n-0.998000 > ACK\n"
+    for s, late in zip(starts, delays, strict=True):
+        packets += f"{s + 0.9 + late + 2.6:.6f} > 60\n{s + 0.92 + late + 2.6:.6f} < 40\n"
+    clock = Case("", log, packets).story().connections.points[0].clock
+    assert clock.offset_ns is None
