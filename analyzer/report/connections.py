@@ -11,6 +11,7 @@ from analyzer.model.times import seconds
 from analyzer.report.escape import clip, count, terminal
 from analyzer.report.wrapping import wrap
 from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.timeline.points import CLIENT, SERVER
 
 if TYPE_CHECKING:
@@ -153,9 +154,9 @@ def _totals(story: Story) -> str:
         rows = point.rows
         if not len(rows):
             continue
-        packets = int(rows[:, CLIENT + f.PKTS].sum() + rows[:, SERVER + f.PKTS].sum())
-        again = int(rows[:, CLIENT + f.RETX].sum() + rows[:, SERVER + f.RETX].sum())
-        resets = int(np.count_nonzero(rows[:, CLIENT + f.RSTS] + rows[:, SERVER + f.RSTS]))
+        of_both = [side + field for field in (f.PKTS, f.RETX) for side in (CLIENT, SERVER)]
+        packets, again = rows[:, of_both].sum(axis=0).reshape(2, 2).sum(axis=1).tolist()
+        resets = int(np.count_nonzero(point.signs & (signs.CLIENT_RESET | signs.SERVER_RESET)))
         parts.append(
             f"{point.source.label}: {count(packets, 'segment')}, {again:,} retransmitted, {count(resets, 'connection')} reset"
         )

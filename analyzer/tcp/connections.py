@@ -183,11 +183,16 @@ def unseen(column: Callable[[int], Any], missing: int, seen: int) -> Any:
 
 def one_sided(rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(connections whose client the capture did not see, whose server), of rows `fields.N_FIELDS` wide."""
+    return _one_sided(rows, CLIENT, SERVER), _one_sided(rows, SERVER, CLIENT)
 
-    def column(k: int) -> NDArray[np.int64]:
-        return rows[:, k]
 
-    return unseen(column, CLIENT, SERVER), unseen(column, SERVER, CLIENT)
+def _one_sided(rows: NDArray[np.int64], missing: int, seen: int) -> NDArray[np.bool_]:
+    """`unseen` of all rows, asked of those few that have no packet of the side."""
+    found: NDArray[np.bool_] = rows[:, missing + f.PKTS] == 0
+    silent = found.nonzero()[0]
+    few = rows[silent]
+    found[silent] = unseen(lambda k: few[:, k], missing, seen)
+    return found
 
 
 def connection_of(row: list[int]) -> PointConnection:

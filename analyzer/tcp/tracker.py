@@ -48,10 +48,11 @@ def _copies(count: int) -> list[Problem]:
 
 
 def _one_directional(rows: NDArray[np.int64]) -> list[Problem]:
-    if not len(rows):
+    sides = one_sided(rows)
+    if not any(side.any() for side in sides):
         return []
     long = rows[:, CLIENT + PKTS] + rows[:, SERVER + PKTS] >= LONG_ENOUGH
-    no_client, no_server = (int(np.count_nonzero(mask & long)) for mask in one_sided(rows))
+    no_client, no_server = (int(np.count_nonzero(mask & long)) for mask in sides)
     longer = int(np.count_nonzero(long))
     if 2 * (no_client + no_server) <= longer:
         return []
@@ -196,7 +197,7 @@ class Tracker:
             self._table.grow(used + n)
             self.rows = self._table.array
         if 2 * (used + n) > len(self.index):
-            self._reindex(1 << (2 * (used + n)).bit_length(), used)
+            self._reindex(2 << (2 * (used + n)).bit_length(), used)  # far ahead: each time all rows are looked at
 
     def _reindex(self, size: int, used: int) -> None:
         self.index = np.zeros(size, np.int32) if self.compiled else [0] * size
