@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,13 +71,11 @@ def section(
                 flagged[c].append(item.rule)
     listed = cs.in_view()
     if sort is not None:
-        order = by(cs, listed, sort).tolist()
+        order = iter(by(cs, listed, sort).tolist())
     else:
-        first = [int(c[1:]) - 1 for c in sorted(flagged, key=lambda c: int(c[1:]))]
-        order = first + [
-            k for k in listed[: None if everything else LOOKED_THROUGH].tolist() if cs.id(k) not in flagged
-        ]
-    shown = order[:limit] if limit is not None else order if everything else order[:SHOWN]
+        first = {int(c[1:]) - 1 for c in flagged}
+        order = chain(sorted(first), (k for k in map(int, listed) if k not in first))
+    shown = list(islice(order, limit if limit is not None or everything else SHOWN))
     lines = [style.paint(f"connections ({len(listed):,})", "bold")]
     sparks = _activity(cs, shown)
     table = [_row(story, k, flagged.get(cs.id(k), [])) for k in shown]
@@ -154,8 +153,9 @@ def _totals(story: Story) -> str:
         rows = point.rows
         if not len(rows):
             continue
-        of_both = [side + field for field in (f.PKTS, f.RETX) for side in (CLIENT, SERVER)]
-        packets, again = rows[:, of_both].sum(axis=0).reshape(2, 2).sum(axis=1).tolist()
+        packets = int(rows[:, [CLIENT + f.PKTS, SERVER + f.PKTS]].sum())
+        repeated = np.flatnonzero(point.signs & signs.REPEATED)[:, None]
+        again = int(rows[repeated, [CLIENT + f.RETX, SERVER + f.RETX]].sum())
         resets = int(np.count_nonzero(point.signs & (signs.CLIENT_RESET | signs.SERVER_RESET)))
         parts.append(
             f"{point.source.label}: {count(packets, 'segment')}, {again:,} retransmitted, {count(resets, 'connection')} reset"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec import Struct
 
-from analyzer.capture import columns as col
 from analyzer.model.events import Event
 from analyzer.model.findings import Finding
 from analyzer.model.times import MS
 from analyzer.report.escape import count, terminal
 from analyzer.rules import n901_not_the_freeze as n901
-from analyzer.tcp import fields as f
+from analyzer.tcp import signs
 from analyzer.timeline.story import Story
 
 
@@ -25,7 +25,7 @@ def unseen(story: Story) -> list[str]:
         found.append("no platform lines: freezes are unknown")
     if _speaks_grpc(story) and not story.transports:
         found.append("no gRPC trace: pings and calls are not seen from inside")
-    if sealed := _in_tls(story):
+    if sealed := _most(story, signs.IN_TLS):
         found.append(
             f"{sealed:,} connection{'s' if sealed > 1 else ''} in TLS: frames and errors inside are not seen without keys (--keylog)"
         )
@@ -100,19 +100,12 @@ def said(story: Story, items: list[Unexplained]) -> list[str]:
     return [f"{count(total, 'connection error')} that no finding explains: {', '.join(named + more)}"]
 
 
-def _marked(story: Story, marks: int) -> int:
-    """Connections of the fullest capture that show any of these markers."""
-    counts = [
-        int(((point.rows[:, f.MARKS_SEEN] & marks) != 0).sum()) for point in story.connections.points if len(point.rows)
-    ]
-    return max(counts, default=0)
-
-
-def _in_tls(story: Story) -> int:
-    return _marked(story, col.M_TLS)
+def _most(story: Story, sign: int) -> int:
+    """Connections that show this sign, in the capture with most of them."""
+    return max((int(np.count_nonzero(point.signs & sign)) for point in story.connections.points), default=0)
 
 
 def _speaks_grpc(story: Story) -> bool:
     """Whether gRPC is used, as far as the log's errors or frames in the clear tell."""
     named = any("grpc" in str(e.attrs.get("library", "")) for e in story.of_kind("error"))
-    return named or _marked(story, col.M_H2) > 0
+    return named or _most(story, signs.IN_HTTP_2) > 0

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture.columns import (
+    M_H2,
     M_H2_GOAWAY,
     M_MYSQL_ERROR,
     M_PG_ERROR,
     M_RESP_ERROR,
+    M_TLS,
     M_TLS_CLIENT_HELLO,
     M_TLS_DATA,
 )
@@ -37,6 +39,7 @@ from analyzer.tcp.fields import (
     MARKS_SEEN,
     N_FIELDS,
     PKTS,
+    RETX,
     RST_GAP,
     RST_TS,
     S_HI,
@@ -70,7 +73,10 @@ if TYPE_CHECKING:
     DATABASE_ERROR,  # an error reply of Redis, MySQL or PostgreSQL
     HELLO_ONLY,  # a TLS ClientHello and no application data, or nothing of the server before the client left
     CLOCK_BEHIND,  # the client's TSval fell behind in a pause
-) = (1 << bit for bit in range(17))
+    REPEATED,  # retransmissions, of either side
+    IN_TLS,  # TLS records
+    IN_HTTP_2,  # HTTP/2 frames in the clear
+) = (1 << bit for bit in range(20))
 
 ERROR_MARKS = M_RESP_ERROR | M_MYSQL_ERROR | M_PG_ERROR
 HELLO_MARKS = M_TLS_CLIENT_HELLO | M_TLS_DATA
@@ -116,6 +122,12 @@ def read_signs(rows: Column, n: int, signs: Index, pairs: Index) -> None:
             elif rows[a + FIN_TS] > 0 and rows[a + DATA_FIRST_TS] > 0 and rows[b + DATA_FIRST_TS] > 0:
                 found |= EXCHANGE
         marks = rows[c + MARKS_SEEN]
+        if rows[a + RETX] + rows[b + RETX] > 0:
+            found |= REPEATED
+        if marks & M_TLS:
+            found |= IN_TLS
+        if marks & M_H2:
+            found |= IN_HTTP_2
         if marks & M_H2_GOAWAY:
             found |= GOAWAY
         if marks & ERROR_MARKS:
