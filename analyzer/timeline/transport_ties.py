@@ -31,6 +31,8 @@ KIND = "transport-connection"
 #: A transport and a connection are one when its `Established TCP connection` line and the handshake lie this close,
 #: beyond the clocks' error (an event loop may be busy in between).
 CONNECT_SLACK_NS = 250 * MS
+#: A handshake that was begun may end in a freeze, its line stand behind it: freezes that end so long before the line, or later.
+FROZEN_NS = 900 * SECOND
 #: A line and the packet that it is about, in a loop that is not busy.
 LOOP_NS = 20 * MS
 #: Handshakes this close, and their lines, may as well be each other's: lines are stamped to the millisecond.
@@ -48,6 +50,7 @@ class _Pair(Struct):
     address: str
     score: int = 0
     told: str = ""
+    frozen: bool = False  # a freeze lies between them
 
 
 def tie_transports(story: Story) -> None:
@@ -104,7 +107,7 @@ def _refs(story: Story, pair: _Pair) -> list[str]:
 
 
 def _connected(pair: _Pair) -> str:
-    return f"same address, connected within {abs(pair.apart_ns) / MS:.0f} ms"
+    return f"same address, connected within {abs(pair.apart_ns) / MS:.0f} ms" + ", a freeze among them" * pair.frozen
 
 
 # ---- what proves it
@@ -159,11 +162,23 @@ def _pairs(story: Story, waiting: list[Transport], frames: dict[str, int], error
             continue
         coarse = SECOND if t.dialect in (GO, JAVA) and t.opened_ns % SECOND == 0 else 0
         slack = CONNECT_SLACK_NS + errors[frame] + coarse
-        for when, k, address in near[bisect_left(near, (t.opened_ns - slack,)) :]:
+        earliest = _running_before(story, t, slack)
+        for when, k, address in near[bisect_left(near, (earliest,)) :]:
             if when > t.opened_ns + slack:
                 break
-            pairs.append(_Pair(t, k, t.opened_ns - when, address))
+            pairs.append(_Pair(t, k, t.opened_ns - when, address, frozen=when < t.opened_ns - slack))
     return sorted(pairs, key=lambda p: (abs(p.apart_ns), p.transport.id, p.k))
+
+
+def _running_before(story: Story, t: Transport, slack_ns: int) -> int:
+    """So much running time before a transport's line: a handshake that was begun may end in a freeze, and the line stand behind it."""
+    at = t.opened_ns or 0
+    for freeze in reversed(story.freezes_between(t.environment, at - FROZEN_NS, at)):
+        ran = max(at - freeze.end_ns, 0)
+        if ran >= slack_ns:
+            break
+        slack_ns, at = slack_ns - ran, min(at, freeze.start_ns)
+    return at - slack_ns
 
 
 def _established(cs: Connections, wanted: set[str | None]) -> dict[tuple[str, int], list[tuple[int, int, str]]]:

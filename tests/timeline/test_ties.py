@@ -184,3 +184,22 @@ def test_a_call_and_the_request_that_ran(stale):
         [("0001", "possible", True), ("0002", "possible", False)] if stale else [("0002", "certain", True)]
     )
     assert [bool(t.conflicts) for t in found] == [stale] * len(found)
+
+
+def test_a_handshake_may_end_in_a_freeze():
+    """Its line comes at the thaw."""
+    log = in_order(
+        "00:00:00.000 START 1\n00:00:00.950 REPORT 1\n00:00:09.000 START 2\n00:00:09.300 REPORT 2",
+        connects("00:00:00.10", 1, 1),
+        *(ping(f"00:00:00.{ms}", 1, 1) for ms in (320, 480, 710)),
+        connects("00:00:09.00", 2, 2),
+    )
+    wire = packets(
+        opened("0.1", 5001).replace("0.10", "0.1"),
+        *(pinged(s, 5001) for s in (0.321, 0.481, 0.711)),
+        opened("0.9", 5002).replace("0.90", "0.9"),
+    )
+    story = Case("", log, wire).story()
+    ends = {t.id[-1]: story.connections.client(int(t.connection[1:]) - 1)[-5:] for t in story.transports}
+    assert ends == {"1": ":5001", "2": ":5002"}
+    assert story.transports[1].tie.endswith("a freeze among them")
