@@ -20,12 +20,12 @@ LIVES = {
     "kept, used after a rest": (OPEN + "3 > 40\n3.01 < 90", signs.IDLE | signs.WOKE | signs.OPEN),
     "reset on waking": (OPEN + "3 > 40\n3.01 < RST", signs.IDLE | signs.WOKE | signs.SERVER_RESET | signs.RESET_ON_WAKING),
     "left open": (OPEN + "1 < FIN\n1.01 > ACK", signs.SERVER_FIN | signs.LEFT_OPEN),
-    "FIN into the void": (OPEN + "0.2 < FIN lost\n0.4 < FIN again lost", signs.SERVER_FIN | signs.FIN_REPEATED),
+    "FIN into the void": (OPEN + "0.2 < FIN lost\n0.4 < FIN again lost", signs.SERVER_FIN | signs.FIN_REPEATED | signs.REPEATED),
     "a SYN alone": ("0 > SYN lost", signs.SYN_ONLY),
     "refused": ("0 > SYN\n0.001 < RST-ACK", signs.SYN_ONLY | signs.SERVER_RESET),
-    "data into the void": (OPEN + "0.1 > 40 lost\n0.3 > 40 again lost", signs.UNANSWERED | signs.OPEN),
+    "data into the void": (OPEN + "0.1 > 40 lost\n0.3 > 40 again lost", signs.UNANSWERED | signs.REPEATED | signs.OPEN),
     "probes": (OPEN + "0.5 > PROBE\n0.501 < ACK\n0.6 > RST-ACK", signs.PROBED | signs.CLIENT_RESET),
-    "told to go": (OPEN + "0.1 < GOAWAY 0", signs.GOAWAY | signs.OPEN),
+    "told to go": (OPEN + "0.1 < GOAWAY 0", signs.GOAWAY | signs.IN_HTTP_2 | signs.OPEN),
     "an error": (OPEN + "0.1 < TEXT -ERR_max_number_of_clients_reached", signs.DATABASE_ERROR | signs.OPEN),
     "a paused machine": (
         "0 > SYN ts=7\n0.001 < SYN-ACK\n0.002 > ACK ts=9\n0.01 > 40 ts=17\n0.012 < 90\n9 > 40 ts=30",
@@ -35,7 +35,7 @@ LIVES = {
         "0 > SYN ts=7\n0.001 < SYN-ACK\n0.002 > ACK ts=9\n0.01 > 40 ts=17\n0.012 < 90\n9 > 40 ts=9007",
         signs.IDLE | signs.WOKE | signs.OPEN,
     ),
-    "hello": ("0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.01 > CLIENT-HELLO", signs.HELLO_ONLY | signs.OPEN),
+    "hello": ("0 > SYN\n0.001 < SYN-ACK\n0.002 > ACK\n0.01 > CLIENT-HELLO", signs.HELLO_ONLY | signs.IN_TLS | signs.OPEN),
 }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_every_sign_is_shown_above():
     every = 0
     for _, shown in LIVES.values():
         every |= shown
-    assert every == (1 << 17) - 1
+    assert every == (1 << 20) - 1
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60))
@@ -84,5 +84,5 @@ def test_a_pair_is_a_client_and_a_server_whatever_the_clients_port():
 def test_signs_only_spare_work(rule, case, monkeypatch):
     """Rules that look at every connection find what they find with signs."""
     with_signs = [(x.rule, x.connection, x.title) for x in run(case.story())]
-    monkeypatch.setattr(Point, "signs", property(lambda point: np.full(len(point.rows), (1 << 17) - 1, np.int32)))
+    monkeypatch.setattr(Point, "signs", property(lambda point: np.full(len(point.rows), (1 << 20) - 1, np.int32)))
     assert [(x.rule, x.connection, x.title) for x in run(case.story())] == with_signs
