@@ -133,13 +133,17 @@ def select(story: Story, settings: Settings) -> Iterable[int | Told]:
     for k in found:
         shown[story.connections.server(k)].append(k)
     groups: dict[tuple[str, str], Told] = {}
-    for e in story.of_kind("error"):
-        a = e.attrs
-        if a.get("code") == "ETIMEDOUT" and a.get("kernel") and a.get("stage") == "connect" and e.level != "INFO":
-            server = e.remote or ""
-            if not any(_may_be(story, e, k) for k in shown.get(server, ())):
-                groups.setdefault((e.environment or "", server), Told(server)).events.append(e)
+    for e in filter(_is_kernels, story.of_kind("error")):
+        server = e.remote or ""
+        if not any(_may_be(story, e, k) for k in shown.get(server, ())):
+            groups.setdefault((e.environment or "", server), Told(server)).events.append(e)
     yield from groups.values()
+
+
+def _is_kernels(e: Event) -> bool:
+    """Whether an error is the kernel's time-out of a connect."""
+    a = e.attrs
+    return a.get("code") == "ETIMEDOUT" and bool(a.get("kernel")) and a.get("stage") == "connect" and e.level != "INFO"
 
 
 def _may_be(story: Story, e: Event, k: int) -> bool:
@@ -183,7 +187,7 @@ def examine(story: Story, candidate: int | Told, settings: Settings) -> Finding 
         CODE, NAME, Severity.ERROR, Confidence.CERTAIN if proven else Confidence.LIKELY,
         f"connect never answered: {len(syns)} SYNs in {seconds(span)}",
         first.time_ns, evidence,
-        f"no SYN-ACK and no reset came back: {where}{_gave_up(story, k, syns, named)}",
+        f"no SYN-ACK and no reset came back: {where}{_gave_up(story, k, syns, named)}{_elsewhen(story, k)}",
         connection=story.connections.id(k), connections=[story.connections.id(k)], environment=env,
         request_ids=common.failed_requests(story, named), lost_ns=max(named[0].time_ns - first.time_ns, 0) if named else span,
         ruled_out=["a stale connection (it was never established)", "a refusal (it would answer with a reset, or an ICMP error)"],
@@ -254,6 +258,18 @@ def _gave_up(story: Story, k: int, syns: list[Segment], named: list[Event]) -> s
     p = story.connections.points[story.connections.seen_at(k)[0]]
     told = timers.connect_given_up([s.time_ns for s in syns], p.span[1])
     return f"; {told}" if told else ""
+
+
+def _elsewhen(story: Story, k: int) -> str:
+    """Errors that may be of this connect, or of another: no clock says which."""
+    if story.shares_clock(k):
+        return ""
+    mine = [e for e in story.of_kind("error") if _is_kernels(e) and e.remote == story.connections.server(k)]
+    if not mine:
+        return ""
+    first, more = mine[0], f" and {len(mine) - 1} more" if len(mine) > 1 else ""
+    place = f"{story.source(first.source).label}{first.ref}{more}"
+    return f"; {place} says that the kernel gave up a connect to {first.remote}: this one, or another (log and capture share no clock)"
 
 
 def _from_log(story: Story, told: Told) -> Finding:

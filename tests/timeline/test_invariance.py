@@ -121,6 +121,16 @@ def test_any_other_shift_gives_no_wrong_findings(folder, seconds, tmp_path):
     assert said(read(moved(files, warp.off(seconds), is_log), tmp_path)) <= allowed
 
 
+@pytest.mark.parametrize("seconds", [4.98, -5.199])
+def test_one_connect_beside_two_invocations_is_of_either(seconds, tmp_path):
+    """SYNs alone, a few ms after the START of one of two environments, by a clock that is off: the error of the kernel is told, and not tied."""
+    (folder,) = (f for f in ALL_CASES if f.name == "security-group")
+    trace = read(moved(inputs(folder), warp.off(seconds), lambda name: not is_log(name)), tmp_path)
+    (found,) = (f for f in trace.findings if f.rule == "C401")
+    assert not found.request_ids and not trace.story.aligned
+    assert "lambda.json[5] says that the kernel gave up a connect to 10.0.2.20:6380: this one, or another" in found.why
+
+
 @pytest.mark.parametrize("seconds", [0.3, -0.7, 3600])
 def test_a_guests_clock_may_be_off(seconds, tmp_path):
     folder = FOLDERS[0]
