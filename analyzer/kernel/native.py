@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import importlib
 import os
 import re
@@ -21,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import source_hash
 from itertools import takewhile
 from pathlib import Path
 from types import FunctionType
@@ -29,14 +29,15 @@ from typing import Any
 from analyzer.kernel import elf
 
 #: Raised with every change of how object files are made or called.
-ABI = "3"
+ABI = "4"
 #: numba's types of a kernel's parameters.
 POINTERS = {"int": "int64", "Bytes": "CPointer(uint8)", "Column": "CPointer(int64)", "Index": "CPointer(int32)"}
 RESULTS = {"int": "int64", "None": "void", "tuple[int, int]": "UniTuple(int64, 2)"}
 #: What the same parameters are in numpy.
 DTYPES = {"Bytes": "uint8", "Column": "int64", "Index": "int32"}
 SUFFIX = ".kernel"
-DIGEST = hashlib.sha256().digest_size
+#: Bytes of a digest: SipHash-1-3, as the interpreter tells its own compiled files apart; OpenSSL's take some ms to load.
+DIGEST = len(source_hash(b""))
 
 #: What /proc/cpuinfo says of a processor's kind and instructions, on x86-64 and on ARM.
 CPU = {
@@ -56,14 +57,14 @@ class NotNativeError(Exception):
 
 def fingerprint(functions: tuple[Callable[..., Any], ...]) -> str:
     """A digest of all that these functions are made of: their code, and the constants that they take from modules."""
-    digest = hashlib.sha256(f"{ABI} {sys.version}".encode())
+    known = [f"{ABI} {sys.version}"]
     for function in functions:
         assert isinstance(function, FunctionType)
         code, world = function.__code__, function.__globals__
         constants = {name: world[name] for name in code.co_names if isinstance(world.get(name), (int, tuple))}
         parts = (code.co_name, code.co_code, code.co_consts, code.co_varnames, code.co_names, sorted(constants.items()))
-        digest.update(repr((parts, function.__annotations__)).encode())
-    return digest.hexdigest()[:24]
+        known.append(repr((parts, function.__annotations__)))
+    return source_hash("".join(known).encode()).hex()
 
 
 def places() -> Iterator[Path]:
@@ -93,7 +94,7 @@ def processor() -> str:
     if len(known) < 2:
         llvm, machine = _llvm()
         known = [machine.triple, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
-    return hashlib.sha256("".join(known).encode()).hexdigest()[:16]
+    return source_hash("".join(known).encode()).hex()
 
 
 def _llvm() -> tuple[Any, Any]:
@@ -163,7 +164,7 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     code = content[DIGEST:]
-    return code if hashlib.sha256(code).digest() == content[:DIGEST] else None
+    return code if source_hash(code) == content[:DIGEST] else None
 
 
 def _keep(name: str, code: bytes) -> None:
@@ -173,7 +174,7 @@ def _keep(name: str, code: bytes) -> None:
             place.mkdir(mode=0o755 if place.name == "__pycache__" else 0o700, parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=place)
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
+                file.write(source_hash(code) + code)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(place / name)
             return
