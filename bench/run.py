@@ -1,9 +1,10 @@
-"""Time whole processes on the same captures, and print ratios: `python -m bench.run FOLDER [--repeat 3] [--slow]`.
+"""Time whole processes on the same captures, and print ratios: `python -m bench.run FOLDER [--repeat 3] [--rounds 2] [--slow]`.
 
-Each program reads each capture of the folder (`make_captures.py` makes them) once to warm the cache, then `--repeat`
-times in turn, so that a noisy moment hits all alike; the median counts. What takes gigabytes comes after the others, in
-rounds of its own. `--slow` adds tshark, dpkt and scapy on the first packets only, where they are compared by packets a
-second. Programs that are not installed are left out.
+Each program reads each capture of the folder (`make_captures.py` makes them) `--repeat` times in a row, after once to warm
+caches and to have memory at hand, which a virtual machine is slow to give after a program that took other memory; then come
+the others, and all again, `--rounds` times, so that a noisy minute hits all alike. The median counts. `--slow` adds tshark,
+dpkt and scapy on the first packets only, where they are compared by packets a second. Programs that are not installed are
+left out.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ BARS = {"nfpcapd": 1.0, "tcptrace": 3.0, "argus": 2.0, "tshark": 20.0, "dpkt": 5
 OURS = "analyze pcap"
 #: Programs that take minutes for a whole capture read this many packets of it.
 SLOW = {"tshark": 300_000, "dpkt": 100_000, "scapy": 10_000}
-#: It gives back 2.4 GB, and on a virtual machine fresh memory is slow to get afterwards, for whoever comes next.
-GREEDY = ("tcptrace",)
 #: The shortest loop over TCP segments that each library allows.
 DPKT = """
 import dpkt, sys
@@ -101,10 +100,10 @@ def packets_of(path: Path) -> int:
     return int(text.split()[0])
 
 
-def compare(path: Path, repeat: int, slow: bool) -> None:
+def compare(path: Path, repeat: int, rounds: int, slow: bool) -> None:
     """One capture, every program, a table."""
     packets = packets_of(path)
-    print(f"\n{path.name}: {packets:,} packets, {path.stat().st_size / 1e6:,.0f} MB, median of {repeat}\n")
+    print(f"\n{path.name}: {packets:,} packets, {path.stat().st_size / 1e6:,.0f} MB, median of {rounds} × {repeat}\n")
     print("| program | seconds | M packets/s | we are faster by | bar | peak MB |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
@@ -112,13 +111,9 @@ def compare(path: Path, repeat: int, slow: bool) -> None:
         scratch.mkdir()
         programs = commands(path, scratch, slow)
         runs: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
-        modest = [name for name in programs if name not in GREEDY]
-        for turn in (modest, [name for name in programs if name in GREEDY]):
-            for round_number in range(repeat + 1):  # the first warms the cache and, for us, compiles
-                for name in turn:
-                    result = timed(programs[name], scratch)
-                    if round_number:
-                        runs[name].append(result)
+        for name in list(programs) * rounds:
+            timed(programs[name], scratch)  # warms the cache and, for us, compiles
+            runs[name] += [timed(programs[name], scratch) for _ in range(repeat)]
     medians = {name: statistics.median(seconds for seconds, _ in results) for name, results in runs.items()}
     ours = packets / medians[OURS]
     for name, seconds in medians.items():
@@ -134,10 +129,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--slow", action="store_true", help="also tshark, dpkt and scapy")
     wanted = parser.parse_args()
     for path in sorted(wanted.folder.glob("*.pcap")):
-        compare(path, wanted.repeat, wanted.slow)
+        compare(path, wanted.repeat, wanted.rounds, wanted.slow)
 
 
 if __name__ == "__main__":
