@@ -55,29 +55,29 @@ class _Calls:
         """Take the next line."""
         if e.tracer in ("netty", "framer") and e.number and e.transport:
             self._owner[e.number] = e.transport
-        if not e.kind.startswith("call-") and e.kind != "stream-closed":
+        kind = e.kind
+        if kind[:5] != "call-" and kind != "stream-closed":
             return
-        if e.kind == "call-link":
+        if kind == "call-link":
             self._outer[e.attrs["child"]] = self._call_number(e.number or "", e)
             return
         number = self._number(e)
         if number is None:
             return
-        if e.kind == "call-start":
+        if kind == "call-start":
             self._start(number, e)
         elif (call := self._open.get(number) or self._begun_unseen(number, e)) is not None:
             self._continue(call, number, e)
 
     def _number(self, e: Event) -> str | None:
         """Whose line this is: the number printed, or that of the call whose trailers came last on this thread."""
-        thread = e.attrs.get("tid")
-        if e.number is not None:
+        if (number := e.number) is not None:
             if e.kind == "call-trailers":
-                self._trailers[thread] = e.number
-            return self._call_number(e.number, e)
+                self._trailers[e.attrs.get("tid")] = number
+            return self._call_number(number, e)
         if e.kind != "call-end":
             return None
-        number = self._trailers.pop(thread, None)
+        number = self._trailers.pop(e.attrs.get("tid"), None)
         if number is not None:
             return number
         unended = [n for n, call in self._open.items() if call.end_ns is None]
@@ -101,8 +101,8 @@ class _Calls:
             call.transport = self._owner.get(owner)
 
     def _new(self, number: str, e: Event) -> Call:
-        self._again[number] += 1
-        name = number if self._again[number] == 1 else f"{number}.{self._again[number]}"
+        again = self._again[number] = self._again[number] + 1
+        name = number if again == 1 else f"{number}.{again}"
         if self._process.ordinal > 1:
             name += f"@{self._process.ordinal}"
         p = self._process
@@ -129,8 +129,8 @@ class _Calls:
             call.answered = (
                 self._process.dialect != CORE
             )  # which prints that line for calls that it cancels itself, too
-        elif e.kind == "call-end" and _RANK.get(e.tracer or "", 0) > self._rank[number]:
-            self._rank[number] = _RANK.get(e.tracer or "", 0)
+        elif e.kind == "call-end" and (rank := _RANK.get(e.tracer or "", 0)) > self._rank[number]:
+            self._rank[number] = rank
             call.end_ns, call.status, call.details = e.time_ns, int(e.attrs.get("code", -1)), e.attrs.get("details")
             if self._process.dialect == CORE:  # the pointer is the next call's
                 self._open.pop(number, None)

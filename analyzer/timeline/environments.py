@@ -26,6 +26,8 @@ ENDED = frozenset(("timeout", "crash"))
 
 #: Error types of REPORT after which the process is gone (seen in public logs).
 PROCESS_GONE = frozenset(("Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.Unknown"))
+#: How REPORT and platform.runtimeDone say that an invocation ended, and what that is to us.
+_STATUS = {"timeout": "timeout", "error": "error", "failure": "error"}
 #: The initialization type of environments that run all the time, many invocations at once.
 MANAGED = "lambda-managed-instances"
 
@@ -301,9 +303,9 @@ def _close(invocation: Invocation, e: Event) -> None:
 
 def _status(e: Event, before: str) -> str:
     """How a REPORT or platform.runtimeDone says that the invocation ended; as before where it says nothing."""
-    if str(e.attrs.get("error_type")) in PROCESS_GONE:
+    if "error_type" in e.attrs and str(e.attrs["error_type"]) in PROCESS_GONE:
         return "crash"
-    return {"timeout": "timeout", "error": "error", "failure": "error"}.get(str(e.attrs.get("status")), before)
+    return _STATUS.get(str(e.attrs["status"]), before) if "status" in e.attrs else before
 
 
 def mark_errors(invocations: list[Invocation], events: list[Event]) -> None:
@@ -345,7 +347,8 @@ def freezes_of(invocations: list[Invocation], events: list[Event], concurrent: s
             part = _silent_part(before.end_ns, after.start_ns, signs[environment])
             if part is None or part[1] - part[0] < MIN_FREEZE_NS or before.status in ENDED:
                 continue
-            if bisect_right(begun[environment], after.start_ns) > bisect_right(begun[environment], before.end_ns):
+            anew = begun.get(environment)
+            if anew and bisect_right(anew, after.start_ns) > bisect_right(anew, before.end_ns):
                 continue
             found.append(_freeze(environment, *part, before, after))
     return sorted(found, key=lambda z: (z.start_ns, z.environment))
@@ -365,6 +368,8 @@ def _silent_part(start: int, end: int, signs: list[int]) -> tuple[int, int] | No
     the time (extensions, streaming).
     """
     inside = signs[bisect_right(signs, start) : bisect_left(signs, end)]
+    if not inside:
+        return start, end
     first, last = max(pairwise([start, *inside, end]), key=lambda piece: piece[1] - piece[0])
     return (first, last) if 2 * (last - first) >= end - start else None
 
@@ -388,9 +393,14 @@ def concurrent_environments(invocations: list[Invocation], events: Iterable[Even
 
 def environments_of(events: list[Event], invocations: list[Invocation]) -> list[Environment]:
     """Every environment that any line names or implies; events in time order."""
-    first = {e.environment: e.time_ns for e in reversed(events)}
-    last = {e.environment: e.time_ns for e in events}
-    group = {e.environment: e.attrs["log_group"] for e in events if "log_group" in e.attrs}
+    first: dict[str | None, int] = {}
+    last: dict[str | None, int] = {}
+    group: dict[str | None, str] = {}
+    for e in events:  # once: a look at each of a million lines waits for memory
+        last[e.environment] = e.time_ns
+        first.setdefault(e.environment, e.time_ns)
+        if e.layer == "lambda" and "log_group" in e.attrs:
+            group[e.environment] = e.attrs["log_group"]
     count = Counter(i.environment for i in invocations)
     found = [
         Environment(

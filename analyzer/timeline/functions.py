@@ -17,7 +17,7 @@ from analyzer.model.events import Event
 from analyzer.model.records import Source
 from analyzer.timeline.joined import Joined
 
-_PLACE = attrgetter("source", "environment")
+_PLACE, _ALSO = attrgetter("source", "environment"), attrgetter("also")
 
 
 def functions_of(sources: Iterable[Source], events: Iterable[Event]) -> dict[str | None, str]:
@@ -39,12 +39,14 @@ def _named(sources: Iterable[Source], events: Iterable[Event], by_group: bool) -
         if (export := export_of(source.path)) is not None:
             found.join(source.id, f"export {export}")
     events = list(events)
-    seen: set[tuple[str, str | None, str | None]] = {
-        (e.source, e.environment, e.attrs["log_group"]) for e in events if "log_group" in e.attrs
-    }
-    ungrouped = filterfalse(lambda e: "log_group" in e.attrs, events)
-    seen |= {(source_id, environment, None) for source_id, environment in set(map(_PLACE, ungrouped))}
-    seen |= {(other, e.environment, e.attrs.get("log_group")) for e in events if e.also for other, _ in e.also}
+    grouped = [
+        e for e in events if e.layer == "lambda" and "log_group" in e.attrs
+    ]  # only the platform's lines name theirs
+    named = {id(e) for e in grouped}
+    seen: set[tuple[str, str | None, str | None]] = {(e.source, e.environment, e.attrs["log_group"]) for e in grouped}
+    others = filterfalse(lambda e: id(e) in named, events) if named else events
+    seen |= {(source_id, environment, None) for source_id, environment in set(map(_PLACE, others))}
+    seen |= {(other, e.environment, e.attrs.get("log_group")) for e in filter(_ALSO, events) for other, _ in e.also}
     several = _holding_several(seen)
     for source_id, environment, group in seen:
         whole = f"{source_id} {group}" if group is not None and source_id in several else source_id

@@ -304,9 +304,9 @@ def log_clocks(logs: list[tuple[Source, list[Event]]], twin_of: dict[str, Twin])
             clock = _as_twin(source, twin_of[source.id], found, cut, inner_cut)
         else:
             clock = LogClock(source, source.id, None, Clock("inner"), {}, cut, inner_cut)
-        inner = [t for times in printed.values() for t in times]
         clock.event_span = (min(stamps), max(stamps)) if stamps else None
-        clock.inner_span = (min(inner), max(inner)) if inner else None
+        inner = printed.values()
+        clock.inner_span = (min(map(min, inner)), max(map(max, inner))) if inner else None
         found[source.id] = clock
     return found
 
