@@ -234,10 +234,12 @@ def to_event(record: LogRecord, source: str, order: int, options: Options = DEFA
     clock, source_ns = ("event", event_ns) if inner_ns is None else ("inner", inner_ns)
     text = line.body[:TEXT].strip()
     request_id = line.request_id or record.request_id
+    if record.group and (
+        line.kind != "app" or record.stream is None
+    ):  # platform lines tell it, where there are streams
+        line.attrs["log_group"] = record.group
     if found is None:
         layer, kind = ("app", "line") if line.kind == "app" else ("lambda", line.kind)
-        if record.group and layer == "lambda":
-            line.attrs["log_group"] = record.group
         return Event(
             source, record.ref, layer, kind, text, clock, source_ns, event_ns, inner_ns, record.stream, request_id, line.level,
             attrs=line.attrs, order=order,

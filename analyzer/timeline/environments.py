@@ -64,14 +64,16 @@ def infer_environments(events: list[Event]) -> dict[str, int]:
             e.environment = known
         else:
             rest[e.source].append(e)
-    count, unsure = 0, dict[str, int]()
+    count, unsure = 0, Counter[str]()
     for log in _parts_joined(rest):
-        count, unsure[log[0].source] = _by_nesting(log, count)
-    return {source: many for source, many in unsure.items() if many}
+        count, open_ = _by_nesting(log, count)
+        unsure[log[0].source] += open_
+    return +unsure
 
 
 def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
-    """The lines of each log without streams, in order: inputs that share a line or a request are pages of one, or overlap."""
+    """The lines of each log without streams, in order: inputs that share a line or a request are pages of one, or overlap. Where
+    every line tells its log group, each has a log of its own."""
     parts = Joined()
     seen: dict[str, str] = {}
     for source in sorted(rest):
@@ -84,7 +86,14 @@ def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
     logs: dict[str, list[Event]] = defaultdict(list)
     for source in sorted(rest):
         logs[parts.root(source)] += rest[source]
-    return [_by_stamps(events) for events in logs.values()]
+    return [_by_stamps(group) for events in logs.values() for group in _by_log_group(events)]
+
+
+def _by_log_group(events: list[Event]) -> Iterable[list[Event]]:
+    groups: dict[str | None, list[Event]] = defaultdict(list)
+    for e in events:
+        groups[e.attrs.get("log_group")].append(e)
+    return [events] if None in groups else groups.values()
 
 
 def _by_stamps(events: list[Event]) -> list[Event]:
@@ -120,7 +129,7 @@ class _Nesting:
         self.unsure = 0
         self._platform = platform
         self._running: dict[str, str] = {}  # environment → request id
-        self._waiting: list[str] = []  # initialised, not used yet
+        self._waiting: dict[str, None] = {}  # initialised, not used yet
         self._idle: dict[str, None] = {}  # used before; `_left` of them are there, the others have taken invocations
         self._left = 0
         self._ended: set[str] = set()  # those whose process is gone
@@ -173,12 +182,13 @@ class _Nesting:
 
     def _begin(self) -> str:
         """A process is initialised; one that is gone needs no longer be waited for."""
-        for name in [name for name in self._ended if name in self._idle]:
+        for name in self._ended & self._idle.keys():
             self._take(name)
         self._ended.clear()
         self._began = True
-        self._waiting.append(self.fresh())
-        return self._waiting[-1]
+        name = self.fresh()
+        self._waiting[name] = None
+        return name
 
     def _start(self, request_id: str) -> str:
         """The environment that takes an invocation: its process's, that whose lines go on in it, else the only one it may be."""
@@ -197,16 +207,17 @@ class _Nesting:
     def _only(self, request_id: str, others: set[str]) -> str:
         """The only environment that may have taken an invocation, else a new one; `others` are of other processes."""
         report = self._reports.get(request_id)
-        waiting = [name for name in self._waiting if name not in others]
+        oldest = next((name for name in self._waiting if name not in others), None)
         if report is not None and not _COLD.isdisjoint(report):
-            return waiting[0] if waiting else self.fresh()
-        if waiting and self._began and not self._told_cold:
-            return waiting[-1]  # the very next START, in a log whose reports never say which was the first one
-        idle = [name for name in self._idle if name not in others]
-        if waiting and not self._left:
-            return waiting[0]  # nothing is known of these but when they began
-        if not waiting and len(idle) == 1 and self._left == len(self._idle):
-            return idle[0]
+            return oldest or self.fresh()
+        if oldest and self._began and not self._told_cold:
+            return next(reversed(self._waiting))  # the very next START, where reports never say which was the first one
+        if oldest and not self._left:
+            return oldest  # nothing is known of these but when they began
+        if not oldest and self._left == len(self._idle):
+            idle = [name for name in self._idle if name not in others]
+            if len(idle) == 1:
+                return idle[0]
         if self._left:
             self._left -= 1
             self.unsure += 1
@@ -215,8 +226,7 @@ class _Nesting:
         return self.fresh()
 
     def _take(self, environment: str) -> None:
-        if environment in self._waiting:
-            self._waiting.remove(environment)
+        self._waiting.pop(environment, None)
         if environment in self._idle:
             del self._idle[environment]
             self._left -= 1

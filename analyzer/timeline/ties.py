@@ -7,7 +7,7 @@ they fit together; and where an address speaks for several environments (NAT, a 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from math import log
 from typing import TYPE_CHECKING
 
@@ -343,9 +343,10 @@ class _Address:
         environment = self.decided or fitting[0][1]
         share = self._shares.share(self.ks, environment)
         why = f"{share:.0%} of its bursts fall into this environment's invocations"
-        if len(fitting) > 1:
+        rivals = [name for _, name in fitting if name != environment]
+        if rivals:
             why += "; all addresses together fit clearly best so"
-        self._whole(environment, why, "likely")
+        self._whole(environment, why, "likely", rivals=rivals)
 
     def _shared(self) -> None:
         """Several environments have transports from here: each connection is its transport's, others by themselves."""
@@ -378,12 +379,14 @@ class _Address:
         self._story.connections.environment[k], self._story.connections.environment_tie[k] = environment, why
         self._note(environment)
 
-    def _whole(self, environment: str, why: str, confidence: str, but: Container[int] = ()) -> None:
+    def _whole(
+        self, environment: str, why: str, confidence: str, but: Container[int] = (), rivals: Sequence[str] = ()
+    ) -> None:
         cs = self._story.connections
         for k in self.ks:
             if k not in but:
                 cs.environment[k], cs.environment_tie[k] = environment, why
-        self._story.ties.append(Tie(KIND, environment, self._address, confidence, why))
+        self._story.ties.append(Tie(KIND, environment, self._address, confidence, why, conflicts=list(rivals)))
         self._note(environment)
 
     def _untied(self, kind: str, right: str, fitting: list[tuple[float, str]]) -> None:

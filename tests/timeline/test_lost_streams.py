@@ -114,3 +114,26 @@ def test_cases_of_several_environments(folder, tmp_path):
     lines = [Line(e["timestamp"], e["logStreamName"], e["message"], k) for k, e in enumerate(events)]
     assert len({e.stream for e in lines}) > 1
     hold(*write(tmp_path, sorted(lines, key=lambda e: e.ms), stamped))
+
+
+def test_log_groups_are_told_apart(tmp_path):
+    """Two functions in one result of Logs Insights, each with one environment."""
+    rows = [
+        {
+            "@timestamp": iso(e.ms, 3, "").replace("T", " "),
+            "@message": e.message,
+            "@log": f"1:/aws/lambda/fn{e.stream[-1]}",
+        }
+        for e in numbered([e for n in range(2) for e in of_its_own(n)])
+    ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(rows))
+    freezes, environments, _, trace = told(path)
+    assert (len(freezes), len(environments)) == (10, 2)
+    assert {e.log_group for e in trace.story.environments} == {"/aws/lambda/fn0", "/aws/lambda/fn1"}
+
+
+def of_its_own(n: int) -> list[Line]:
+    """An environment of a function of its own, whose requests are nobody else's."""
+    lines = fleet(Random(n), environments=1, invocations=6)
+    return [Line(e.ms, stream(n), e.message.replace("6f0d", f"{n}f0d"), e.id) for e in lines]
