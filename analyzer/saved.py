@@ -335,6 +335,8 @@ def _read_connections(inner: Path, sources: list[Source]) -> Connections:
         Point(by_id[point["source"]], _read_capture(inner, p, point["data"])) for p, point in enumerate(saved["points"])
     ]
     members = _read_array(inner / "members.parquet")
+    if len(members) and (members >= [len(point.rows) for point in points]).any():
+        raise ValueError("connections refer to rows that are not there")
     connections = Connections(points, members, saved["nearness"])
     connections.environment = {int(k): v for k, v in saved["environment"].items()}
     connections.environment_tie = {int(k): v for k, v in saved["environment_tie"].items()}

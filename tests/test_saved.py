@@ -233,6 +233,17 @@ def test_a_manifest_that_lacks_something_is_damaged(folder: Path, key: str) -> N
         analyzer.load(folder)
 
 
+def test_rows_that_are_not_there_are_damage(folder: Path) -> None:
+    """A trace of which one table is another's, sealed as it is."""
+    rows = folder / "story" / "point-0-rows.parquet"
+    saved.write_table(rows, saved._array_table(analyzer.load(folder).story.connections.points[0].rows[:0]))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["story/point-0-rows.parquet"] = saved._seal(rows)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(analyzer.InputError, match="refer to rows that are not there"):
+        analyzer.load(folder)
+
+
 def test_tables_for_others_may_go(folder: Path) -> None:
     whole = dumps(analyzer.load(folder).document())
     for name in TABLES:
