@@ -132,14 +132,16 @@ def select(story: Story, settings: Settings) -> Iterable[Goaway]:
         if hits:
             transports = story.connections.transports.get(k, [None])
             found[story.connections.id(k)] = Goaway(k, transports[0], segments=hits)
-    for number, e in enumerate(story.events):
-        if e.kind == "goaway-received" and str(e.attrs.get("code")) == str(ENHANCE_YOUR_CALM):
+    for number in story.numbers_of_kind("goaway-received"):
+        e = story.events[number]
+        if str(e.attrs.get("code")) == str(ENHANCE_YOUR_CALM):
             owner = int(e.connection[1:]) - 1 if e.connection else None
             key = e.connection or e.transport or f"{e.source}{e.ref}"
             found.setdefault(key, Goaway(owner, e.transport)).events.append(number)
     traced = {story.events[n].environment for goaway in found.values() for n in goaway.events}
-    for number, e in enumerate(story.events):
-        if e.kind in TOLD and e.environment not in traced and (e.kind != "error" or e.attrs.get("code") == CALM):
+    for number in story.numbers_of_kind(*TOLD):
+        e = story.events[number]
+        if e.environment not in traced and (e.kind != "error" or e.attrs.get("code") == CALM):
             key = f"{e.environment} {e.remote or ''}"
             found.setdefault(key, Goaway(None, e.transport)).events.append(number)
     return list(found.values())

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -135,8 +136,8 @@ class Kin:
     def __init__(self, story: Story, last: dict[str, int]) -> None:
         self.groups: dict[str, dict[str, int]] = defaultdict(dict)
         self.sources: dict[str, set[str]] = defaultdict(set)
-        for env, source in {(e.environment or "", e.source) for e in story.events}:
-            if env in last:
+        for name, source in set(map(attrgetter("environment", "source"), story.events)):
+            if (env := name or "") in last:
                 self.sources[env].add(source)
                 self.groups[source][env] = last[env]
         for k, env in story.connections.environment.items():
@@ -158,9 +159,8 @@ class Kin:
 
 def _last_signs(story: Story) -> tuple[dict[str, int], set[str]]:
     """The last line of each environment that platform lines know, and those whose last invocation has no end."""
-    spoke = {e.environment: e.time_ns for e in story.events}  # which are in time order
     ran = {i.environment: i.end_ns or i.start_ns for i in story.invocations}
-    last = {env: max(time, spoke.get(env, time)) for env, time in ran.items()}
+    last = {env: max((time, *story.times_of(env)[-1:])) for env, time in ran.items()}
     ends = {i.environment: i.end_ns for i in sorted(story.invocations, key=lambda i: i.start_ns)}
     return last, {env for env, end in ends.items() if end is None}
 

@@ -20,6 +20,7 @@ START and REPORT lines and log streams that tell environments apart, and keeps s
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
 
@@ -187,15 +188,20 @@ def _processes(story: Story, shortest_ns: int) -> dict[str, list[Process]]:
     guessed = {environment.id for environment in story.environments if environment.inferred}
     found = {i.environment: [Process(None, never)] for i in story.invocations if i.environment not in guessed}
     least = shortest_ns - 2 * max(map(attrgetter("error_ns"), story.events), default=0)
-    ends = {id(e) for e in story.of_kind(*EPOCH_ENDS)}
-    anew = {e.environment for e in story.of_kind(*EPOCH_ENDS)}
+    anew: dict[str | None, list[Event]] = defaultdict(list)
+    for e in story.of_kind(*EPOCH_ENDS):
+        anew[e.environment].append(e)
     for env, processes in found.items():
-        mine = story.events_of(env)
-        rested = np.diff(np.asarray(story.times_of(env))) >= least
-        if env in anew:
-            rested |= np.fromiter((id(e) in ends for e in mine[1:]), np.bool_, len(rested))
-        telling = [(mine[at], mine[at + 1]) for at in np.flatnonzero(rested).tolist()]
-        for before, e in [(e, e) for e in mine[:1]] + telling:
+        mine, times = story.events_of(env), story.times_of(env)
+        telling = set((np.flatnonzero(np.diff(np.asarray(times)) >= least) + 1).tolist())
+        at = -1
+        for e in anew[env]:
+            at = max(at + 1, bisect_left(times, e.time_ns))
+            while mine[at] is not e:
+                at += 1
+            telling.add(at)
+        pairs = [(mine[max(at - 1, 0)], mine[at]) for at in sorted({0, *telling}) if mine]
+        for before, e in pairs:
             off = before.error_ns + e.error_ns if before.source != e.source else 0
             if e.kind in EPOCH_ENDS:  # a restored one may use what was opened before its snapshot
                 processes.append(Process(e.time_ns, e.time_ns if e.kind == "restore-start" else never))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -162,10 +162,10 @@ class Story(Struct):
     def event_at(self, source: str, ref: str) -> Event | None:
         """The log event at a place, None where there is none."""
         if self._places[0] != len(self.events):
-            groups: dict[str, list[Event]] = {}
+            places: dict[str, dict[str, Event]] = defaultdict(dict)
             for e in self.events:
-                groups.setdefault(e.source, []).append(e)
-            self._places = len(self.events), {name: {e.ref: e for e in group} for name, group in groups.items()}
+                places[e.source][e.ref] = e
+            self._places = len(self.events), places
         return self._places[1].get(source, {}).get(ref)
 
     def freezes_of(self, environment: str | None) -> list[Freeze]:
@@ -209,13 +209,17 @@ class Story(Struct):
 
     def of_kind(self, *kinds: str) -> list[Event]:
         """Log events of these kinds, in time order: of a million lines most say nothing that is looked for."""
+        return [self.events[number] for number in self.numbers_of_kind(*kinds)]
+
+    def numbers_of_kind(self, *kinds: str) -> list[int]:
+        """The same, as indices into `events`."""
         if self._by_kind[0] != len(self.events):
             numbers: dict[str, list[int]] = {}
             for number, e in enumerate(self.events):
                 numbers.setdefault(e.kind, []).append(number)
             self._by_kind = len(self.events), numbers
         found = [self._by_kind[1].get(kind, []) for kind in kinds]
-        return [self.events[number] for number in (sorted(chain(*found)) if len(found) > 1 else found[0])]
+        return sorted(chain(*found)) if len(found) > 1 else found[0]
 
     def events_of(self, environment: str) -> list[Event]:
         """Log events of one environment, in time order."""
