@@ -30,6 +30,7 @@ from analyzer.timeline.transport_ties import frame_error
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
 KIND, KIND_OF_ONE = "environment-address", "environment-connection"
@@ -51,6 +52,8 @@ BLOCK = 1_000_000
 #: Bursts that come as long after the beginning of an invocation, within this, are alike; what is known of so many bursts counts as
 #: much as what may be supposed.
 ALIKE_NS, UNLEARNT = 20 * MS, 10
+#: Clocks that are off by more than they say are off by up to this, as far as ties ask.
+FARTHEST_NS = 500 * MS
 #: Addresses of which every pairing is weighed; of more, each pair alone. How often what they tell is learnt from.
 MOST_TOGETHER, MOST_ROUNDS = 400, 6
 
@@ -107,9 +110,12 @@ def _decide(addresses: list[_Address], shares: _Shares) -> None:
             _pair([a for a in addresses if a.version == version], prior)
         now = {k: name for a in addresses if (name := a.known()) is not None for k in a.ks}
         if now == known:
-            return
+            break
         known = now
         shares.learn(known)
+    if any(a.decided is not None for a in addresses) and shares.is_doubtful():
+        for a in addresses:
+            a.decided = None
 
 
 def _pair(addresses: list[_Address], prior: float) -> None:
@@ -154,23 +160,25 @@ class _Shares:
         self._span = end - begin
         self._address = np.array([address_of[k] for k in range(len(cs))], np.int64)
         table = np.array([(n, *w) for n, env in enumerate(windows) for w in windows[env]], np.int64).reshape(-1, 3)
-        table[:, 1] = np.maximum(table[:, 1] - slack_ns, begin)
-        table[:, 2] = np.minimum(table[:, 2] + slack_ns, end)
-        table = table[table[:, 1] < table[:, 2]]
+        self._slack, self._ends, self._table = slack_ns, (begin, end), table
+        self._ks, self._times = ks, times
         for k, count in zip(*(a.tolist() for a in np.unique(ks, return_counts=True)), strict=True):
             self._bursts[k] = count
         #: Bursts inside windows: connection, environment, and how long after the window's beginning; with the density there.
         self._hits, self._density, self._anybody = np.empty((0, 3), np.int64), np.empty(0), np.empty(0)
         if len(times) and len(table):
-            self._find(ks, times, table)
+            self._hits, self._density, self._anybody = self._find(ks, times, 0)
             self._count(self._density)
 
-    def _find(self, ks: Ints, times: Ints, windows: Ints) -> None:
-        """Find the bursts in `windows`: (environment, start, end) each. An environment speaks as soon in one as in another, in a
-        long initialisation or in a short invocation."""
+    def _find(self, ks: Ints, times: Ints, shift_ns: int) -> tuple[Ints, Floats, Floats]:
+        """The bursts in windows, by a log's clock that is shifted so, as `_hits` has them; how dense an environment's are there, and
+        anybody's. An environment speaks as soon in one window as in another, in a long initialisation or in a short invocation."""
+        windows = self._table + np.array([0, shift_ns - self._slack, shift_ns + self._slack])
+        windows[:, 1:] = windows[:, 1:].clip(*self._ends)
+        windows = windows[windows[:, 1] < windows[:, 2]]
         first = np.searchsorted(times, windows[:, 1])
         many = np.searchsorted(times, windows[:, 2], side="right") - first
-        each = np.bincount(windows[:, 0])[windows[:, 0]] * (windows[:, 2] - windows[:, 1])
+        each = np.bincount(windows[:, 0], minlength=1)[windows[:, 0]] * (windows[:, 2] - windows[:, 1])
         edges = np.searchsorted(np.cumsum(many), np.arange(0, int(many.sum()) + BLOCK, BLOCK), side="right")
         found = np.empty((0, 3), np.int64)  # of bursts and environments as one number, what stands in `each`, lag
         for a, b in zip(edges, [*edges[1:], len(many)], strict=True):
@@ -181,10 +189,36 @@ class _Shares:
             found = found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))]
             found = found[np.append(True, np.diff(found[:, 0]) > 0)[: len(found)]]  # at a border of windows once
         burst, env = np.divmod(found[:, 0], len(self._names))
-        self._hits, self._density = np.column_stack([ks[burst], env, found[:, 2]]), 1 / found[:, 1]
-        self._anybody = self._of_anybody(self._address[ks], times)[burst]
+        anybody = self._of_anybody(self._address[ks], times)[burst]
+        return np.column_stack([ks[burst], env, found[:, 2]]), 1 / found[:, 1], anybody
 
-    def _of_anybody(self, address: Ints, times: Ints) -> NDArray[np.float64]:
+    def is_doubtful(self) -> bool:
+        """Whether addresses would find their environments better by clocks that are further apart than they may be: who runs when
+        then proves nothing. Looks at some addresses of many."""
+        addresses = np.unique(self._address[self._ks])
+        chosen = np.isin(self._address[self._ks], addresses[:: len(addresses) // MOST_TOGETHER + 1])
+        ks, times = self._ks[chosen], self._times[chosen]
+        if len(addresses) < 2 or not len(self._table):
+            return False
+        as_it_is = self._fit(ks, times, 0)
+        shifts = range(self._slack * 5 // 2, max(FARTHEST_NS, self._slack * 3), self._slack)
+        return any(self._fit(ks, times, sign * by) > as_it_is + RATHER for by in shifts for sign in (-1, 1))
+
+    def _fit(self, ks: Ints, times: Ints, shift_ns: int) -> float:
+        """How well all addresses fit the environment that each fits best, by clocks that are shifted so."""
+        hits, density, anybody = self._find(ks, times, shift_ns)
+        address = self._address[ks]
+        pairs, which, counts = np.unique(
+            self._address[hits[:, 0]] * len(self._names) + hits[:, 1], return_inverse=True, return_counts=True
+        )
+        inside = np.bincount(which, np.log(WHILE_RUNNING * density / anybody), len(pairs))
+        total = np.bincount(address)[pairs // len(self._names)]
+        gains = inside + (total - counts) * log(1 - WHILE_RUNNING)
+        best = np.zeros(int(address.max(initial=0)) + 1)
+        np.maximum.at(best, pairs // len(self._names), np.where(counts >= LEAST_SHARE * total, gains, 0))
+        return float(best.sum())
+
+    def _of_anybody(self, address: Ints, times: Ints) -> Floats:
         """How dense bursts of somebody unknown may be: anywhere, or when other addresses speak as well."""
         everyone = np.ones(len(times), np.bool_)
         near = _near(np.zeros_like(times), times, everyone, BURST_GAP_NS)
@@ -193,7 +227,7 @@ class _Shares:
         beside = np.where(others > 0, near / np.maximum(others, 1) / BURST_GAP_NS, 1 / self._span)
         return np.asarray((beside + 1 / self._span) / 2, np.float64)
 
-    def _count(self, density: NDArray[np.float64]) -> None:
+    def _count(self, density: Floats) -> None:
         """Sum the bursts up, with this density of each."""
         self._inside = defaultdict(dict)
         pairs, which, counts = np.unique(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -13,6 +14,7 @@ import pytest
 import analyzer
 from tests.capture.packets import ACK, PSH, RST, SYN, ethernet, ipv4, pcap, tcp
 from tests.logs.shapes import Line, filter_compact, iso
+from tests.timeline import warp
 
 SERVER = "10.20.0.2"
 START = 1_795_221_316_000  # ms
@@ -122,3 +124,27 @@ def test_connections_of_the_cases_are_of_their_environments(shared):
         ends = {k: cs.client(k).rpartition(":") for k in range(len(cs))}
         mine = {k: own[ip, int(port)] for k, (ip, _, port) in ends.items() if (ip, int(port)) in own}
         assert mine and {k: cs.environment.get(k) for k in mine} == mine, path.parent.name
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("seed", "missing"), [(1, 20), (2, 5), (3, 40)])
+def test_a_doubtful_clock_ties_nothing(shared, tmp_path, seed, missing):
+    """Environments that start every 50 ms, a capture that lacks some and is seconds off: its clock may be a step or two wrong."""
+    folder = shared / "cases" / "5_connection_storm"
+    own = {c["ip"]: c["log_stream"] for c in json.loads((folder / "truth.json").read_text())["containers"]}
+    lacking = {socket.inet_aton(ip) for ip in Random(seed).sample(sorted(own), missing)}
+    head, records = split((folder / "fn.pcap").read_bytes())
+    kept = head + b"".join(r for r in records if lacking.isdisjoint((r[42:46], r[46:50])))
+    (tmp_path / "fn.pcap").write_bytes(warp.pcap(kept, warp.off(-7.1)))
+    cs = analyzer.read(tmp_path / "fn.pcap", folder / "lambda.json").story.connections
+    assert all(own[cs.client(k).rpartition(":")[0]] == environment for k, environment in cs.environment.items())
+
+
+def split(content: bytes) -> tuple[bytes, list[bytes]]:
+    """A pcap's header, and its records."""
+    at, records = 24, []
+    while at < len(content):
+        end = at + 16 + int.from_bytes(content[at + 8 : at + 12], "little")
+        records.append(content[at:end])
+        at = end
+    return content[:24], records
