@@ -96,7 +96,7 @@ def quick_iso(text: str) -> tuple[int | None, bool]:
         return base, False
     if base is not None and text[-1] == "Z":
         digits = text[20:-1]
-        if text[19] == "Z":
+        if len(text) == 20:
             return base, True
         if text[19] == "." and digits.isdecimal() and len(digits) < 10:
             return base + int(digits) * _POWERS[len(digits)], True
