@@ -13,7 +13,6 @@ line go before what a file says, threshold by threshold.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -88,6 +87,8 @@ def _has_table(path: Path) -> bool:
         return False
     if b"analyzer" not in content:
         return False
+    import tomllib  # few folders have a file of settings: 2 ms
+
     try:
         tool = tomllib.loads(content.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
@@ -97,6 +98,8 @@ def _has_table(path: Path) -> bool:
 
 def _of_file(path: Path) -> Iterator[tuple[str, Chosen]]:
     """The settings of a file, each with its place."""
+    import tomllib
+
     try:
         content = tomllib.loads(path.read_bytes().decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
