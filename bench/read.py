@@ -6,6 +6,8 @@ import os
 import sys
 import time
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, before numpy is loaded
+
 from analyzer.capture.reader import read_capture
 from analyzer.streams import open_stream, plain_size
 
