@@ -33,8 +33,9 @@ ABI = "4"
 #: numba's types of a kernel's parameters.
 POINTERS = {"int": "int64", "Bytes": "CPointer(uint8)", "Column": "CPointer(int64)", "Index": "CPointer(int32)"}
 RESULTS = {"int": "int64", "None": "void", "tuple[int, int]": "UniTuple(int64, 2)"}
-#: What the same parameters are in numpy.
-DTYPES = {"Bytes": "uint8", "Column": "int64", "Index": "int32"}
+#: What the same parameters are in numpy's array interface.
+ORDER = "<" if sys.byteorder == "little" else ">"
+TYPESTRS = {"Bytes": "|u1", "Column": f"{ORDER}i8", "Index": f"{ORDER}i4"}
 SUFFIX = ".kernel"
 #: Bytes of a digest: SipHash-1-3, as the interpreter tells its own compiled files apart; OpenSSL's take some ms to load.
 DIGEST = len(source_hash(b""))
@@ -189,28 +190,29 @@ class Native:
     def __init__(self, function: Callable[..., Any], address: int) -> None:
         notes = function.__annotations__
         self.name = function.__name__
-        self._dtypes = [DTYPES.get(note) for name, note in notes.items() if name != "return"]
+        self._typestrs = [TYPESTRS.get(note) for name, note in notes.items() if name != "return"]
         self._result = notes["return"]
-        types = [ctypes.c_int64 if dtype is None else ctypes.c_void_p for dtype in self._dtypes]
+        types = [ctypes.c_int64 if typestr is None else ctypes.c_void_p for typestr in self._typestrs]
         # numba's calling convention: where the result goes, where an exception goes, the arguments; 0 for success.
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *types)(address)
 
     def __call__(self, *arguments: Any) -> Any:
         """Run it; other threads of the interpreter run meanwhile."""
         result, error = (ctypes.c_int64 * 2)(), ctypes.c_void_p()
-        values = [self._value(*pair) for pair in zip(arguments, self._dtypes, strict=True)]
+        values = [self._value(*pair) for pair in zip(arguments, self._typestrs, strict=True)]
         if self._call(ctypes.addressof(result), ctypes.addressof(error), *values):
             raise RuntimeError(f"{self.name}: the compiled kernel failed")
         if self._result == "int":
             return result[0]
         return None if self._result == "None" else (result[0], result[1])
 
-    def _value(self, argument: Any, dtype: str | None) -> int:
-        if dtype is None:
+    def _value(self, argument: Any, typestr: str | None) -> int:
+        if typestr is None:
             return int(argument)
-        if argument.dtype.name != dtype or not argument.flags.c_contiguous:
-            raise TypeError(f"{self.name}: a contiguous {dtype} array is needed, not {argument.dtype}")
-        pointer: int = argument.__array_interface__["data"][0]
+        array = argument.__array_interface__
+        if array["typestr"] != typestr or array["strides"] is not None:
+            raise TypeError(f"{self.name}: a contiguous array of {typestr} is needed, not {argument.dtype}")
+        pointer: int = array["data"][0]
         return pointer
 
 
