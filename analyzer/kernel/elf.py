@@ -70,7 +70,8 @@ class Loaded:
             raise NotSimpleError(f"type {kind}, machine {machine}")
         sections = [Section(*struct.unpack_from(SHDR, code, table + n * size)) for n in range(count)]
         places, total = self._layout(code, sections, sections[names].offset)
-        self._memory = mmap.mmap(-1, max(total, 1), prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._memory = mmap.mmap(-1, max(total, 1), flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         for number, place in places.items():
             one = sections[number]
