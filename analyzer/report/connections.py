@@ -156,7 +156,8 @@ def _totals(story: Story) -> str:
         packets = int(rows[:, [CLIENT + f.PKTS, SERVER + f.PKTS]].sum())
         repeated = np.flatnonzero(point.signs & signs.REPEATED)[:, None]
         again = int(rows[repeated, [CLIENT + f.RETX, SERVER + f.RETX]].sum())
-        resets = int(np.count_nonzero(point.signs & (signs.CLIENT_RESET | signs.SERVER_RESET)))
+        # Signs of resets go by their times, which captures without stamps have none of.
+        resets = int(np.count_nonzero(rows[:, [CLIENT + f.RSTS, SERVER + f.RSTS]].any(axis=1)))
         parts.append(
             f"{point.source.label}: {count(packets, 'segment')}, {again:,} retransmitted, {count(resets, 'connection')} reset"
         )

@@ -12,6 +12,9 @@ from analyzer.model.problems import InputError
 from analyzer.report import tables
 from analyzer.report.connections import BARS, section, spark
 from analyzer.report.style import Style
+from analyzer.rules._cases import Case
+from analyzer.tcp import fields as f
+from analyzer.timeline.points import SERVER
 from tests.helpers import ROOT
 
 
@@ -73,3 +76,10 @@ def test_no_capture_s_totals_are_cut_off() -> None:
     story = analyzer.read(ROOT / "captures" / "refused").story
     text = " ".join(section(story, [], Style(width=80)).split())
     assert all(f"{point.source.label}: " in text for point in story.connections.points) and "…" not in text
+
+
+def test_resets_are_counted_in_a_capture_without_time_stamps() -> None:
+    """Simple packet blocks have none: what a reset's time would tell is not known, that it came is."""
+    story = Case("refused", packets="0 > SYN\n0.001 < RST-ACK").story()
+    story.connections.points[0].rows[:, SERVER + f.RST_TS] = 0
+    assert "1 connection reset" in section(story, [], Style(width=120))
