@@ -455,7 +455,7 @@ def _leeways(kinds: Kinds, offset: int, ppms: list[float], at: int) -> list[_Lee
             lines = tilted(k.log, drifts, at)
             pairs = k.pairs(offset, lines)
             some, (quick, bound) = pairs.count > 0, _effect(k, pairs)
-            low = np.where(some, np.maximum(low, quick + 2 * MS - k.error - _slack(k, pairs, lines)), low)
+            low = np.where(some, np.maximum(low, quick + 2 * MS - k.error - _slack(k, pairs, lines, kinds.to_client)), low)
             if not k.loose:
                 low = np.where(some, np.maximum(low, pairs.share(90) - k.after), low)
             high = np.where(some, np.minimum(high, bound + 2 * MS + k.error), high)
@@ -483,18 +483,19 @@ def _alike(pairs: Pairs) -> NDArray[np.bool_]:
     return (pairs.count >= ALIKE) & (pairs.share(90) - pairs.share(10) <= ALIKE_NS)
 
 
-def _slack(kind: Kind, pairs: Pairs, lines: Ints) -> Ints | int:
-    """How long before its effect a line may stand at most, where the quickest effect of several is looked at.
+def _slack(kind: Kind, pairs: Pairs, lines: Ints, to_client: int) -> Ints | int:
+    """How long before its effect a line may stand at most, where the quickest effect of several is looked at: the guest's time, and
+    its packet's way to the capture.
 
     Where most lines find none in time the quickest is a slow one, too.
     """
     if not kind.loose:
-        return min(kind.after - kind.error, START_SLACK_NS)
+        return min(kind.after - kind.error, START_SLACK_NS + to_client)
     expected = lines + pairs.first[:, None]
     looked = ((expected >= kind.packet[0]) & (expected <= kind.packet[-1])).sum(axis=1)
     most_late = 2 * pairs.count <= looked
-    slow = np.where(most_late, kind.after - kind.error, START_SLACK_NS + FIRST_PACKET_NS)
-    return np.where(_alike(pairs), QUICK_START_NS, slow)
+    slow = np.where(most_late, kind.after - kind.error, START_SLACK_NS + FIRST_PACKET_NS + to_client)
+    return np.where(_alike(pairs), QUICK_START_NS + to_client, slow)
 
 
 def _narrowed(kinds: Kinds, found: list[_Leeway], lines: Ints) -> list[_Leeway]:

@@ -156,7 +156,8 @@ class Kinds(Struct, frozen=True):
     """Anchors between a log and a capture: causes (packet, then line), effects (line, then packet), invocations' windows.
 
     `lines` are those that replies may have caused; `error` is how far lines may be misplaced in the log's own time, ns. `spans`
-    are the invocations (start and end, n × 2), `lone` those starts at which no other one ran.
+    are the invocations (start and end, n × 2), `lone` those starts at which no other one ran. `to_client` is the round trip between
+    the capture and the clients: so much later than it was sent a client's packet stands there at most.
     """
 
     cause: list[Kind]
@@ -165,6 +166,7 @@ class Kinds(Struct, frozen=True):
     lines: Ints
     replies: Ints
     round_trip: int
+    to_client: int
     error: int
     spans: Ints
     lone: Ints
@@ -372,7 +374,7 @@ def anchors_of(log: Said, shown: Shown) -> Kinds:
     window = [_kind(ends, shown.lasts, 3 * SECOND, END_SLACK_NS + RUNS_ON_NS + rtt, 0.0, late)]
     spans = np.array(log.spans, np.int64).reshape(-1, 2)
     lines = np.sort(np.array(log.lines, np.int64))
-    return Kinds(cause, effect, window, lines, shown.replies, rtt, off, spans, _lone(spans, log.cold))
+    return Kinds(cause, effect, window, lines, shown.replies, rtt, shown.to_client, off, spans, _lone(spans, log.cold))
 
 
 def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:

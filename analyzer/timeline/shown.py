@@ -80,6 +80,14 @@ class Shown:
         return int(min(np.median(times), SECOND)) if len(times) else 0
 
     @cached_property
+    def to_client(self) -> int:
+        """The median round trip between here and the clients, 0 where no handshake tells: next to nothing in a client's own capture."""
+        rows = self.point.rows
+        whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, f.SYN_ACK_TS] > 0) if len(rows) else np.empty(0, np.bool_)
+        times = rows[whole, f.ESTABLISHED_TS] - rows[whole, f.SYN_ACK_TS]
+        return int(min(np.median(times), SECOND)) if len(times) else 0
+
+    @cached_property
     def _bursts(self) -> tuple[Ints, Ints]:
         return client_bursts(self.point)
 

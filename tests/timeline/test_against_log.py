@@ -115,6 +115,36 @@ def test_slow_uses_do_not_move_the_clock(delays, at_most):
     assert abs(clock.offset_ns) <= clock.error_ns < at_most * 1e6
 
 
+def far(one_way, delays, seconds=0.0):
+    """Uses of a connection as a capture at a server sees them that is this far away; each takes the guest so long to begin."""
+    log, packets = (
+        [],
+        [f"{at:.6f} {what}" for at, what in ((0, "> SYN"), (0.0001, "< SYN-ACK"), (2 * one_way, "> ACK"))],
+    )
+    for n, delay in enumerate(delays):
+        start = 9 * n + 1
+        sent = start + delay
+        printed = sent + 2 * one_way + 0.003
+        log += [
+            f"00:00:{start:06.3f} START {n + 1}",
+            f"00:00:{printed:06.3f} app {n + 1} PING -> PONG",
+            f"00:00:{printed + 0.05:06.3f} REPORT {n + 1}",
+        ]
+        packets += [f"{sent + one_way:.6f} > 30", f"{sent + one_way + 0.0003:.6f} < 40"]
+        packets += [f"{sent + 3 * one_way + 0.0003:.6f} > ACK"]
+    return Case("", "\n".join(log), moved("\n".join(packets), seconds))
+
+
+@pytest.mark.parametrize("one_way", [0.0005, 0.04, 0.1, 0.15])
+@pytest.mark.parametrize("delays", [(0.07, 0.075, 0.14), (0.012, 0.02, 0.03, 0.015, 0.02, 0.02)])
+@pytest.mark.parametrize("seconds", [0, 7])
+def test_a_server_far_away_does_not_move_the_clock(one_way, delays, seconds):
+    """What a client sends stands in a server's capture later by the way there: it is no slower guest, nor an earlier clock."""
+    clock = far(one_way, delays, seconds).story().connections.points[0].clock
+    assert clock.offset_ns is None or abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 150e6 + one_way * 1e9
+    assert clock.offset_ns is not None or (seconds and len(delays) < 4)
+
+
 def test_an_error_that_a_busy_guest_prints_late():
     """A line 95 ms after the reset that it tells of, beside invocations that begin as they should."""
     case = uses((10, 20, 29, 30))
