@@ -455,7 +455,9 @@ def _leeways(kinds: Kinds, offset: int, ppms: list[float], at: int) -> list[_Lee
             lines = tilted(k.log, drifts, at)
             pairs = k.pairs(offset, lines)
             some, (quick, bound) = pairs.count > 0, _effect(k, pairs)
-            low = np.where(some, np.maximum(low, quick + 2 * MS - k.error - _slack(k, pairs, lines, kinds.to_client)), low)
+            low = np.where(
+                some, np.maximum(low, quick + 2 * MS - k.error - _slack(k, pairs, lines, kinds.to_client)), low
+            )
             if not k.loose:
                 low = np.where(some, np.maximum(low, pairs.share(90) - k.after), low)
             high = np.where(some, np.minimum(high, bound + 2 * MS + k.error), high)

@@ -6,9 +6,11 @@ they fit together; and where an address speaks for several environments (NAT, a 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from math import log
+from operator import neg
 
 from analyzer.model.addresses import host
 from analyzer.model.events import Event
@@ -254,14 +256,15 @@ def _windows(
     environments: list[Environment], invocations: list[Invocation], events: list[Event]
 ) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {e.id: [] for e in environments}
-    for i in invocations:
-        end = i.end_ns if i.end_ns is not None else i.start_ns + LONGEST_NS
+    starts: dict[str, list[int]] = defaultdict(list)
+    for i in sorted(invocations, key=lambda i: i.start_ns, reverse=True):
+        following = starts[i.environment][-1:]
+        end = i.end_ns if i.end_ns is not None else min([i.start_ns + LONGEST_NS, *following])
         found[i.environment].append((i.start_ns - i.error_ns, end + i.error_ns))
-    first: dict[str, int] = {}
-    for e in events:
-        if e.kind == "init-start" and e.environment in found:
-            first.setdefault(e.environment, e.time_ns)
-    for env, start in first.items():  # initialisation runs until the first START
-        if found[env]:
-            found[env].append((start, found[env][0][0]))
+        starts[i.environment].append(i.start_ns)
+    for e in events:  # an initialisation, the first or one after a crash, runs until the next START
+        if e.kind == "init-start" and (mine := starts.get(e.environment or "")):
+            before = bisect_right(mine, -e.time_ns, key=neg)
+            if before:
+                found[e.environment or ""].append((e.time_ns, mine[before - 1]))
     return {env: sorted(w) for env, w in found.items() if w}

@@ -157,6 +157,21 @@ def test_connections_of_two_environments_behind_one_address():
     ]
 
 
+def test_connections_opened_in_initialisations_after_crashes():
+    """An environment that crashes initialises again, and connects as it did at first: that is when it runs, too."""
+    log, segments = [], []
+    for n, init in enumerate((0, 10, 21, 33, 46)):
+        log += [f"00:00:{init:02}.000 INIT -", f"00:00:{init + 1:02}.500 START {n + 1}"]
+        log += [f"00:00:{init + 1:02}.505 app {n + 1} GET ok", f"00:00:{init + 1:02}.540 REPORT {n + 1}"]
+        segments += [
+            opened(f"{init}.9", 4000 + n),
+            f"{init + 1}.504 > 30 port={4000 + n}\n{init + 1}.505 < 40 port={4000 + n}",
+        ]
+    story = Case("", "\n".join(log), packets(*segments)).story()
+    assert set(story.connections.environment.values()) == {ENVIRONMENT}
+    assert len(story.connections.environment) == 5
+
+
 def test_environments_that_run_together_are_not_told_apart():
     seconds = (2, 11, 23, 31, 47)
     log = in_order(
