@@ -79,6 +79,8 @@ class Kind(Struct, frozen=True):
     loose: bool = False
     #: … unless nobody else's packets were about.
     alone: bool = False
+    #: Whose each line is, by number, where a packet cannot answer two of one environment: it begins a burst once.
+    owner: Ints | None = None
 
     @property
     def at_hand(self) -> bool:
@@ -87,11 +89,15 @@ class Kind(Struct, frozen=True):
 
     def part(self, start: int, end: int) -> Kind:
         """Only the lines of [start, end)."""
-        return replace(self, log=_between(self.log, start, end))
+        return self.of(_slice(self.log, start, end))
+
+    def of(self, chosen: slice | NDArray[np.bool_]) -> Kind:
+        """Only these lines."""
+        return replace(self, log=self.log[chosen], owner=None if self.owner is None else self.owner[chosen])
 
     def within(self, start: int, end: int) -> Kind:
         """The same, or some of them where they are many."""
-        return replace(self, log=_some(self.log, start, end))
+        return self.of(_some(self.log, start, end))
 
     def tilted(self, ppm: float, at: int) -> Kind:
         """The lines where a clock that was right at `at` and drifts so would have stamped them."""
@@ -105,12 +111,11 @@ class Kind(Struct, frozen=True):
         """How many lines find a packet, for each candidate offset."""
         if not self.at_hand or not len(candidates):
             return np.zeros(len(candidates))
-        hit, _ = self._next(self.log[None, :] + candidates[:, None])
-        return np.asarray(hit.sum(axis=1) * self.weight, np.float64)
+        return np.asarray(self.found(candidates).sum(axis=1) * self.weight, np.float64)
 
     def count(self, offset: int) -> int:
         """How many lines find a packet at this offset."""
-        return int(self._next(self.log + offset)[0].sum()) if self.at_hand else 0
+        return int(self.found(np.array([offset])).sum()) if self.at_hand else 0
 
     def pairs(self, offset: int, lines: Ints) -> Pairs:
         """The hits at this offset of lines as they stand for several drifts (`lines`, one a row); of lines and packets that are there."""
@@ -123,7 +128,7 @@ class Kind(Struct, frozen=True):
             return np.zeros(len(offsets))
         wanted = self.log[None, :] + offsets[:, None]
         there = ((wanted >= first_ns - self.after) & (wanted <= last_ns + self.before)).sum(axis=1)
-        return surprises(self._next(wanted)[0].sum(axis=1), there, self.chance(first_ns, last_ns))
+        return surprises(self.found(offsets).sum(axis=1), there, self.chance(first_ns, last_ns))
 
     def chance(self, first_ns: int, last_ns: int) -> float:
         """How probable a hit is by chance, at packets that stand anywhere in a capture from `first_ns` to `last_ns`."""
@@ -132,8 +137,23 @@ class Kind(Struct, frozen=True):
         return min(max(float(covered) / (last_ns - first_ns + reach), LEAST_CHANCE), 1 - LEAST_CHANCE)
 
     def found(self, offsets: Ints) -> NDArray[np.bool_]:
-        """For each offset (rows) which lines find a packet."""
-        return self._next(self.log[None, :] + offsets[:, None])[0]
+        """For each offset (rows) which lines find a packet; those of one environment that follow each other soon, each one of its own."""
+        wanted = self.log[None, :] + offsets[:, None]
+        if not (soon := self._soon()):
+            return self._next(wanted)[0]
+        first, end = (np.searchsorted(self.packet, wanted + way) for way in (-self.before, self.after + 1))
+        for line, before in soon:  # windows of one length: who comes first takes the first that is free
+            taken = first[:, before] < end[:, before]
+            first[:, line] = np.maximum(first[:, line], first[:, before] + taken)
+        return np.asarray(first < end)
+
+    def _soon(self) -> list[tuple[int, int]]:
+        """The lines that follow one of the same environment so soon that one packet stands in the windows of both, and that one."""
+        if self.owner is None or not len(self.log):
+            return []
+        order = np.argsort(self.owner, kind="stable")
+        near = (np.diff(self.owner[order]) == 0) & (np.diff(self.log[order]) <= self.before + self.after)
+        return sorted(zip(order[1:][near].tolist(), order[:-1][near].tolist(), strict=True))
 
     def last_before(self, offsets: Ints, lines: Ints) -> Pairs:
         """The same with the last packet before each line, at an offset for each row."""
@@ -200,12 +220,12 @@ class Kinds(Struct, frozen=True):
     def part(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), and the invocations that begin in it."""
         a, b = np.searchsorted(self.spans[:, 0], [start, end])
-        lines, lone = _between(self.lines, start, end), _between(self.lone, start, end)
+        lines, lone = (times[_slice(times, start, end)] for times in (self.lines, self.lone))
         return replace(self.each(lambda k: k.part(start, end)), lines=lines, spans=self.spans[a:b], lone=lone)
 
     def within(self, start: int, end: int) -> Kinds:
         """Only the lines of [start, end), or some of them where they are many."""
-        return replace(self.each(lambda k: k.within(start, end)), lines=_some(self.lines, start, end))
+        return replace(self.each(lambda k: k.within(start, end)), lines=self.lines[_some(self.lines, start, end)])
 
     def undisturbed(self, offset: int) -> Kinds:
         """The same, with only such starts of invocations as nobody else's packets can have met at this offset, if those are most."""
@@ -215,7 +235,7 @@ class Kinds(Struct, frozen=True):
         def trusted(k: Kind) -> bool:
             return k.loose and _strays(k.packet - offset, self.spans) < FEW_STRAYS
 
-        effect = [replace(k, log=self.lone, alone=True) if trusted(k) else k for k in self.effect]
+        effect = [replace(k, log=self.lone, owner=None, alone=True) if trusted(k) else k for k in self.effect]
         return replace(self, effect=effect)
 
     def apart(self) -> Kinds:
@@ -228,7 +248,7 @@ class Kinds(Struct, frozen=True):
             if not k.loose:
                 return k
             told = np.searchsorted(exact, k.log + k.after, side="right") > np.searchsorted(exact, k.log)
-            return replace(k, log=k.log[~told])
+            return k.of(~told)
 
         return self.each(alone)
 
@@ -275,15 +295,15 @@ def tilted(times: Ints, ppm: float | NDArray[np.float64], at: int) -> Ints:
     return moved
 
 
-def _between(times: Ints, start: int, end: int) -> Ints:
-    a, b = np.searchsorted(times, [start, end])
-    return times[a:b]
+def _slice(times: Ints, start: int, end: int) -> slice:
+    """Where those of [start, end) are."""
+    return slice(*np.searchsorted(times, [start, end]).tolist())
 
 
-def _some(times: Ints, start: int, end: int) -> Ints:
-    """Those of [start, end), evenly thinned where they are many."""
-    inside = _between(times, start, end)
-    return inside[:: len(inside) // MOST_LINES + 1]
+def _some(times: Ints, start: int, end: int) -> slice:
+    """The same, evenly thinned where they are many."""
+    inside = _slice(times, start, end)
+    return slice(inside.start, inside.stop, (inside.stop - inside.start) // MOST_LINES + 1)
 
 
 class Said(Struct):
@@ -293,6 +313,8 @@ class Said(Struct):
     lines: list[int]
     ports: dict[int, int]
     starts: list[int]
+    #: Whose each start is, by number.
+    owners: list[int]
     ends: list[int]
     #: Start and end of each, of one that is not finished the start of its environment's next.
     spans: list[tuple[int, int]]
@@ -304,7 +326,7 @@ class Said(Struct):
 
 def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
     """The anchors that a log offers, aligned with nothing yet."""
-    found = Said(defaultdict(list), [], {}, [], [], [], [])
+    found = Said(defaultdict(list), [], {}, [], [], [], [], [])
     resets: dict[tuple[str | None, str, str | None], int] = {}
     for e in events:
         if e.resolution_ns >= SECOND and e.layer != "lambda":
@@ -322,8 +344,10 @@ def said(events: Iterable[Event], invocations: list[Invocation]) -> Said:
             found.lines.append(e.time_ns)
         if e.layer == "app" and "port" in e.text and (m := _PORT.search(e.text[:200])):
             found.ports.setdefault(int(m[1]), e.time_ns)
+    owners: dict[str, int] = {}
     for i in invocations:
         found.starts.append(i.start_ns)
+        found.owners.append(owners.setdefault(i.environment, len(owners)))
         if i.end_ns is not None:
             found.ends.append(i.end_ns)
         found.window_error = max(found.window_error, i.error_ns)
@@ -369,7 +393,9 @@ def anchors_of(log: Said, shown: Shown) -> Kinds:
         if port in shown.ports:
             cause.append(_kind([time], np.array([shown.ports[port]], np.int64), 20 * MS + rtt, 2 * MS, 3.0, off))
     if len(shown.bursts):  # else nothing is at hand but what opened connections, which most invocations do not
-        effect.append(_kind(log.starts, shown.begins, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True))
+        starts = _kind(log.starts, shown.begins, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True)
+        owner = np.array(log.owners, np.int64)[np.argsort(log.starts, kind="stable")]
+        effect.append(replace(starts, owner=owner))
     ends = _calm(log.ends, log.starts, START_SLACK_NS + 2 * late)
     window = [_kind(ends, shown.lasts, 3 * SECOND, END_SLACK_NS + RUNS_ON_NS + rtt, 0.0, late)]
     spans = np.array(log.spans, np.int64).reshape(-1, 2)

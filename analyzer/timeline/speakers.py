@@ -12,7 +12,6 @@ from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec.structs import replace
 
 from analyzer.model.events import Event
 from analyzer.model.records import Invocation
@@ -100,7 +99,7 @@ def _witnesses(every: list[_Anchors], shown: Shown, offsets: Ints) -> Iterable[t
 
 
 def _some(kind: Kind) -> Kind:
-    return replace(kind, log=kind.log[:MOST_LINES])
+    return kind.of(slice(MOST_LINES))
 
 
 def _by_replies(kinds: Kinds, offsets: Ints, first_ns: int, last_ns: int) -> NDArray[np.float64]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from analyzer.rules._cases import EPOCH, Case
+from tests.helpers import ALL_CASES
+from tests.timeline import warp
+from tests.timeline.test_invariance import inputs, read
 
 #: Two invocations that begin and end as many others would; what only lines of gRPC or errors tell apart.
 CALM = """
@@ -221,3 +224,12 @@ def test_bursts_near_whole_seconds_do_not_prove_that_clocks_are_apart():
         packets += f"{s + 0.9 + late + 2.6:.6f} > 60\n{s + 0.92 + late + 2.6:.6f} < 40\n"
     clock = Case("", log, packets).story().connections.points[0].clock
     assert clock.offset_ns is None
+
+
+@pytest.mark.parametrize("seconds", [-7.201, -7.108, -8.254])
+def test_a_burst_is_of_one_of_an_environments_invocations(seconds, tmp_path):
+    """Three invocations in a row, and one FIN that stands soon after each: it answers one of them, where clocks seem to agree."""
+    files = inputs(next(folder for folder in ALL_CASES if folder.name == "tls-handshake"))
+    trace = read({n: warp.pcap(c, warp.off(seconds)) if ".pcap" in n else c for n, c in files.items()}, tmp_path)
+    (clock,) = (s.clocks[0] for s in trace.story.sources if s.kind == "pcap")
+    assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 60e6
