@@ -245,13 +245,17 @@ def examine(story: Story, failure: Failure, settings: Settings) -> Finding | Non
         began = [e for e in story.events_between(since, since, first.environment) if e.kind in EPOCH_ENDS]
         evidence += [story.evidence(e, "a new process") for e in began[:1]]
     ends = _ends(story, failure)
-    ids = [story.connections.id(k) for k in ends]
+    # Of several that may as well be another environment's, which one it was is not known.
+    mine = [k for k in ends if len(ends) == 1 or len(story.owners(k)) < 2]
+    ids = [story.connections.id(k) for k in mine]
     for end in list(ends.values())[:2]:
         evidence.append(story.packet(end, f"the server {'reset' if end.rst else 'closed'}"))
     evidence.sort(key=lambda e: e.time_ns)
     if ends:
         what = "the connection" if len(ends) == 1 else f"{len(ends)} connections"
         gap += f"; the server itself ended {what} at that time"
+        if len(mine) < len(ends):
+            gap += ", not all of them this environment's: nothing tells which"
     return Finding(
         CODE, NAME, Severity.INFO, Confidence.POSSIBLE,
         f"{WORDS.get(failure.code, failure.code)}{f' from {failure.peer}' if failure.peer else ''}{times}: not the freeze",

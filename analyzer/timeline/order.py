@@ -1,6 +1,7 @@
 """Which of two moments came first, as far as the clocks of their sources prove it.
 
-Stamps of one source compare as they are. Those of two compare give or take what both may be off at their times, or the way from one
+Stamps of one source compare as they are, but for those of two environments that were cut: lines keep their order in an environment
+only. Those of two sources compare give or take what both may be off at their times, or the way from one
 clock to the other, whichever is less. An order closer than that is not proven.
 """
 
@@ -23,7 +24,7 @@ Moment = Evidence | Step
 def error_between(story: Story, a: Moment, b: Moment) -> int | None:
     """How far the times of two moments may be off against each other (ns), None where their clocks have nothing in common."""
     if not {a.source, *(s for s, _ in a.also)}.isdisjoint({b.source, *(s for s, _ in b.also)}):
-        return 0
+        return _cut_between(story, a, b)
     way = story.clock_error(a.source, b.source)
     if way is None:
         return None
@@ -52,9 +53,18 @@ def marked(story: Story, evidence: Sequence[Evidence]) -> list[Evidence]:
     """Lines of proof as they stand, with those noted that are not proven to come after the one above."""
     found = list(evidence[:1])
     for above, e in pairwise(evidence):
-        unproven = above.source != e.source and before(story, above, e) is None
+        error = error_between(story, above, e)
+        unproven = (error is None or error > 0 or above.source != e.source) and before(story, above, e) is None
         found.append(replace(e, unproven=unproven))
     return found
+
+
+def _cut_between(story: Story, a: Moment, b: Moment) -> int:
+    """How far two moments of one source may be off against each other because stamps of two environments were cut."""
+    one, other = story.event_at(a.source, a.ref), story.event_at(b.source, b.ref)
+    if one is None or other is None or one.environment == other.environment:
+        return 0
+    return one.placed_ns + other.placed_ns
 
 
 def _error(story: Story, at: Moment) -> tuple[int, int]:

@@ -52,6 +52,8 @@ def _place(lines: list[Event], unstamped: set[int]) -> set[int]:
     _narrow(spans)
     _by_durations(spans)
     _narrow(spans)
+    # Lines that stand by a guest's clock bound others no better than that is known.
+    shaky = max((span.event.error_ns for span in spans if not span.coarse), default=0)
     found, last = set(), _EARLIEST
     for span in spans:
         if not span.coarse:
@@ -59,8 +61,8 @@ def _place(lines: list[Event], unstamped: set[int]) -> set[int]:
         elif (time := _chosen(span)) is not None:
             time = last = _after(last, time, span)
             clock_error = span.event.error_ns if span.stamped else 0
+            span.event.error_ns = clock_error + _whole_error(span, time, shaky)
             span.event.time_ns, span.event.placed_ns = time, _error(span, time)
-            span.event.error_ns = clock_error + span.event.placed_ns
             if not span.stamped:
                 span.event.source_ns = time
                 span.event.attrs["stamp"] = "neighbour"
@@ -146,3 +148,12 @@ def _after(last: int, time: int, span: _Span) -> int:
 
 def _error(span: _Span, time: int) -> int:
     return max(span.high - time, time - span.low) if span.stamped else span.error_ns
+
+
+def _whole_error(span: _Span, time: int, shaky: int) -> int:
+    """`_error`, and how far the lines around it may be off: no more than a stamp of its own leaves."""
+    around = _error(span, time) + shaky
+    if not span.stamped:
+        return around
+    stamp = span.event.time_ns
+    return min(around, max(time - stamp, stamp + span.event.resolution_ns - 1 - time))

@@ -219,6 +219,43 @@ def test_every_stamp_of_a_log_cut_to_seconds(name, tmp_path):
     assert all(abs(clock.offset_ns) <= clock.error_ns < 10**9 for clock in clocks)
 
 
+def stated(trace):
+    """What findings name: rule, environment, connections by their addresses, requests."""
+    cs = trace.story.connections
+    ends = {cs.id(k): f"{cs.client(k)} {cs.server(k)}" for k in range(len(cs))}
+    for f in trace.findings:
+        named = f.connections or [f.connection] if f.connection else f.connections
+        yield f.rule, f.environment, {ends[c] for c in named}, set(f.request_ids)
+
+
+@pytest.mark.parametrize("folder", ALL_CASES, ids=lambda p: p.name)
+def test_stamps_cut_to_seconds_give_no_other_finding(folder, tmp_path):
+    """Who began in one second is not told apart: a finding may name less then, and nothing else; no freeze is longer or shorter
+    than its errors allow."""
+    own = [folder / name for name in expected(folder)["inputs"]]
+    plain = analyzer.read(*own)
+    for path in (p for top in own for p in ([top] if top.is_file() else top.rglob("*")) if p.is_file()):
+        target = tmp_path / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = path.read_bytes()
+        packed = path.suffix == ".gz"
+        if is_log(path.name):
+            data = warp.log(gzip.decompress(data) if packed else data, warp.whole_seconds, warp.whole_seconds)
+        target.write_bytes(gzip.compress(data) if packed and is_log(path.name) else data)
+    trace = analyzer.read(tmp_path)
+    known = list(stated(plain))
+    for rule, environment, ends, requests in stated(trace):
+        assert any(
+            rule == before[0] and environment in (before[1], None) and ends <= before[2] and requests <= before[3]
+            for before in known
+        ), (rule, environment, ends, requests)
+    assert len(trace.findings) <= len(plain.findings)
+    freezes = {(z.environment, z.before, z.after): z for z in plain.story.freezes}
+    for z in trace.story.freezes:
+        before = freezes[z.environment, z.before, z.after]
+        assert abs(z.length_ns - before.length_ns) <= 2 * (z.error_ns + before.error_ns)
+
+
 def test_stamps_of_the_service_cut_to_seconds(tmp_path):
     folder = next(f for f in FOLDERS if f.name == "zombie-fin-wait-2")
     files = inputs(folder)

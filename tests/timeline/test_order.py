@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer.model.clocks import Clock, Piece
+from analyzer.model.events import Event
 from analyzer.model.findings import Confidence, Evidence
 from analyzer.model.records import Source
 from analyzer.model.times import SECOND
@@ -46,6 +47,18 @@ def test_one_source_needs_no_clock_and_strangers_have_none():
     assert before(story(0, None), line("s1", 0), line("s2", 10**15)) is None
     seen_there_too = line("s1", 1, also=(("s2", "#7"),))
     assert error_between(story(0, SECOND), seen_there_too, line("s2", 2)) == 0
+
+
+def test_lines_of_two_environments_whose_stamps_were_cut_are_in_no_order():
+    told = story(0)
+    told.events = [
+        Event("s1", f":{n}", "app", "line", "", environment=env, time_ns=n, placed_ns=50)
+        for n, env in ((1, "a"), (2, "a"), (9, "b"), (200, "b"))
+    ]
+    a, same, other, later = (Evidence("s1", e.ref, "app", e.time_ns, e.time_ns, "") for e in told.events)
+    assert before(told, a, same) is True
+    assert before(told, a, other) is None and before(told, a, later) is True
+    assert [e.unproven for e in marked(told, [a, same, other, later])] == [False, False, True, False]
 
 
 def test_two_captures_aligned_with_each_other_compare_though_the_log_does_not():

@@ -18,7 +18,7 @@ SHAPE = "s3-export"
 EXPECTS = "`2026-11-21T00:06:05.860Z MESSAGE`"
 LOST: tuple[str, ...] = ()
 
-_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z (?!\|)", re.ASCII)
+_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?)Z (?!\|)", re.ASCII)
 #: `<stamp> <request id> Task timed out` begins like this shape and is a platform's line.
 _TIMEOUT = re.compile(r"[0-9a-fA-FxX-]{36} Task timed out after ")
 
