@@ -11,18 +11,24 @@ from collections import defaultdict
 from collections.abc import Container, Sequence
 from math import log
 from operator import neg
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from analyzer.model.addresses import host
-from analyzer.model.events import Event
-from analyzer.model.records import Environment, Invocation, Tie
+from analyzer.model.records import Environment, Tie
 from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
 from analyzer.timeline.joined import Joined
 from analyzer.timeline.log_anchors import END_SLACK_NS
 from analyzer.timeline.pairing import best_of_both, best_pairs
+from analyzer.timeline.points import Connections
 from analyzer.timeline.shares import LEAST_SHARE, Shares
 from analyzer.timeline.story import Story
 from analyzer.timeline.transport_ties import frame_error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KIND, KIND_OF_ONE = "environment-address", "environment-connection"
 #: An address is of an environment where all addresses together are so much likelier so (100 times); what is learnt from need only
@@ -42,39 +48,62 @@ def tie_environments(story: Story) -> None:
         return
     connections = story.connections
     environments = {e.id: e for e in story.environments}
-    frames = {e.id: e.frame for e in story.environments}
-    windows = _windows(story.environments, story.invocations, story.events)
-    logs: dict[str | None, set[str]] = defaultdict(set)
-    for e in story.events:
-        logs[e.environment].add(e.source)
     together = connections.alike()
-    addresses: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for k in range(len(connections)):
-        p = connections.seen_at(k)[0]
-        row = connections.points[p].rows[connections.members[k, p]]
-        addresses[host(int(row[f.C_HI]), int(row[f.C_LO])), together[p]].append(k)
-    address_of = {k: n for n, mine in enumerate(addresses.values()) for k in mine}
-    maybe: dict[str, set[str]] = defaultdict(set)  # connection → environments one of whose transports it may be
-    for tie in story.ties:
-        if not tie.used and (environment := story.transport(tie.left).environment) is not None:
-            maybe[tie.right].add(environment)
-    shares: dict[int, Shares] = {}
+    addresses = _addresses(connections, together)
+    address_of = np.empty(len(connections), np.int64)
+    for n, ks in enumerate(addresses.values()):
+        address_of[ks] = n
+    maybe = _maybe(story)
+    shares = _shares(story, together, address_of)
     found: dict[int, list[_Address]] = defaultdict(list)
-    for (address, first), ks in sorted(addresses.items()):
-        if first not in shares:
-            frame, captures = connections.points[first].clock.frame, [p for p, g in enumerate(together) if g == first]
-            here = {env: w for env, w in windows.items() if frames[env] == frame}
-            error = frame_error(story, frame, {connections.points[p].source.id for p in captures})
-            # START is stamped before the guest runs, END after it has spoken.
-            told_by = frozenset().union(*(connections.points[p].told_by for p in captures))
-            telling = {env for env in here if not told_by.isdisjoint(logs[env])}
-            shares[first] = Shares(connections, captures, address_of, here, telling, END_SLACK_NS + error)
-        found[first].append(_Address(story, environments, address, ks, shares[first], maybe))
+    for number, ((address, first), ks) in enumerate(addresses.items()):
+        found[first].append(_Address(story, environments, address, number, ks, shares[first], maybe))
     for first, mine in found.items():
+        shares[first].ask_addresses(a.number for a in mine if a.is_open)
         _decide(mine, shares[first])
+        shares[first].ask_connections(k for a in mine for k in a.single())
         taken = {(a.version, a.decided) for a in mine}
         for a in mine:
             a.tie(len(mine) == 1, taken)
+
+
+def _addresses(cs: Connections, together: list[int]) -> dict[tuple[str, int], list[int]]:
+    """Connections by client's address and the first of the captures that see the same hosts."""
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for k in range(len(cs)):
+        p = cs.seen_at(k)[0]
+        row = cs.points[p].rows[cs.members[k, p]]
+        found[host(int(row[f.C_HI]), int(row[f.C_LO])), together[p]].append(k)
+    return dict(sorted(found.items()))
+
+
+def _maybe(story: Story) -> dict[str, set[str]]:
+    """By connection: environments one of whose transports it may be."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for tie in story.ties:
+        if not tie.used and (environment := story.transport(tie.left).environment) is not None:
+            found[tie.right].add(environment)
+    return found
+
+
+def _shares(story: Story, together: list[int], address_of: NDArray[np.int64]) -> dict[int, Shares]:
+    """Who runs when clients speak, by the first of the captures that see the same hosts."""
+    points = story.connections.points
+    frames = {e.id: e.frame for e in story.environments}
+    windows = _windows(story)
+    logs: dict[str | None, set[str]] = defaultdict(set)
+    for environment, source in {(e.environment, e.source) for e in story.events}:
+        logs[environment].add(source)
+    found = {}
+    for first in sorted(set(together)):
+        frame, captures = points[first].clock.frame, [p for p, g in enumerate(together) if g == first]
+        here = {env: w for env, w in windows.items() if frames[env] == frame}
+        # START is stamped before the guest runs, END after it has spoken.
+        slack = END_SLACK_NS + frame_error(story, frame, {points[p].source.id for p in captures})
+        told_by = frozenset().union(*(points[p].told_by for p in captures))
+        telling = {env for env in here if not told_by.isdisjoint(logs[env])}
+        found[first] = Shares(story.connections, captures, address_of, here, telling, slack)
+    return found
 
 
 def _decide(addresses: list[_Address], shares: Shares) -> None:
@@ -110,7 +139,7 @@ def _pair(addresses: list[_Address], prior: float) -> None:
     for n, mine in gains.items():
         groups[joined.root(f"address {n}")][n] = mine
     for group in groups.values():
-        pairs = best_pairs(group) if len(group) <= MOST_TOGETHER else best_of_both(group)
+        pairs = best_pairs(group) if 1 < len(group) <= MOST_TOGETHER else best_of_both(group)
         for n, (environment, worth) in pairs.items():
             addresses[n].fits(environment, worth)
 
@@ -119,10 +148,10 @@ class _Address:
     """One source address on its way to the environments behind it."""
 
     def __init__(
-        self, story: Story, environments: dict[str, Environment], address: str, ks: list[int], shares: Shares,
+        self, story: Story, environments: dict[str, Environment], address: str, number: int, ks: list[int], shares: Shares,
         maybe: dict[str, set[str]],
     ) -> None:  # fmt: skip
-        self._story, self._address, self.ks, self._shares = story, address, ks, shares
+        self._story, self._address, self.number, self.ks, self._shares = story, address, number, ks, shares
         self._environments = environments
         self.decided: str | None = None
         self.supposed: str | None = None
@@ -142,9 +171,14 @@ class _Address:
         self.supposed = environment if worth >= RATHER else None
         self.decided = environment if worth >= SURELY else None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether no transport tells."""
+        return not self._named
+
     def gains(self) -> dict[str, float]:
         """How well each environment fits by bursts alone; empty where transports tell which it is."""
-        return self._shares.gains(self.ks) if self._shares.bursts(self.ks) and not self._named else {}
+        return self._shares.addresses.gains(self.number)
 
     @property
     def version(self) -> int:
@@ -162,29 +196,34 @@ class _Address:
         else:
             self._by_bursts(alone, taken)
 
-    def _fitting(self) -> list[tuple[float, str]]:
-        return self._shares.of(self.ks) if self._shares.bursts(self.ks) else []
+    def single(self) -> list[int]:
+        """Connections of which their own bursts are asked: strangers to the one environment whose transports the address has; all
+        where there are several, or nothing fits the address."""
+        if len(self._named) == 1:
+            ((environment, ks),) = self._named.items()
+            return [k for k in self._telling(ks) if self._shares.share([k], environment) < LEAST_SHARE]
+        if self._named or not self._shares.addresses.of(self.number):
+            return self._telling({k for ks in self._named.values() for k in ks})
+        return []
+
+    def _telling(self, but: Container[int]) -> list[int]:
+        return [k for k in self.ks if k not in but and self._shares.bursts([k]) >= LEAST_BURSTS]
 
     def _by_transports(self, environment: str, ks: list[int]) -> None:
         why = (
             f"{len(ks)} gRPC transports of this environment" if len(ks) > 1 else "a gRPC transport of this environment"
         )
-        strangers = [k for k in self.ks if k not in ks and self._is_strange(k, environment)]
+        # Those that speak when this environment does not run, and another one does.
+        strangers = [k for k in self.single() if self._shares.connections.of(k)]
         self._whole(environment, why, "likely" if len(ks) < 2 or strangers else "certain", strangers)
         for k in strangers:
             self._one(k)
 
-    def _is_strange(self, k: int, environment: str) -> bool:
-        """Whether a connection speaks when this environment does not run, and another one does."""
-        if self._shares.bursts([k]) < LEAST_BURSTS or self._shares.share([k], environment) >= LEAST_SHARE:
-            return False
-        return bool(self._shares.of([k]))
-
     def _by_bursts(self, alone: bool, taken: Container[tuple[int, str | None]]) -> None:
         """By those of the whole address: what was decided; where it is the only one, the environment that alone fits."""
-        fitting = self._fitting()
+        fitting = self._shares.addresses.of(self.number)
         if not fitting:
-            for k in self.ks:
+            for k in self.single():
                 self._one(k)
             return
         if self.decided is None and not (alone and len(fitting) == 1):
@@ -210,14 +249,12 @@ class _Address:
                 Tie(KIND, environment, self._address, "likely" if sure else "possible", why, conflicts=others)
             )
             self._note(environment)
-        tied = {k for ks in self._named.values() for k in ks}
-        for k in self.ks:
-            if k not in tied:
-                self._one(k)
+        for k in self.single():
+            self._one(k)
 
     def _one(self, k: int) -> None:
         """One connection by its own bursts."""
-        fitting = self._shares.of([k]) if self._shares.bursts([k]) >= LEAST_BURSTS else []
+        fitting = self._shares.connections.of(k)
         name = self._story.connections.id(k)
         if not fitting:
             return
@@ -252,19 +289,19 @@ class _Address:
             found.addresses.add(self._address)
 
 
-def _windows(
-    environments: list[Environment], invocations: list[Invocation], events: list[Event]
-) -> dict[str, list[tuple[int, int]]]:
-    found: dict[str, list[tuple[int, int]]] = {e.id: [] for e in environments}
+def _windows(story: Story) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = {e.id: [] for e in story.environments}
     starts: dict[str, list[int]] = defaultdict(list)
-    for i in sorted(invocations, key=lambda i: i.start_ns, reverse=True):
+    for i in sorted(story.invocations, key=lambda i: i.start_ns, reverse=True):
         following = starts[i.environment][-1:]
         end = i.end_ns if i.end_ns is not None else min([i.start_ns + LONGEST_NS, *following])
         found[i.environment].append((i.start_ns - i.error_ns, end + i.error_ns))
         starts[i.environment].append(i.start_ns)
-    for e in events:  # an initialisation, the first or one after a crash, runs until the next START
-        if e.kind == "init-start" and (mine := starts.get(e.environment or "")):
+    for e in story.of_kind(
+        "init-start"
+    ):  # an initialisation, the first or one after a crash, runs until the next START
+        if mine := starts.get(e.environment or ""):
             before = bisect_right(mine, -e.time_ns, key=neg)
             if before:
                 found[e.environment or ""].append((e.time_ns, mine[before - 1]))
-    return {env: sorted(w) for env, w in found.items() if w}
+    return {env: w for env, w in found.items() if w}
