@@ -291,8 +291,9 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 
 
 def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) -> tuple[float, list[int], float] | None:
-    """The drift and the offset that most anchors agree with, the smallest of equals, and the outermost of its neighbours that
-    are its equals, and how many agree; None where too few do, or another offset does as well."""
+    """The drift and the offset that most anchors agree with, the quickest of rivals, the smallest of equals; the outermost of its
+    neighbours that are about as quick, as where one environment starts after the other; how many agree. None where too few do, or
+    another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
     for ppm, kinds in tried:
         candidates = _candidates(kinds.voters, around)
@@ -304,15 +305,16 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
     kinds, best = tried[0][1], scores.max()
     if best < 2 or best < 0.3 * kinds.possible:
         return None
-    equal = np.flatnonzero(scores == best)
-    for drift, kinds_then in tried if len(equal) > 1 else ():
-        mine = equal[drifts[equal] == drift]
-        scores[mine] += np.sum([k.quick().hits(every[mine]) for k in kinds_then.voters if k.loose], axis=0)
-    equal = equal[scores[equal] == scores[equal].max()]
-    chosen = equal[np.lexsort((np.abs(drifts[equal]), np.abs(every[equal])))[0]]
+    rivals = scores >= RIVAL_SHARE * best
+    every, scores, drifts = every[rivals], scores[rivals], drifts[rivals]
+    quick = np.zeros(len(every))
+    for drift, kinds_then in tried:
+        mine = drifts == drift
+        quick[mine] = np.sum([k.quick().hits(every[mine]) for k in kinds_then.voters if k.loose], axis=0)
+    chosen = np.lexsort((np.abs(drifts), np.abs(every), -scores - quick))[0]
     start, ppm = int(every[chosen]), float(drifts[chosen])
-    rivals = np.abs(every[scores >= RIVAL_SHARE * best] - start) > SECOND + 2 * kinds.error
-    if abs(start) > SECOND and rivals.any():
+    near = np.abs(every - start) <= SECOND + 2 * kinds.error
+    if abs(start) > SECOND and not near.all():
         return None  # another alignment fits as well, and neither is "the clocks agree"
     strong = sum(k.count(start) for k in dict(tried)[ppm].voters if not k.loose)
     error = max(k.error for k in kinds.voters)
@@ -320,9 +322,9 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
         return None  # some of a few invocations, or of those by stamps cut to seconds, find a burst somewhere
     if not plausible(start) and strong < STRONG_ANCHORS:
         return None  # a coincidence of bursts is no proof that log and capture are of the same incident
-    near = every[equal[(drifts[equal] == ppm) & (np.abs(every[equal] - start) <= 3 * START_SLACK_NS)]]
-    edges = [edge for edge in (int(near.min()), int(near.max())) if abs(edge - start) > BIN_NS]
-    return ppm, [start, *edges], float(best)
+    same = every[near & (quick >= RIVAL_SHARE * quick[chosen] if quick[chosen] else scores == best)]
+    edges = [edge for edge in (int(same.min()), int(same.max())) if abs(edge - start) > BIN_NS]
+    return ppm, [start, *edges], float(scores[chosen])
 
 
 def _candidates(voters: list[Kind], around: int | None) -> Ints:
@@ -429,12 +431,11 @@ def _range(kinds: Kinds, offset: int) -> _Range:
 
 
 def _merged(ranges: list[_Range]) -> _Range:
-    """What offsets that are as good as each other leave of one stretch: all of it."""
-    ends = tuple(
-        (same[0][0], min(e[1] for e in same), max(e[2] for e in same))
-        for same in zip(*(r.ends for r in ranges), strict=True)
-    )
-    return replace(ranges[0], low=min(r.low for r in ranges), high=max(r.high for r in ranges), ends=ends)
+    """What offsets that are as good as each other leave of one stretch: all of it, and as much on the other side of the best."""
+    best = ranges[0]
+    more = max(max(best.low - r.low, r.high - best.high, 0) for r in ranges)
+    ends = tuple((at, low - more, high + more) for at, low, high in best.ends)
+    return replace(best, low=best.low - more, high=best.high + more, ends=ends)
 
 
 def _leeways(kinds: Kinds, offset: int, ppms: list[float], at: int) -> list[_Leeway]:

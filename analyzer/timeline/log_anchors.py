@@ -29,6 +29,8 @@ END_SLACK_NS = 10 * MS
 RUNS_ON_NS = 10 * MS
 #: Of several thaws in a row that are alike the quickest takes no longer than this (measured: 12 to 23 ms).
 QUICK_START_NS = 50 * MS
+#: Offsets that fit about as well are told apart by how many invocations begin to send within this.
+QUICK_NS = 15 * MS
 #: Lines of a kind that are looked at together; more add nothing but time.
 MOST_LINES = 300
 #: What a client's log says it sent: ping frames, by the layer that asks for one or by the one that writes it.
@@ -105,7 +107,7 @@ class Kind(Struct, frozen=True):
 
     def quick(self) -> Kind:
         """Only effects that follow at once."""
-        return replace(self, after=min(self.after, QUICK_START_NS + self.error))
+        return replace(self, after=min(self.after, QUICK_NS + self.error))
 
     def hits(self, candidates: Ints) -> NDArray[np.float64]:
         """How many lines find a packet, for each candidate offset."""
@@ -228,9 +230,10 @@ class Kinds(Struct, frozen=True):
         return replace(self.each(lambda k: k.within(start, end)), lines=self.lines[_some(self.lines, start, end)])
 
     def undisturbed(self, offset: int) -> Kinds:
-        """The same, with only such starts of invocations as nobody else's packets can have met at this offset, if those are most."""
+        """The same, with only such starts of invocations as nobody else's packets can have met at this offset, if those are most;
+        if not, without ends: the last packet before one is somebody's."""
         if 2 * len(self.lone) <= len(self.spans):
-            return self
+            return replace(self, window=[])
 
         def trusted(k: Kind) -> bool:
             return k.loose and _strays(k.packet - offset, self.spans) < FEW_STRAYS

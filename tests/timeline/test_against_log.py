@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+
 import pytest
 
 from analyzer.rules._cases import EPOCH, Case
@@ -233,3 +236,23 @@ def test_a_burst_is_of_one_of_an_environments_invocations(seconds, tmp_path):
     trace = read({n: warp.pcap(c, warp.off(seconds)) if ".pcap" in n else c for n, c in files.items()}, tmp_path)
     (clock,) = (s.clocks[0] for s in trace.story.sources if s.kind == "pcap")
     assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < 60e6
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("capture", "seconds", "share", "seed", "at_most"),
+    [("fn.pcap", -7.1, 0.9, 1, 60), ("srv.pcap", 3.3, 0.6, 2, 600), ("fn.pcap", 32_400, 0.4, 4, 600)],
+)
+def test_a_storm_of_connections_beside_some_of_its_environments(
+    shared, tmp_path, capture, seconds, share, seed, at_most
+):
+    """They begin one after the other, ever as fast: places that differ by one of them fit about as well, and the error says so."""
+    folder = shared / "cases" / "5_connection_storm"
+    log = json.loads((folder / "lambda.json").read_bytes())
+    streams = sorted({e["logStreamName"] for e in log["events"]})
+    kept = set(random.Random(seed).sample(streams, round(share * len(streams))))
+    log["events"] = [e for e in log["events"] if e["logStreamName"] in kept]
+    packets = warp.pcap((folder / capture).read_bytes(), warp.off(seconds))
+    trace = read({"lambda.json": json.dumps(log).encode(), capture: packets}, tmp_path)
+    (clock,) = (s.clocks[0] for s in trace.story.sources if s.kind == "pcap")
+    assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < at_most * 1e6
