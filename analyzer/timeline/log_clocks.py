@@ -1,7 +1,8 @@
 """The clocks of logs: the service's event stamps, the stamps that guests print, and logs that carry the same lines.
 
 Exports of the log service share its clock. A guest's clock is another one (0.05 to 0.7 s apart in virtual machines): lines
-that carry both stamps say how far, environment by environment. A log without event stamps (a bare trace) is placed by the
+that carry both stamps say how far, environment by environment. A runtime may hand its lines on with the guest's time as the
+event's stamp, too: then they stand before START or after END of the requests that they name, which says how far. A log without event stamps (a bare trace) is placed by the
 lines that it shares with another, or by the requests that its lines name; else it stands alone until packets place it.
 """
 
@@ -38,6 +39,15 @@ STEADY = (5, 50, 95)
 LEAST_MOVING = 8
 #: A guest's clock that may be off by more tells less than the service's stamps: one that stands while its machine is frozen.
 MOST_GUEST_ERROR_NS = SECOND
+#: Lines of requests stand this far outside START and END at most by a clock that agrees (measured: none of 2,147 requests before START).
+OUTSIDE_NS = 5 * MS
+#: A guest whose lines stand before START is behind, as one request proves. Lines after END may be late ones: two must say the same,
+#: and no more than that. What they say must fit most requests.
+LEAST_AFTER, MOST_REQUESTS, MOST_AHEAD_NS = 2, 0.8, 2 * SECOND
+#: A guest prints this long after END was stamped at most.
+END_SLACK_NS = 20 * MS
+#: Between these a request's lines stand.
+_BOUNDS = frozenset(("start", "end", "report"))
 #: Lines by which two logs are compared, and how many of them must meet at one distance.
 SAMPLE, LEAST_TWINS, LEAST_TWIN_SHARE = 400, 3, 0.5
 #: A time inside a line.
@@ -80,6 +90,78 @@ def guest_clocks(events: list[Event], event_cut: int, inner_cut: int) -> dict[st
         )
         found[environment] = clock if clock.worst_error(int(at.min()), int(at.max())) <= most else None
     return found
+
+
+def apart_from_platform(events: list[Event], event_cut: int) -> dict[str | None, list[Piece]]:
+    """By environment, from the event stamps of a guest's lines to those of the service's own, START and END, where these are of
+    another clock: such as lines of requests that stand before START, or after END, say."""
+    found: dict[str | None, list[Piece]] = {}
+    for environment, requests in _requests(events, event_cut).items():
+        at, low, high = np.array(requests, np.int64).T
+        if (np.any(low > OUTSIDE_NS) or np.any(high < -OUTSIDE_NS)) and (pieces := _outside(at, low, high)):
+            found[environment] = pieces
+    return found
+
+
+def _requests(events: list[Event], event_cut: int) -> dict[str | None, list[tuple[int, int, int]]]:
+    """By environment, for each request with START, END and lines: when it began to print, and by how much its lines' clock is
+    behind at least and at most."""
+    some = _with_lines_outside(events)
+    ran: dict[tuple[str | None, str], tuple[list[int], list[int]]] = {}
+    lines: dict[tuple[str | None, str], list[int]] = {}
+    for e in events if some else ():
+        if e.event_ns is None or e.request_id is None or e.environment not in some:
+            continue
+        if e.layer == "lambda":
+            if e.kind in _BOUNDS:
+                ran.setdefault((e.environment, e.request_id), ([], []))[e.kind != "start"].append(e.event_ns)
+        elif e.inner_ns is not None:
+            lines.setdefault((e.environment, e.request_id), []).append(e.event_ns)
+    found: dict[str | None, list[tuple[int, int, int]]] = defaultdict(list)
+    for key, stamps in lines.items():
+        starts, ends = ran.get(key, ((), ()))
+        if len(starts) != 1 or not ends:
+            continue
+        start, end, first = starts[0], min(ends), min(stamps)
+        latest = first + end - start + END_SLACK_NS  # later ones carry a stale id
+        last = max(stamp for stamp in stamps if stamp <= latest) if latest >= first else first
+        found[key[0]].append((first, start - first - event_cut, end - last + END_SLACK_NS + event_cut))
+    return found
+
+
+def _with_lines_outside(events: list[Event]) -> set[str | None]:
+    """The environments one of whose lines stands outside the request that it names, as the log has them in order."""
+    found: set[str | None] = set()
+    running: dict[str | None, str] = {}
+    for e in events:
+        if e.request_id is None:
+            continue
+        if e.layer != "lambda":
+            if running.get(e.environment) != e.request_id:
+                found.add(e.environment)
+        elif e.kind == "start":
+            running[e.environment] = e.request_id
+        elif e.kind == "report":
+            running.pop(e.environment, None)
+    return found
+
+
+def _outside(at: Ints, low: Ints, high: Ints) -> list[Piece]:
+    """How far a clock is behind whose lines stand outside some requests: as far as fits most of them, or where that differs (it
+    stands in freezes) as each of them says; nothing where the lines may be late instead."""
+    behind, ahead = np.count_nonzero(low > OUTSIDE_NS), np.count_nonzero(high < -OUTSIDE_NS)
+    fitting = np.searchsorted(np.sort(low), low, side="right") - np.searchsorted(np.sort(high), low)
+    most = low[np.argmax(fitting)]
+    same = (low <= most) & (high >= most)
+    if (behind or ahead >= LEAST_AFTER) and np.count_nonzero(same) >= MOST_REQUESTS * len(at):
+        found = fit(Bounds(at[same], low[same], at[same], high[same]), int(at.min()), int(at.max()), 2 * STAMP_NS)
+        if found is not None and found.consistent and found.pieces[0].shift_ns >= -MOST_AHEAD_NS:
+            return found.pieces
+    if 2 * behind <= len(at):
+        return []
+    order = np.argsort(at, kind="stable")
+    each = np.column_stack([at, (low + high) // 2, (high - low) // 2])[order].tolist()
+    return [Piece(first, first, shift, error_ns=error) for first, shift, error in each]
 
 
 def _guest(at: Ints, apart: Ints, event_cut: int, inner_cut: int) -> list[Piece]:
@@ -234,13 +316,15 @@ class LogClock(Struct):
     inner_cut: dict[str | None, int]  # by dialect: one library prints fractions, another does not
     #: First and last stamp of either kind.
     event_span: tuple[int, int] | None = None
+    #: By environment, from a guest's event stamps to the service's, where they are of another clock than START and END.
+    behind: dict[str | None, Clock] = {}
     inner_span: tuple[int, int] | None = None
 
     @property
     def guest_error_ns(self) -> int:
         """How far its guests' clocks may be off the service's, beyond the cutting of stamps."""
         if self.event is None or self.inner is None or not any(map(self._is_believed, self.inner_cut.values())):
-            return 0
+            return max((piece.error_ns for clock in self.behind.values() for piece in clock.pieces), default=0)
         return max((piece.error_ns for piece in self.inner.pieces), default=STAMP_NS) - STAMP_NS
 
     def read(self, events: Iterable[Event]) -> set[int]:
@@ -267,7 +351,21 @@ class LogClock(Struct):
                 e.time_ns, e.error_ns = stamp + steady[0], steady[1]
             elif clock is not None:
                 e.time_ns, e.error_ns = clock.aligned(stamp), clock.error_at(stamp)
+            if self.behind and e.clock == "event" and e.layer in ("app", "grpc"):
+                self._by_guest(e)
         return unstamped
+
+    def _by_guest(self, e: Event) -> None:
+        """A line by its event stamp: the guest's, where a logger stamped it as well; who stamped what was just printed is not known."""
+        behind = self.behind.get(e.environment)
+        if behind is None or e.event_ns is None:
+            return
+        aligned = behind.aligned(e.event_ns)
+        e.error_ns += behind.error_at(e.event_ns)
+        if e.inner_ns is not None:
+            e.time_ns += aligned - e.event_ns
+        else:
+            e.error_ns += abs(aligned - e.event_ns)
 
     def _printed_by(self, environment: str | None, dialect: str | None) -> _Guest:
         clock = self.guests.get(environment, self.inner)
@@ -299,7 +397,10 @@ def log_clocks(logs: list[tuple[Source, list[Event]]], twin_of: dict[str, Twin])
         if stamps:
             finest = min(inner_cut.values(), default=cut)
             guests = guest_clocks(events, cut, finest) if finest <= cut else {}
+            behind = apart_from_platform(events, cut)
+            guests |= {name: _behind(guests[name], pieces) for name, pieces in behind.items() if name in guests}
             clock = LogClock(source, SERVICE, Clock("event"), _summary(guests), guests, cut, inner_cut)
+            clock.behind = {name: Clock("event", pieces=pieces) for name, pieces in behind.items()}
         elif source.id in twin_of:
             clock = _as_twin(source, twin_of[source.id], found, cut, inner_cut)
         else:
@@ -309,6 +410,14 @@ def log_clocks(logs: list[tuple[Source, list[Event]]], twin_of: dict[str, Twin])
         clock.inner_span = (min(map(min, inner)), max(map(max, inner))) if inner else None
         found[source.id] = clock
     return found
+
+
+def _behind(guest: Clock | None, pieces: list[Piece]) -> Clock | None:
+    """A guest's clock where its event stamps are of that clock too."""
+    if guest is None:
+        return None
+    how = f"{guest.how}; START and END of the requests that they name"
+    return Clock("inner", anchors=guest.anchors, how=how, pieces=chained(guest.pieces, pieces))
 
 
 def _as_twin(

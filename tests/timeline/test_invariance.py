@@ -142,6 +142,21 @@ def test_a_guests_clock_may_be_off(seconds, tmp_path):
     assert abs(inner.offset_ns + round(seconds * 1e9)) <= inner.error_ns
 
 
+@pytest.mark.parametrize("name", ["frozen-keepalive", "zombie-fin-wait-2", "slow-query"])
+@pytest.mark.parametrize("seconds", [0.3, -0.7])
+def test_a_guest_may_stamp_its_events_too(name, seconds, tmp_path):
+    """A runtime hands lines on with the guest's time: they stand before START, or after END. START, END and REPORT are the service's."""
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    files = inputs(folder)
+    plain = said(analyzer.read(*(folder / n for n in files)))
+    files["lambda.json"] = warp.guest(files["lambda.json"], warp.off(seconds))
+    trace = read(files, tmp_path)
+    assert said(trace) == plain
+    for source in trace.story.sources:
+        clock = source.clocks[0]
+        assert source.kind != "pcap" or abs(clock.offset_ns) <= clock.error_ns
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_a_guests_clock_may_stand_while_its_machine_does(folder, tmp_path):
     """Lines take the service's stamps then, and the report says so."""

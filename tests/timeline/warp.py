@@ -16,6 +16,8 @@ MS = 1_000_000
 #: A clock that is off: a stamp in ns as it is, to the stamp that it shows.
 Clock = Callable[[int], int]
 
+#: How lines of the platform begin.
+_PLATFORM = re.compile(r'(?:START|END|REPORT) RequestId|[A-Z]+_START|\S+ \S+ Task timed out|\{"time":[^}]*"platform\.')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(rb"(?<!\d)(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z")
 _EVENT = re.compile(rb'("(?:timestamp|ingestionTime)":\s*)(\d{13})')
@@ -147,6 +149,17 @@ def log(data: bytes, inner: Clock | None = None, event: Clock | None = None, dig
         return match[1] + str((event(int(match[2]) * MS) if event else int(match[2]) * MS) // MS).encode()
 
     return _EVENT_TEXT.sub(before, _EVENT.sub(stamped, _ISO.sub(printed, data)))
+
+
+def guest(export: bytes, clock: Clock) -> bytes:
+    """A JSON export whose guest's clock stamped its lines and their events, but not the platform's lines."""
+    document = json.loads(export)
+    for event in document["events"]:
+        if not _PLATFORM.match(event["message"]):
+            event["timestamp"] = clock(event["timestamp"] * MS) // MS
+            event["message"] = log(event["message"].encode(), clock).decode()
+    document["events"].sort(key=lambda event: event["timestamp"])
+    return json.dumps(document).encode()
 
 
 def lines(export: bytes) -> list[Line]:
