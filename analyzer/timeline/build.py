@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.model.events import Event
 from analyzer.model.memory import uncollected
 from analyzer.model.problems import Problem
-from analyzer.model.records import Source
+from analyzer.model.records import Invocation, Source
 from analyzer.timeline import environments as env
 from analyzer.timeline import grpc
 from analyzer.timeline.calls import calls_of
@@ -23,6 +23,7 @@ from analyzer.timeline.log_clocks import SERVICE, LogClock, by_requests, log_clo
 from analyzer.timeline.matching import apart_by_frame, match_points
 from analyzer.timeline.placing import place
 from analyzer.timeline.points import Connections, Point, in_time_order
+from analyzer.timeline.rejoining import rejoined
 from analyzer.timeline.samples import read_samples
 from analyzer.timeline.story import Story
 from analyzer.timeline.ties import tie_environments
@@ -49,7 +50,7 @@ def build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
 
 
 def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story:
-    events, clocks = _read_logs(logs)
+    events, clocks, unsure = _read_logs(logs)
     if logs or len(points) > 1:
         read_samples(points, events)
     members = match_points(points) if points else np.empty((0, 0), np.int64)
@@ -62,6 +63,7 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     story = Story(
         sources=[s for s, _ in logs] + [p.source for p in points], connections=_connections(points, members, frames)
     )
+    invocations = _rejoin(story, invocations, events, unsure)
     env.mark_errors(invocations, events)
     story.events, story.invocations = events, invocations
     story.environments = env.environments_of(events, invocations)
@@ -85,15 +87,30 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     return story
 
 
-def _read_logs(logs: list[tuple[Source, list[Event]]]) -> tuple[list[Event], list[LogClock]]:
-    """Every line once, with its environment and its time by the clock of its log."""
+def _rejoin(
+    story: Story, invocations: list[Invocation], events: list[Event], unsure: dict[str, set[str]]
+) -> list[Invocation]:
+    """The invocations, with those together again that connections join; reports how many may still be any environment's."""
+    guessed = {i.environment for i in invocations if i.environment.startswith(env.INFERRED)} if unsure else set()
+    names = rejoined(story, invocations, guessed)
+    for e in events if names else ():
+        e.environment = names.get(e.environment or "", e.environment)
+    for source in story.sources:
+        if count := len(unsure.get(source.id, set()) - names.keys()):
+            source.problems.append(Problem("", _OPEN.format(count=f"{count:,}", s="s" if count > 1 else "")))
+    return env.invocations_of(events) if names else invocations
+
+
+def _read_logs(
+    logs: list[tuple[Source, list[Event]]],
+) -> tuple[list[Event], list[LogClock], dict[str, set[str]]]:
+    """Every line once, with its environment and its time by the clock of its log; by source, the environments of invocations that
+    may be any's."""
     events, twin_of, again = deduplicate([events for _, events in logs])
     for source, _ in logs:
         if count := again.get(source.id):
             source.problems.append(Problem("", f"{count:,} lines delivered more than once are read once"))
-    for source_id, count in env.infer_environments(events).items():
-        source = next(source for source, _ in logs if source.id == source_id)
-        source.problems.append(Problem("", _OPEN.format(count=f"{count:,}", s="s" if count > 1 else "")))
+    unsure = env.infer_environments(events)
     clocks = log_clocks(logs, twin_of)
     for clock in clocks.values():
         if lost := sum(1 for guest in clock.guests.values() if guest is None):
@@ -105,7 +122,7 @@ def _read_logs(logs: list[tuple[Source, list[Event]]]) -> tuple[list[Event], lis
     unstamped: set[int] = set()
     for source_id, mine in lines.items():
         unstamped |= clocks[source_id].read(mine)
-    return place(events, unstamped), list(clocks.values())
+    return place(events, unstamped), list(clocks.values()), unsure
 
 
 def _place_by_requests(clocks: dict[str, LogClock], events: list[Event]) -> None:

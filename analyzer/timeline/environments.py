@@ -34,6 +34,9 @@ _STATUS = {"timeout": "timeout", "error": "error", "failure": "error"}
 #: The initialization type of environments that run all the time, many invocations at once.
 MANAGED = "lambda-managed-instances"
 
+#: What names of environments that the export lost begin with.
+INFERRED = "inferred-"
+
 #: With these a new process begins, of a snapshot or of the code.
 BEGINS = frozenset(("init-start", "restore-start"))
 #: After these a new process runs: sockets of the one before are gone.
@@ -45,10 +48,10 @@ _AFTER_START = frozenset(("end", "report", "runtime-done", "timeout", "crash"))
 _OF_INVOCATIONS = BEGINS | {"start"} | _AFTER_START
 
 
-def infer_environments(events: list[Event]) -> dict[str, int]:
+def infer_environments(events: list[Event]) -> dict[str, set[str]]:
     """Give events without a stream an environment: by request id of a known one, by pid, else by nesting of START/REPORT.
 
-    Returns, by a source of each log, of how many invocations it stays open which environment ran them.
+    Returns, by a source of each log, the environments made up for invocations of which it stays open where they ran.
     """
     lost = [e for e in events if e.environment is None]
     if not lost:
@@ -67,11 +70,12 @@ def infer_environments(events: list[Event]) -> dict[str, int]:
             e.environment = known
         else:
             rest[e.source].append(e)
-    count, unsure = 0, Counter[str]()
+    count, unsure = 0, dict[str, set[str]]()
     for log in _parts_joined(rest):
         count, open_ = _by_nesting(log, count)
-        unsure[log[0].source] += open_
-    return +unsure
+        if open_:
+            unsure.setdefault(log[0].source, set()).update(open_)
+    return unsure
 
 
 def _parts_joined(rest: dict[str, list[Event]]) -> list[list[Event]]:
@@ -108,8 +112,8 @@ def _by_stamps(events: list[Event]) -> list[Event]:
     return [events[k] for k in sorted(range(len(keys)), key=keys.__getitem__)]
 
 
-def _by_nesting(events: list[Event], count: int) -> tuple[int, int]:
-    """One log's lines, in order, to environments; returns how many there are now, and how many invocations may be any's."""
+def _by_nesting(events: list[Event], count: int) -> tuple[int, set[str]]:
+    """One log's lines, in order, to environments; returns how many there are now, and those of invocations that may be any's."""
     platform = any(e.layer == "lambda" for e in events)
     alone = not platform and len({e.pid for e in events if e.pid}) <= 1  # one process, or nothing that tells two apart
     nesting = _Nesting(events, count, platform)
@@ -129,7 +133,7 @@ class _Nesting:
 
     def __init__(self, events: list[Event], count: int, platform: bool) -> None:
         self.count = count
-        self.unsure = 0
+        self.unsure = set[str]()
         self._platform = platform
         self._running: dict[str, str] = {}  # environment → request id
         self._waiting: dict[str, None] = {}  # initialised, not used yet
@@ -154,7 +158,7 @@ class _Nesting:
     def fresh(self) -> str:
         """A new environment's name."""
         self.count += 1
-        return f"inferred-{self.count}"
+        return f"{INFERRED}{self.count}"
 
     def environment(self, e: Event) -> str:
         """The environment of the next line."""
@@ -223,9 +227,11 @@ class _Nesting:
                 return idle[0]
         if self._left:
             self._left -= 1
-            self.unsure += 1
             if not self._left:
                 self._idle.clear()
+            found = self.fresh()
+            self.unsure.add(found)
+            return found
         return self.fresh()
 
     def _take(self, environment: str) -> None:
@@ -421,7 +427,7 @@ def environments_of(events: list[Event], invocations: list[Invocation]) -> list[
     count = Counter(i.environment for i in invocations)
     found = [
         Environment(
-            name, group.get(name), first[name], last[name], count[name], inferred=name.startswith("inferred-")
+            name, group.get(name), first[name], last[name], count[name], inferred=name.startswith(INFERRED)
         )
         for name in first if name is not None
     ]  # fmt: skip

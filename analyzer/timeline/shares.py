@@ -63,7 +63,7 @@ class Shares:
     ) -> None:
         self._names, self._number = list(windows), {env: n for n, env in enumerate(windows)}
         self._telling = np.array([env in telling for env in windows], np.bool_)
-        self._ks, self._times = _bursts(cs, captures)
+        self._ks, self._times = bursts_of(cs, captures)
         ends = (int(self._times[0]) - slack_ns, int(self._times[-1]) + slack_ns + 1) if len(self._times) else (0, 1)
         self._ends, self._slack, self._address_of = ends, slack_ns, address_of
         self._table = np.array([(n, *w) for n, env in enumerate(windows) for w in windows[env]], np.int64).reshape(
@@ -301,7 +301,7 @@ def _near(group: Ints, times: Ints, seen_group: Ints, seen: Ints, width_ns: int)
     )
 
 
-def _bursts(cs: Connections, captures: list[int]) -> tuple[Ints, Ints]:
+def bursts_of(cs: Connections, captures: list[int], gap_ns: int = BURST_GAP_NS) -> tuple[Ints, Ints]:
     """(connection, time) of each burst of a client, aligned and in order of time, at the point nearest it of each connection."""
     found = []
     for p, point in ((p, cs.points[p]) for p in captures):
@@ -322,7 +322,7 @@ def _bursts(cs: Connections, captures: list[int]) -> tuple[Ints, Ints]:
     table = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     begins = np.ones(len(table), bool)
-    begins[1:] = (np.diff(table[:, 0]) != 0) | (np.diff(table[:, 1]) > BURST_GAP_NS)
+    begins[1:] = (np.diff(table[:, 0]) != 0) | (np.diff(table[:, 1]) > gap_ns)
     table = table[begins]
     table = table[np.argsort(table[:, 1], kind="stable")]
     return table[:, 0], table[:, 1]

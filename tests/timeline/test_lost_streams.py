@@ -42,9 +42,9 @@ def fleet(rng: Random, environments: int, invocations: int) -> list[Line]:
     return numbered(lines)
 
 
-def told(path: Path):
+def told(path: Path | tuple[Path, ...]):
     """Freezes by the invocations around them, environments by their invocations, findings by rule and invocations."""
-    trace = analyzer.read(path)
+    trace = analyzer.read(*(path if isinstance(path, tuple) else (path,)))
     together: dict[str, set[str]] = {}
     for i in trace.story.invocations:
         together.setdefault(i.environment, set()).add(i.request_id)
@@ -52,7 +52,7 @@ def told(path: Path):
     return freezes, list(together.values()), [(f.rule, set(f.request_ids)) for f in trace.findings], trace
 
 
-def hold(whole: Path, lost: Path):
+def hold(whole: Path | tuple[Path, ...], lost: Path | tuple[Path, ...]):
     """What stands in the export without streams is part of what stands in the whole one."""
     freezes, environments, findings, _ = told(whole)
     inferred = told(lost)
@@ -114,6 +114,22 @@ def test_cases_of_several_environments(folder, tmp_path):
     lines = [Line(e["timestamp"], e["logStreamName"], e["message"], k) for k, e in enumerate(events)]
     assert len({e.stream for e in lines}) > 1
     hold(*write(tmp_path, sorted(lines, key=lambda e: e.ms), stamped))
+
+
+@pytest.mark.parametrize("folder", SEVERAL, ids=lambda folder: folder.name)
+def test_connections_tell_which_environment_went_on(folder, tmp_path):
+    """Beside the captures: in an invocation that several idle environments could have taken, its environment's connection speaks."""
+    document = json.loads((folder / "lambda.json").read_bytes())
+    events = document["events"] if isinstance(document, dict) else document
+    lines = [Line(e["timestamp"], e["logStreamName"], e["message"], k) for k, e in enumerate(events)]
+    whole, lost = write(tmp_path, sorted(lines, key=lambda e: e.ms), stamped)
+    captures = sorted(folder.glob("*.pcap"))
+    inferred = hold((whole, *captures), (lost, *captures))
+    # In the last two one process never spoke on a connection of before.
+    if folder.name not in ("late-keepalive", "security-group"):
+        assert inferred[0] == told((whole, *captures))[0]
+        problems = [p.what for p in inferred[3].story.sources[0].problems]
+        assert problems == ["no log stream: environments are inferred"]
 
 
 def test_log_groups_are_told_apart(tmp_path):
