@@ -381,8 +381,11 @@ def evidence(story: Story, death: Death) -> list[Evidence]:
         begun = story.events_between(death.freeze.start_ns, death.freeze.start_ns, death.environment)
         found += [story.evidence(e, "initialised ahead, then frozen") for e in begun[-1:]]
     if death.connection is not None:
-        last = [s for s in story.connections.segments(death.connection) if s.time_ns < (death.began_ns or 0)][-1]
-        found.append(story.packet(last, "the last packet of this connection in this capture"))
+        until = death.began_ns if death.began_ns is not None else death.first.time_ns
+        before = [s for s in story.connections.segments(death.connection) if s.time_ns < until]
+        found += [story.packet(s, "the last packet of this connection in this capture") for s in before[-1:]]
+    if death.reset is not None:
+        found.append(story.packet(death.reset, "the server reset it"))
     found.append(story.evidence(death.first, str(death.first.attrs.get("told_by", "")), primary=True))
     found += [story.evidence(e, "(consequence)") for e in death.events[1:2]]
     return sorted(found, key=lambda e: e.time_ns)

@@ -106,8 +106,9 @@ class Shares:
             of[k] = self._number.get(environment, -1)
         mine = of[self._ks] >= 0
         at = self._running.interval(of[self._ks[mine]], self._times[mine])
-        lags = (self._times[mine] - self._running.begin[at])[at >= 0]
-        self._learnt = _Learnt(self._address[mine][at >= 0], lags)
+        inside = at >= 0
+        lags = self._times[mine][inside] - self._running.begin[at[inside]]
+        self._learnt = _Learnt(self._address[mine][inside], lags)
         self.addresses.weigh(self._learnt, np.arange(len(self._address_of)))
 
     def bursts(self, ks: Iterable[int]) -> int:

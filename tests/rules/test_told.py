@@ -172,3 +172,19 @@ def test_a_drop_that_packets_and_a_trace_show_is_one():
     drops = [f for f in run(Case("", log, opened + copies).story()) if f.rule == "R302"]
     assert [(len(f.request_ids), f.connection) for f in drops] == [(2, "C1")]
     assert [len(f.request_ids) for f in run(Case("", log).story()) if f.rule == "R302"] == [2]
+
+
+def test_a_kernels_time_out_on_a_connection_of_this_invocation_that_the_server_reset():
+    """It rested within the invocation: no packet of it stands before the invocation, and the reset that did not arrive is shown."""
+    log, packets = [], []
+    for n, at in enumerate((0, 7, 15, 26, 33, 45, 52)):
+        log += [f"00:00:{at:02}.{ms} {what} {n + 1}" for ms, what in (("000", "START"), ("060", "REPORT"))]
+        what = "> SYN", "< SYN-ACK", "> ACK", "> 40", "< 60", "> FIN", "< FIN", "> ACK"
+        packets += [f"{at}.01{ms} {each} port={4000 + n}" for ms, each in enumerate(what)]
+    log += ["00:01:10.000 START 8", "00:01:14.030 app 8 Error: read ETIMEDOUT", "00:01:14.050 REPORT 8"]
+    opened = ("10", "> SYN"), ("11", "< SYN-ACK"), ("12", "> ACK"), ("13", "> 40"), ("14", "< 60"), ("54", "> ACK")
+    packets += [f"70.0{ms} {each} port=5000" for ms, each in opened] + ["74.000 < RST port=5000"]
+    story = Case("", "\n".join(log), "\n".join(packets)).story()
+    (found,) = run(story)
+    assert (found.rule, found.connection) == ("R302", "C8")
+    assert [e.note for e in found.evidence][2:] == ["the server reset it", "syscall read"]

@@ -218,3 +218,13 @@ def test_a_handshake_may_end_in_a_freeze():
     ends = {t.id[-1]: story.connections.client(int(t.connection[1:]) - 1)[-5:] for t in story.transports}
     assert ends == {"1": ":5001", "2": ":5002"}
     assert story.transports[1].tie.endswith("a freeze among them")
+
+
+def test_an_environment_that_runs_only_outside_the_capture():
+    """Its lines tell which connection is its, but no invocation of it is near: nothing is learnt from when it speaks."""
+    log = in_order(
+        "00:00:00.000 START 1\n00:00:00.100 REPORT 1", connects("00:00:30.00", 1, 1), ping("00:00:32.500", 1, 1)
+    )
+    shown = packets(opened("30.", 4001), pinged(32.5, 4001), opened("31.", 4002))
+    story = Case("", log, shown).story()
+    assert {t.right for t in story.ties if t.kind == "transport-connection" and t.used} == {"C1"}
