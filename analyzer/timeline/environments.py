@@ -119,8 +119,12 @@ def _by_nesting(events: list[Event], count: int) -> tuple[int, set[str]]:
     nesting = _Nesting(events, count, platform)
     # Managed instances run many invocations at a time in one environment: nesting tells nothing.
     only = nesting.fresh() if alone or any(map(_is_managed, events)) else None
-    for e in events:
-        e.environment = only or nesting.environment(e)
+    names = [only or nesting.environment(e) for e in events]
+    if nesting.older_ran:
+        nesting = _Nesting(events, count, platform, nesting.older)
+        names = [nesting.environment(e) for e in events]
+    for e, name in zip(events, names, strict=True):
+        e.environment = name
     return nesting.count, nesting.unsure
 
 
@@ -128,17 +132,23 @@ class _Nesting:
     """A START while another invocation runs, a second INIT_START, or another process id, is another environment.
 
     Where several idle environments could have taken an invocation, nothing tells which did: it stands by itself, in an environment
-    of its own. A line that still carries the id of an ended invocation tells: it is printed where that one ran.
+    of its own. A line that still carries the id of an ended invocation tells: it is printed where that one ran. An invocation for
+    which no environment is free, and which was no cold start, ran in one that is `older` than the log: where there are several of
+    these, they could have taken the invocations before, too.
     """
 
-    def __init__(self, events: list[Event], count: int, platform: bool) -> None:
+    def __init__(self, events: list[Event], count: int, platform: bool, older: int = 0) -> None:
         self.count = count
+        #: Environments that began before the log did, and whether any but the first to run showed itself.
+        self.older, self.older_ran = 0, False
         self.unsure = set[str]()
         self._platform = platform
         self._running: dict[str, str] = {}  # environment → request id
         self._waiting: dict[str, None] = {}  # initialised, not used yet
-        self._idle: dict[str, None] = {}  # used before; `_left` of them are there, the others have taken invocations
-        self._left = 0
+        self._unused = {f"older-{n}" for n in range(older)}
+        #: Used before, or older; `_left` of them are there, the others have taken invocations.
+        self._idle: dict[str, None] = dict.fromkeys(sorted(self._unused))
+        self._left = older
         self._ended: set[str] = set()  # those whose process is gone
         self._of_request: dict[str, str] = {}
         self._of_pid: dict[str, str] = {}
@@ -223,6 +233,9 @@ class _Nesting:
             return oldest  # nothing is known of these but when they began
         if not oldest and self._left == len(self._idle):
             idle = [name for name in self._idle if name not in others]
+            if idle and self._unused.issuperset(idle):  # each like the other
+                self._take(idle[0])
+                return self.fresh()
             if len(idle) == 1:
                 return idle[0]
         if self._left:
@@ -232,6 +245,9 @@ class _Nesting:
             found = self.fresh()
             self.unsure.add(found)
             return found
+        if request_id not in self._pid_of:
+            self.older += 1
+            self.older_ran |= bool(self._of_request)
         return self.fresh()
 
     def _take(self, environment: str) -> None:

@@ -104,6 +104,24 @@ def test_a_stale_id_tells_which_environment_thawed(tmp_path):
     assert any(p.what.startswith("1 invocation may be of any of several environments") for p in source.problems)
 
 
+def test_environments_that_are_older_than_the_log_may_have_run_all_along(tmp_path):
+    """Two that take turns look like one, until they run at the same time, and neither began in the log."""
+    runs = ((0, 50, 0), (9_000, 9_050, 1), (20_000, 25_000, 0), (21_000, 21_050, 1), (40_000, 40_050, 0))
+    lines = []
+    for number, (start, end, n) in enumerate(runs):
+        name = request(number)
+        lines += [
+            Line(START_MS + start, stream(n), f"START RequestId: {name} Version: $LATEST\n"),
+            Line(
+                START_MS + end, stream(n), f"REPORT RequestId: {name}\tDuration: 50.00 ms\tBilled Duration: 50 ms\t\n"
+            ),
+        ]
+    inferred = hold(*write(tmp_path, numbered(sorted(lines, key=lambda e: e.ms)), stamped))
+    assert not inferred[0] and all(len(some) == 1 for some in inferred[1])
+    took_turns = write(tmp_path, numbered(lines[:6]), stamped)[1]
+    assert len(told(took_turns)[0]) == 2  # as far as these lines tell
+
+
 SEVERAL = [f for f in ALL_CASES if f.name in ("healthy", "late-keepalive", "paused-clock", "refused", "security-group")]
 
 
