@@ -209,7 +209,8 @@ def _elected(kinds: Kinds, point: Point, least: float, around: int | None = None
         return None
     ppm, (offset, *_), _ = vote
     voted = inside.tilted(ppm, at)
-    surprise = voted.surprise(offset, point.data.first_ns, point.data.last_ns)
+    span = point.data.first_ns, point.data.last_ns
+    surprise = voted.surprise(offset, *span) - (voted.doubt(offset, *span) if abs(offset) > AGREE_NS else 0.0)
     return _Vote(start, end, *vote, surprise) if surprise >= _needed(voted, offset) else None
 
 
@@ -518,7 +519,7 @@ def _beside(kinds: Kinds, found: _Leeway, lines: Ints) -> _Leeway:
     offsets = np.arange(found.low, found.high + 1, MS, dtype=np.int64)
     scores = beside.hits(offsets)
     best, usual = scores.max(), max(scores.mean(), 1)
-    if best < 0.25 * len(lines) or best < usual + CLEARLY * usual**0.5:
+    if best < 0.25 * len(lines) or best <= usual + CLEARLY * usual**0.5:
         return found
     good = offsets[scores >= GOOD_SHARE * best]
     low, high = int(good.min()) - slack, min(int(good.max()) + slack + BUSY_NS, found.high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +38,14 @@ MOST_LINES = 300
 _PINGS = frozenset(("ping-sent", "ping-frame-sent"))
 #: Errors that a reset causes.
 _RESET = frozenset(("ECONNRESET", "ECONNREFUSED"))
-#: No invocation runs longer.
-LONGEST_NS = 900 * SECOND
+#: No invocation runs longer, nor an initialisation.
+LONGEST_NS, LONGEST_INIT_NS = 900 * SECOND, 10 * SECOND
+#: A client is taken to send this part of its bursts while an environment of its log runs, so long before and after included.
+WHILE_RUNNING, ABOUT_NS = 0.95, 200 * MS
+#: What a line says against an offset that must find a packet there, and finds none (besides not being a hit).
+DOUBT_OF_MISSED = 1.5
+#: Bursts beyond the first and the last invocation that are held against an offset: captures may be longer than logs.
+MOST_UNKNOWN = 6
 #: So few coincidences are expected where none is.
 FEW_STRAYS = 0.1
 #: A hit by chance is never taken to be less probable than this: clocks, and captures, are no dice.
@@ -132,6 +139,12 @@ class Kind(Struct, frozen=True):
         there = ((wanted >= first_ns - self.after) & (wanted <= last_ns + self.before)).sum(axis=1)
         return surprises(self.found(offsets).sum(axis=1), there, self.chance(first_ns, last_ns))
 
+    def missed(self, offset: int, first_ns: int, last_ns: int) -> int:
+        """How many lines find none, though all of their window is in a capture from `first_ns` to `last_ns`."""
+        wanted = self.log + offset
+        inside = (wanted - self.before >= first_ns) & (wanted + self.after <= last_ns)
+        return int((inside & ~self.found(np.array([offset]))[0]).sum())
+
     def chance(self, first_ns: int, last_ns: int) -> float:
         """How probable a hit is by chance, at packets that stand anywhere in a capture from `first_ns` to `last_ns`."""
         reach = self.before + self.after
@@ -174,6 +187,35 @@ class Kind(Struct, frozen=True):
         return (at < len(near)) & (found <= wanted + self.after), found
 
 
+class Speech(Struct, frozen=True):
+    """When some environment of a log runs (stretches apart from each other, n × 2), and when clients begin to send, each by its number."""
+
+    running: Ints
+    bursts: Ints
+    callers: Ints
+
+    def doubt(self, offset: int, start: int, end: int) -> float:
+        """What speaks against this offset, as `Kind.surprises` counts: that clients send while all environments rest, from `start` to
+        `end` of the log's time, or before the first runs, or after the last. Of several clients those are asked that do so least, half
+        of who speaks while some run."""
+        if not len(self.running) or not len(self.bursts):
+            return 0.0
+        at = self.bursts - offset
+        inside = at <= self.running[np.searchsorted(self.running[:, 0], at, side="right") - 1, 1]
+        unknown = (at < self.running[0, 0]) | (at > self.running[-1, 1])
+        resting = ~inside & ~unknown & (at >= start) & (at <= end)
+        clients = int(self.callers.max()) + 1
+        speaks, rests, beyond = (
+            np.bincount(self.callers[some], minlength=clients) for some in (inside & ~unknown, resting, unknown)
+        )
+        runs = (self.running.clip(start, end) @ (-1, 1)).sum() / max(end - start, 1)
+        while_resting = max(log((1 - min(runs, WHILE_RUNNING)) / (1 - WHILE_RUNNING)), 0.0)
+        against = rests * while_resting + np.minimum(beyond, MOST_UNKNOWN)
+        order = np.argsort(against / np.maximum(speaks, 0.1), kind="stable")
+        asked = order[: int(np.searchsorted(np.cumsum(speaks[order]), speaks.sum() / 2)) + 1]
+        return float(against[asked].sum())
+
+
 class Kinds(Struct, frozen=True):
     """Anchors between a log and a capture: causes (packet, then line), effects (line, then packet), invocations' windows.
 
@@ -192,6 +234,7 @@ class Kinds(Struct, frozen=True):
     error: int
     spans: Ints
     lone: Ints
+    speech: Speech
 
     @property
     def voters(self) -> list[Kind]:
@@ -213,6 +256,12 @@ class Kinds(Struct, frozen=True):
         for k in self.voters:
             found += k.surprises(offsets, first_ns, last_ns)
         return found
+
+    def doubt(self, offset: int, first_ns: int, last_ns: int) -> float:
+        """What speaks against an offset, to be taken from that: lines whose packet must be there and is not, and `Speech.doubt`."""
+        times = self.voting_times()
+        missed = sum(k.missed(offset, first_ns, last_ns) for k in self.voters if k.at_hand and not k.loose)
+        return missed * DOUBT_OF_MISSED + self.speech.doubt(offset, int(times[0]), int(times[-1]))
 
     def each(self, change: Callable[[Kind], Kind]) -> Kinds:
         """The same with every kind changed."""
@@ -259,7 +308,8 @@ class Kinds(Struct, frozen=True):
         """All lines where a clock that was right at `at` and drifts so would have stamped them."""
         if not ppm:
             return self
-        return replace(self.each(lambda k: k.tilted(ppm, at)), lines=tilted(self.lines, ppm, at))
+        speech = replace(self.speech, running=tilted(self.speech.running, ppm, at))
+        return replace(self.each(lambda k: k.tilted(ppm, at)), lines=tilted(self.lines, ppm, at), speech=speech)
 
     def voting_times(self) -> Ints:
         """The lines that vote."""
@@ -403,7 +453,18 @@ def anchors_of(log: Said, shown: Shown) -> Kinds:
     window = [_kind(ends, shown.lasts, 3 * SECOND, END_SLACK_NS + RUNS_ON_NS + rtt, 0.0, late)]
     spans = np.array(log.spans, np.int64).reshape(-1, 2)
     lines = np.sort(np.array(log.lines, np.int64))
-    return Kinds(cause, effect, window, lines, shown.replies, rtt, shown.to_client, off, spans, _lone(spans, log.cold))
+    speech = Speech(_running(spans, log.cold, ABOUT_NS + rtt + late), shown.bursts, shown.callers)
+    lone = _lone(spans, log.cold)
+    return Kinds(cause, effect, window, lines, shown.replies, rtt, shown.to_client, off, spans, lone, speech)
+
+
+def _running(spans: Ints, cold: list[int], slack: int) -> Ints:
+    """When some invocation or initialisation runs, and so long before and after: stretches apart from each other, n × 2."""
+    starts = spans[:, 0] - slack - LONGEST_INIT_NS * np.isin(spans[:, 0], cold)
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], np.maximum.accumulate(spans[order, 1] + slack)
+    begins = np.append(True, starts[1:] > ends[:-1])[: len(spans)]
+    return np.column_stack([starts[begins], ends[np.append(begins[1:], True)[: len(spans)]]])
 
 
 def _calm(ends: list[int], starts: list[int], within: int) -> list[int]:

@@ -88,7 +88,7 @@ class Shown:
         return int(min(np.median(times), SECOND)) if len(times) else 0
 
     @cached_property
-    def _bursts(self) -> tuple[Ints, Ints]:
+    def _bursts(self) -> tuple[Ints, Ints, Ints]:
         return client_bursts(self.point)
 
     @property
@@ -100,6 +100,11 @@ class Shown:
     def lasts(self) -> Ints:
         """When clients last sent before a rest."""
         return self._bursts[1]
+
+    @property
+    def callers(self) -> Ints:
+        """Whose each burst is, by number."""
+        return self._bursts[2]
 
     @cached_property
     def begins(self) -> Ints:
@@ -159,8 +164,8 @@ def _tls_pings(data: CaptureData, within_ns: int) -> Ints:
     return np.asarray(own[:-1][pair], np.int64)
 
 
-def client_bursts(point: Point) -> tuple[Ints, Ints]:
-    """First and last times of the bursts in which clients send data, SYN or FIN of their own.
+def client_bursts(point: Point) -> tuple[Ints, Ints, Ints]:
+    """First and last times of the bursts in which clients send data, SYN or FIN of their own, each in order; whose the first are, by number.
 
     Of a connection that a sample leaves out its row says when it first and last sent something. Where that is longer apart than
     a burst's gap, bursts may be hidden in it, the quick ones before others: then nothing is known of its client.
@@ -177,14 +182,16 @@ def client_bursts(point: Point) -> tuple[Ints, Ints]:
         stretches = np.column_stack([others[:, [f.C_HI, f.C_LO]], first, last])
         sent = np.concatenate([sent, stretches[first > 0]])
     if not len(sent):
-        return sent[:, 2], sent[:, 3]
+        return sent[:, 2], sent[:, 3], sent[:, 0]
     hi, lo, starts, ends = sent[np.lexsort((sent[:, 2], sent[:, 1], sent[:, 0]))].T
     client = np.cumsum(np.append(False, (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])))
     known = np.bincount(client, ends - starts > BURST_GAP_NS)[client] == 0
     starts, ends, client = starts[known], ends[known], client[known]
     latest = _running_latest(client, ends)
     begins = np.append(True, (client[1:] != client[:-1]) | (starts[1:] - latest[:-1] > BURST_GAP_NS))[: len(client)]
-    return np.sort(starts[begins]), np.sort(latest[np.append(begins[1:], True)[: len(client)]])
+    order = np.argsort(starts[begins], kind="stable")
+    lasts = np.sort(latest[np.append(begins[1:], True)[: len(client)]])
+    return starts[begins][order], lasts, client[begins][order]
 
 
 def client_sent(rows: Ints) -> tuple[Ints, Ints]:

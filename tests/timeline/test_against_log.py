@@ -7,10 +7,11 @@ import random
 
 import pytest
 
+import analyzer
 from analyzer.rules._cases import EPOCH, Case
 from tests.helpers import ALL_CASES
 from tests.timeline import warp
-from tests.timeline.test_invariance import inputs, read
+from tests.timeline.test_invariance import first_ns, inputs, read, said
 
 #: Two invocations that begin and end as many others would; what only lines of gRPC or errors tell apart.
 CALM = """
@@ -85,12 +86,14 @@ def sparse(ppm, minutes=40):
     return Case("", "\n".join(log), "\n".join(packets))
 
 
+@pytest.mark.parametrize("seconds", [0, 7])
 @pytest.mark.parametrize("ppm", [0, 35, 200, -200])
-def test_few_lines_over_a_long_time_still_tell_the_drift(ppm):
+def test_few_lines_over_a_long_time_still_tell_the_drift(ppm, seconds):
     """An hour of a quiet function: a second's hundredth of drift a minute is more than the lines leave open."""
-    clock = sparse(ppm).story().connections.points[0].clock
+    case = sparse(ppm)
+    clock = Case("", case.log, moved(case.packets, seconds)).story().connections.points[0].clock
     for minute in range(40):
-        stamp = EPOCH + round(60 * minute * (1 + ppm * 1e-6) * 1e9)
+        stamp = EPOCH + round((60 * minute * (1 + ppm * 1e-6) + seconds) * 1e9)
         assert abs(clock.aligned(stamp) - (EPOCH + 60 * minute * 10**9)) <= clock.misplaced(stamp) < 120e6
     assert abs((clock.drift_ppm or 0) + ppm) < 40
 
@@ -256,3 +259,26 @@ def test_a_storm_of_connections_beside_some_of_its_environments(
     trace = read({"lambda.json": json.dumps(log).encode(), capture: packets}, tmp_path)
     (clock,) = (s.clocks[0] for s in trace.story.sources if s.kind == "pcap")
     assert abs(clock.offset_ns + seconds * 1e9) <= clock.error_ns < at_most * 1e6
+
+
+@pytest.mark.parametrize("seconds", [-1.5, 2])
+@pytest.mark.parametrize(
+    ("name", "capture", "other"),
+    [
+        ("event-loop-blocked", "server.pcap", "server-stalled"),
+        ("frozen-call", "server.pcap", "grpc-max-age"),
+        ("late-keepalive", "client.pcap", "event-loop-blocked"),
+        ("frozen-keepalive", "server.pcap", "tls-handshake"),
+    ],
+)
+def test_the_log_of_another_incident_places_no_capture(name, capture, other, seconds, tmp_path):
+    """Some of its lines find a packet, but others that must do not, and the client speaks while the log's environment rests."""
+    folders = {folder.name: folder for folder in ALL_CASES}
+    packets = {capture: (folders[name] / capture).read_bytes()}
+    log = (folders[other] / "lambda.json").read_bytes()
+    first = json.loads(log)["events"][0]["timestamp"] * 10**6
+    clock = warp.off((first_ns(packets) - first) // 10**6 / 1000 + seconds)
+    lines = {"lambda.json": warp.log(log, clock, clock)}
+    both = read(packets | lines, tmp_path)
+    assert not both.story.aligned
+    assert said(both) == said(analyzer.read(tmp_path / capture)) + said(analyzer.read(tmp_path / "lambda.json"))

@@ -120,4 +120,8 @@ def test_what_is_said_of_bursts_of_a_sample_is_what_the_whole_capture_says(sent:
     if first is not None:
         others = [x for x in sent if x[0] != sent[first][0]]
         left = client_bursts(spoken(others, set(range(len(others)))))
-        assert [times.tolist() for times in client_bursts(spoken(sent, long - {first}))] == [t.tolist() for t in left]
+        some = client_bursts(spoken(sent, long - {first}))
+        assert [times.tolist() for times in some[:2]] == [times.tolist() for times in left[:2]]
+        assert (
+            np.unique(some[2], return_inverse=True)[1].tolist() == np.unique(left[2], return_inverse=True)[1].tolist()
+        )
