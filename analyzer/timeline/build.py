@@ -27,7 +27,7 @@ from analyzer.timeline.rejoining import rejoined
 from analyzer.timeline.samples import read_samples
 from analyzer.timeline.story import Story
 from analyzer.timeline.ties import tie_environments
-from analyzer.timeline.transport_ties import tie_transports
+from analyzer.timeline.transport_ties import settle, tie_transports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,8 +76,9 @@ def _build(points: list[Point], logs: list[tuple[Source, list[Event]]]) -> Story
     story.transports, story.pings = grpc.transports_of(events, processes)
     story.calls = calls_of(events, processes, story.transports)
     grpc.running_time(story.pings, story.transports, story.freezes)
-    tie_transports(story)
-    tie_environments(story)
+    unsettled = tie_transports(story)
+    tie_environments(story, unsettled.maybe(), unsettled.crowd())
+    settle(story, unsettled)
     connection = {t.id: t.connection for t in story.transports}
     for e in story.events:
         if e.transport:

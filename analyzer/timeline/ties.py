@@ -42,8 +42,9 @@ LONGEST_NS = 900 * SECOND
 MOST_TOGETHER, MOST_ROUNDS = 400, 6
 
 
-def tie_environments(story: Story) -> None:
-    """Environment ↔ client address, or connection: `connections.environment`, and every tie with its rivals in `story.ties`."""
+def tie_environments(story: Story, maybe: dict[int, set[str]], crowd: Container[int]) -> None:
+    """Environment ↔ client address, or connection: `connections.environment`, and every tie with its rivals in `story.ties`. `maybe`
+    has, by connection, environments one of whose transports it may be; those of a `crowd` may be any's."""
     if not story.environments:
         return
     connections = story.connections
@@ -53,16 +54,20 @@ def tie_environments(story: Story) -> None:
     address_of = np.empty(len(connections), np.int64)
     for n, ks in enumerate(addresses.values()):
         address_of[ks] = n
-    maybe = _maybe(story)
     shares = _shares(story, together, address_of)
     found: dict[int, list[_Address]] = defaultdict(list)
     for number, ((address, first), ks) in enumerate(addresses.items()):
-        found[first].append(_Address(story, environments, address, number, ks, shares[first], maybe))
+        found[first].append(_Address(story, environments, address, number, ks, shares[first], maybe, crowd))
     for first, mine in found.items():
+        sure = {(a.version, name) for a in mine for name in a.sure}
+        for a in mine:
+            a.forget(sure)
         shares[first].ask_addresses(a.number for a in mine if a.is_open)
         _decide(mine, shares[first])
+        taken = sure | {(a.version, a.decided) for a in mine}
+        for a in mine:
+            a.forget(taken)
         shares[first].ask_connections(k for a in mine for k in a.single())
-        taken = {(a.version, a.decided) for a in mine}
         for a in mine:
             a.tie(len(mine) == 1, taken)
 
@@ -75,15 +80,6 @@ def _addresses(cs: Connections, together: list[int]) -> dict[tuple[str, int], li
         row = cs.points[p].rows[cs.members[k, p]]
         found[host(int(row[f.C_HI]), int(row[f.C_LO])), together[p]].append(k)
     return dict(sorted(found.items()))
-
-
-def _maybe(story: Story) -> dict[str, set[str]]:
-    """By connection: environments one of whose transports it may be."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for tie in story.ties:
-        if not tie.used and (environment := story.transport(tie.left).environment) is not None:
-            found[tie.right].add(environment)
-    return found
 
 
 def _shares(story: Story, together: list[int], address_of: NDArray[np.int64]) -> dict[int, Shares]:
@@ -149,22 +145,35 @@ class _Address:
 
     def __init__(
         self, story: Story, environments: dict[str, Environment], address: str, number: int, ks: list[int], shares: Shares,
-        maybe: dict[str, set[str]],
+        maybe: dict[int, set[str]], crowd: Container[int],
     ) -> None:  # fmt: skip
         self._story, self._address, self.number, self.ks, self._shares = story, address, number, ks, shares
         self._environments = environments
         self.decided: str | None = None
         self.supposed: str | None = None
-        self._named: dict[str, list[int]] = defaultdict(list)
+        self._named: dict[str, list[int]] = defaultdict(
+            list
+        )  # environments: their connections; none where one may be its
         for k in ks:
             for t in story.connections.transports.get(k, []):
                 self._named[story.transport(t).environment or ""].append(k)
-            for environment in maybe.get(story.connections.id(k), ()):
+            for environment in maybe.get(k, ()):
                 self._named[environment] += []
+        self._crowd = [k for k in ks if k in crowd]
+
+    @property
+    def sure(self) -> list[str]:
+        """Environments whose transports come from here."""
+        return [name for name, ks in self._named.items() if ks]
+
+    def forget(self, elsewhere: Container[tuple[int, str | None]]) -> None:
+        """Environments that have another address are not those of transports that only may be from here."""
+        named = self._named.items()
+        self._named = {name: ks for name, ks in named if ks or (self.version, name) not in elsewhere}
 
     def known(self) -> str | None:
         """The environment, where transports tell, or all addresses together rather than not."""
-        return next(iter(self._named)) or None if len(self._named) == 1 else self.supposed
+        return self.supposed or (next(iter(self._named)) or None if len(self._named) == 1 else None)
 
     def fits(self, environment: str, worth: float) -> None:
         """Note that all addresses together fit best if this one is of an environment, by how much."""
@@ -174,7 +183,7 @@ class _Address:
     @property
     def is_open(self) -> bool:
         """Whether no transport tells."""
-        return not self._named
+        return not self.sure
 
     def gains(self) -> dict[str, float]:
         """How well each environment fits by bursts alone; empty where transports tell which it is."""
@@ -188,7 +197,9 @@ class _Address:
     def tie(self, alone: bool, taken: Container[tuple[int, str | None]]) -> None:
         """Tie the whole address, the only one or one of several, else each connection for which something speaks; `taken` are
         environments that were told to have an address of a version."""
-        if len(self._named) > 1:
+        if self.decided is not None:
+            self._by_bursts(alone, taken)
+        elif len(self._named) > 1:
             self._shared()
         elif self._named:
             ((environment, ks),) = self._named.items()
@@ -199,6 +210,8 @@ class _Address:
     def single(self) -> list[int]:
         """Connections of which their own bursts are asked: strangers to the one environment whose transports the address has; all
         where there are several, or nothing fits the address."""
+        if self.decided is not None:
+            return []
         if len(self._named) == 1:
             ((environment, ks),) = self._named.items()
             return [k for k in self._telling(ks) if self._shares.share([k], environment) < LEAST_SHARE]
@@ -215,6 +228,8 @@ class _Address:
         )
         # Those that speak when this environment does not run, and another one does.
         strangers = [k for k in self.single() if self._shares.connections.of(k)]
+        if self._crowd and self._shares.share(self.ks, environment) < LEAST_SHARE:
+            strangers = sorted({*strangers, *self._crowd})
         self._whole(environment, why, "likely" if len(ks) < 2 or strangers else "certain", strangers)
         for k in strangers:
             self._one(k)

@@ -4,15 +4,17 @@ Theory of operation. What proves it comes first: the client's own port, where a 
 candidates: connections to its address that were established when its `Established TCP connection` line was printed. Where one
 transport and one connection have only each other, that is it. Where several environments connect to one server at a time, what both
 sides did tells them apart: pings that the log and the capture have at the same times, a reset and its line; then the
-source address that an environment is known by; then the order of connects, which an error of the clocks does not change.
-What is left, connected within a few milliseconds and told apart by nothing, stays untied, and every rival is told.
+source address that an environment is known by; then the order of connects, which an error of the clocks does not change. What
+connected within a few milliseconds, or among a crowd, waits until more is known of addresses: by what was tied, and by when
+environments run (`ties`). What is told apart by nothing stays untied, and its rivals are told.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
+from itertools import chain
 
 from msgspec import Struct
 
@@ -39,6 +41,12 @@ LOOP_NS = 20 * MS
 SAME_NS = 3 * MS
 #: Connections whose packets are looked at to tell transports apart.
 MOST_LOOKED_AT = 2_000
+#: Of a transport that may be any of more connections, only an address tells.
+MOST_AT_ONCE = 100
+#: Rivals of which a tie is told, and those that are named in a sentence.
+MOST_TOLD, LISTED = 20, 5
+#: How often what was tied is asked for addresses.
+MOST_ROUNDS = 6
 
 
 class _Pair(Struct):
@@ -52,9 +60,33 @@ class _Pair(Struct):
     told: str = ""
     frozen: bool = False  # a freeze lies between them
 
+    def distance(self) -> tuple[int, str, int]:
+        """Nearest first."""
+        return abs(self.apart_ns), self.transport.id, self.k
 
-def tie_transports(story: Story) -> None:
-    """Assign connections to transports, each at most once, and tell every tie (`story.ties`).
+
+class Unsettled(Struct):
+    """What waits until more is known of addresses: of each transport that has rivals these, the best first; and transports that
+    connected in a crowd."""
+
+    rivals: list[list[_Pair]] = []
+    candidates: _Candidates | None = None
+
+    def maybe(self) -> dict[int, set[str]]:
+        """By connection: environments one of whose transports it may be."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for pair in chain.from_iterable(self.rivals):
+            if pair.transport.environment is not None:
+                found[pair.k].add(pair.transport.environment)
+        return found
+
+    def crowd(self) -> set[int]:
+        """Connections that may be any of very many environments'."""
+        return self.candidates.crowd() if self.candidates else set()
+
+
+def tie_transports(story: Story) -> Unsettled:
+    """Assign connections to transports, each at most once, and tell every tie (`story.ties`); `settle` has to end it.
 
     Times count where log and capture share a clock, to within its error; else a tie needs that there is one of each.
     """
@@ -62,16 +94,25 @@ def tie_transports(story: Story) -> None:
     _by_own_address(story, frames)
     waiting = [t for t in story.transports if t.connection is None]
     if not waiting:
-        return
+        return Unsettled()
     errors = {number: frame_error(story, number) for number in {*frames.values()}}
-    pairs = _pairs(story, waiting, frames, errors)
+    candidates = _Candidates(story, waiting, frames, errors)
+    pairs = candidates.pairs()
     for group in _groups(pairs):
         if len(group) == 1:
             _tie(story, group[0], "likely", _connected(group[0]))
-    rest = [p for p in pairs if p.transport.connection is None and p.k not in story.connections.transports]
+    rest = [p for p in pairs if _free(story, p)]
     _look(story, rest, frames, errors)
     _by_deeds(story, rest)
-    _by_time(story, _of_known_address(story, rest))
+    return Unsettled(_by_known(story, _by_time(story, _of_known_address(story, rest))), candidates)
+
+
+def settle(story: Story, unsettled: Unsettled) -> None:
+    """Tie what the source address tells that an environment was found to have meanwhile; tell of the rest what it may be."""
+    if (candidates := unsettled.candidates) is None:
+        return
+    for group in _by_known(story, unsettled.rivals + candidates.of_crowded(_known(story))):
+        _leave(story, group)
 
 
 def frame_error(story: Story, frame: int, captures: Container[str] | None = None) -> int:
@@ -146,39 +187,82 @@ def _by_own_address(story: Story, frames: dict[str, int]) -> None:
 # ---- candidates
 
 
-def _pairs(story: Story, waiting: list[Transport], frames: dict[str, int], errors: dict[int, int]) -> list[_Pair]:
-    """Transports with the connections to their address that were established when they were, nearest first."""
-    established = _established(story.connections, {t.remote for t in waiting})
-    anywhere = Counter(server for (server, _), rows in established.items() for _ in rows)
-    count = Counter(t.remote for t in waiting)
-    pairs = []
-    for t in waiting:
-        frame, remote = frames.get(t.environment or "", 0), t.remote or ""
-        near = established.get((remote, frame), [])
-        if not near and anywhere[remote] == 1 and count[t.remote] == 1:
-            only = next(rows[0] for (server, _), rows in established.items() if server == remote)
-            _tie(story, _Pair(t, only[1], 0, ""), "likely", "the only connection to that address")
-        if t.opened_ns is None or not near:
-            continue
-        coarse = SECOND if t.dialect in (GO, JAVA) and t.opened_ns % SECOND == 0 else 0
-        slack = CONNECT_SLACK_NS + errors[frame] + coarse
-        earliest = _running_before(story, t, slack)
-        for when, k, address in near[bisect_left(near, (earliest,)) :]:
-            if when > t.opened_ns + slack:
-                break
-            pairs.append(_Pair(t, k, t.opened_ns - when, address, frozen=when < t.opened_ns - slack))
-    return sorted(pairs, key=lambda p: (abs(p.apart_ns), p.transport.id, p.k))
+class _Candidates:
+    """The connections to the address of each transport that were established when it was."""
+
+    def __init__(self, story: Story, waiting: list[Transport], frames: dict[str, int], errors: dict[int, int]) -> None:
+        self._story, self._frames, self._errors = story, frames, errors
+        self._established = _established(story.connections, {t.remote for t in waiting})
+        self._waiting: list[Transport] = []
+        self._crowded: list[Transport] = []
+        for t in waiting:
+            if t.opened_ns is not None and (near := self._near(t)):
+                slack = self._slack(t)
+                at_once = bisect_right(near, (t.opened_ns + slack, len(story.connections))) - bisect_left(
+                    near, (t.opened_ns - slack,)
+                )
+                (self._waiting if at_once <= MOST_AT_ONCE else self._crowded).append(t)
+        self._tie_single(waiting)
+
+    def _near(self, t: Transport) -> list[tuple[int, int, str]]:
+        return self._established.get((t.remote or "", self._frames.get(t.environment or "", 0)), [])
+
+    def _tie_single(self, waiting: list[Transport]) -> None:
+        """Where nothing shares a clock: the only transport and the only connection to an address."""
+        anywhere = Counter(server for (server, _), rows in self._established.items() for _ in rows)
+        count = Counter(t.remote for t in waiting)
+        for t in waiting:
+            if not self._near(t) and anywhere[t.remote or ""] == 1 and count[t.remote] == 1:
+                only = next(rows[0] for (server, _), rows in self._established.items() if server == t.remote)
+                _tie(self._story, _Pair(t, only[1], 0, ""), "likely", "the only connection to that address")
+
+    def _slack(self, t: Transport) -> int:
+        coarse = t.dialect in (GO, JAVA) and t.opened_ns is not None and t.opened_ns % SECOND == 0
+        return CONNECT_SLACK_NS + self._errors[self._frames.get(t.environment or "", 0)] + SECOND * coarse
+
+    def pairs(self) -> list[_Pair]:
+        """Transports with those that each may be, nearest first; without what connected in a crowd."""
+        found = [self._pair(t, row) for t in self._waiting for row in self._of(t)]
+        return sorted(found, key=_Pair.distance)
+
+    def of_crowded(self, known: dict[str | None, set[str]]) -> list[list[_Pair]]:
+        """Of each transport that connected in a crowd what it may be: from the one address that is known of its environment."""
+        found = []
+        for t in self._crowded:
+            mine = [self._pair(t, row) for row in self._of(t) if {row[2]} == known.get(t.environment)]
+            found.append(sorted((p for p in mine if _free(self._story, p)), key=_Pair.distance))
+        return [group for group in found if group]
+
+    def crowd(self) -> set[int]:
+        """Connections that transports which connected in a crowd may be."""
+        return {k for t in self._crowded for _, k, _ in self._of(t)} - self._story.connections.transports.keys()
+
+    def _pair(self, t: Transport, row: tuple[int, int, str]) -> _Pair:
+        when, k, address = row
+        apart = (t.opened_ns or 0) - when
+        return _Pair(t, k, apart, address, frozen=apart > self._slack(t))
+
+    def _of(self, t: Transport) -> list[tuple[int, int, str]]:
+        near, slack = self._near(t), self._slack(t)
+        stretches = _running(self._story, t, slack)
+        return [row for a, b in stretches for row in near[bisect_left(near, (a,)) : bisect_left(near, (b + 1,))]]
 
 
-def _running_before(story: Story, t: Transport, slack_ns: int) -> int:
-    """So much running time before a transport's line: a handshake that was begun may end in a freeze, and the line stand behind it."""
+def _running(story: Story, t: Transport, slack_ns: int) -> list[tuple[int, int]]:
+    """When an environment ran, for so much time before a transport's line and after: a handshake that was begun may end before a
+    freeze, and the line stand behind it."""
     at = t.opened_ns or 0
+    found, until, left = [], at + slack_ns, slack_ns
     for freeze in reversed(story.freezes_between(t.environment, at - FROZEN_NS, at)):
         ran = max(at - freeze.end_ns, 0)
-        if ran >= slack_ns:
+        if ran >= left:
             break
-        slack_ns, at = slack_ns - ran, min(at, freeze.start_ns)
-    return at - slack_ns
+        left, at = left - ran, min(at, freeze.start_ns)
+        edge = slack_ns + freeze.error_ns
+        if freeze.length_ns > 2 * edge:
+            found.append((freeze.end_ns - edge, until))
+            until = freeze.start_ns + edge
+    return [*found, (at - left, until)]
 
 
 def _established(cs: Connections, wanted: set[str | None]) -> dict[tuple[str, int], list[tuple[int, int, str]]]:
@@ -268,32 +352,65 @@ def _free(story: Story, p: _Pair) -> bool:
 # ---- when they were
 
 
+def _known(story: Story) -> dict[str | None, set[str]]:
+    """Source addresses of environments, by what is at least likely."""
+    found: dict[str | None, set[str]] = defaultdict(set)
+    for tie in story.ties:
+        if tie.used and tie.confidence != "possible":
+            if tie.kind == KIND:
+                address = story.connections.client(int(tie.right[1:]) - 1).rpartition(":")[0].strip("[]")
+                found[story.transport(tie.left).environment].add(address)
+            elif tie.kind == "environment-address":
+                found[tie.left].add(tie.right)
+    return found
+
+
 def _of_known_address(story: Story, pairs: list[_Pair]) -> list[_Pair]:
-    """Pairs that are left; of an environment whose other transports have one source address, only those from there, if any."""
-    known: dict[str | None, set[str]] = defaultdict(set)
-    for t in story.transports:
-        if t.connection is not None:
-            known[t.environment].add(story.connections.client(int(t.connection[1:]) - 1).rpartition(":")[0].strip("[]"))
+    """Pairs that are left; of an environment of which one source address is known, only those from there, if any."""
+    known = _known(story)
     left = [p for p in pairs if _free(story, p)]
     fitting = {p.transport.id for p in left if known.get(p.transport.environment) == {p.address}}
     return [p for p in left if p.transport.id not in fitting or known[p.transport.environment] == {p.address}]
 
 
-def _by_time(story: Story, pairs: list[_Pair]) -> None:
-    """Tie in the order of connects, else the nearest; what connected with another at once is left."""
+def _by_known(story: Story, rivals: list[list[_Pair]]) -> list[list[_Pair]]:
+    """Of rivals, tie the one from the address that is known of an environment by now, and the one whose rivals are all tied by
+    now, where no other transport has as good a claim; returns what is left."""
+    for _ in range(MOST_ROUNDS):
+        known, told = _known(story), []
+        for group in rivals:
+            free = [p for p in group if _free(story, p)]
+            own = [p for p in free if known.get(p.transport.environment) == {p.address}]
+            told += own if len(own) == 1 else free if len(free) == 1 else []
+        claims = Counter(p.k for p in told)
+        told = [p for p in told if claims[p.k] == 1]
+        if not told:
+            break
+        for p in told:
+            _tie(story, p, "likely", f"{_connected(p)}; others are taken, or not from the address of its environment")
+        rivals = [group for group in rivals if group[0].transport.connection is None]
+    return rivals
+
+
+def _by_time(story: Story, pairs: list[_Pair]) -> list[list[_Pair]]:
+    """Tie in the order of connects, else the nearest; returns what connected with another at once, each with its rivals."""
+    left = []
     when = {p.k: (p.transport.opened_ns or 0) - p.apart_ns for p in pairs}
     for group in _groups(pairs):
         rivals: dict[str, list[_Pair]] = defaultdict(list)
         for p in group:
             rivals[p.transport.id].append(p)
-        for p in _in_order(group, rivals, when) or _nearest(group):
+        ordered = _in_order(group, rivals, when)
+        same = SAME_NS if ordered else LOOP_NS  # which is nearest, clocks' error may change
+        for p in ordered or _nearest(group):
             others = sorted((o for o in rivals[p.transport.id] if o.k != p.k), key=lambda o: abs(when[o.k] - when[p.k]))
             close = [o for o in others if abs(when[o.k] - when[p.k]) <= LOOP_NS]
-            names = [story.connections.id(o.k) for o in close]
-            if close and abs(when[close[0].k] - when[p.k]) <= SAME_NS and not _same_story(group, p, close[0]):
-                _leave(story, [p, *close])
+            names = [story.connections.id(o.k) for o in close[:LISTED]]
+            if close and abs(when[close[0].k] - when[p.k]) <= same and not _same_story(group, p, close[0]):
+                left.append([p, *close])
             else:
                 _tie(story, p, "possible" if close else "likely", _connected(p), names)
+    return left
 
 
 def _same_story(group: list[_Pair], p: _Pair, other: _Pair) -> bool:
@@ -302,11 +419,12 @@ def _same_story(group: list[_Pair], p: _Pair, other: _Pair) -> bool:
 
 
 def _leave(story: Story, pairs: list[_Pair]) -> None:
-    """Tell ties between which nothing decides."""
+    """Tell ties between which nothing decides, as far as somebody may read them."""
     names = [story.connections.id(p.k) for p in pairs]
-    for rank, p in enumerate(pairs, 1):
-        others = [name for name in names if name != names[rank - 1]]
-        evidence = f"{_connected(p)}, as {' and '.join(others)}: left untied"
+    for rank, p in enumerate(pairs[:MOST_TOLD], 1):
+        others = [name for name in names[: MOST_TOLD + 1] if name != names[rank - 1]][:MOST_TOLD]
+        also = " and ".join(others[:LISTED]) + f" and {len(names) - 1 - LISTED} others" * (len(names) - 1 > LISTED)
+        evidence = f"{_connected(p)}, as {also}: left untied"
         story.ties.append(
             Tie(KIND, p.transport.id, names[rank - 1], "possible", evidence, False, rank, others, _refs(story, p))
         )

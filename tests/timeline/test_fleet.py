@@ -148,3 +148,45 @@ def split(content: bytes) -> tuple[bytes, list[bytes]]:
         records.append(content[at:end])
         at = end
     return content[:24], records
+
+
+def test_transports_that_connect_at_once_are_settled_by_what_tells_the_address(tmp_path):
+    """Within 60 ms forty environments connect, many within a millisecond; each connects once more, by itself."""
+    rng = Random(9)
+    lines: list[Line] = []
+    records = []
+    for n in range(40):
+        for turn, start in enumerate((rng.randrange(60), 20_000 + 700 * n)):
+            request = f"6f0d{turn:04x}-0000-4000-8000-{n:012x}"
+            connected, remote = START + start + 8, f"{SERVER}:6379"
+            trace = [
+                (0, f"transport | dns:svc:6379 {remote} Established TCP connection"),
+                (3, f"transport | ({turn + 1}) {remote} local settings acknowledged by remote: {{}}"),
+            ]
+            lines += [
+                Line(START + start, stream(n), f"START RequestId: {request} Version: $LATEST\n"),
+                *(
+                    Line(at, stream(n), f"{iso(at)}\t{request}\tERROR\tD {iso(at)} | v1.14.7 8 | {text}\n")
+                    for at, text in ((connected + ms, text) for ms, text in trace)
+                ),
+                Line(START + start + 50, stream(n), f"REPORT RequestId: {request}\tDuration: 50.00 ms\n"),
+            ]
+            there, back, port = (address(n), SERVER), (SERVER, address(n)), 40_000 + turn
+            for ms, (src, dst), segment in (
+                (-2, there, tcp(port, 6379, 0, 0, SYN)),
+                (-1, back, tcp(6379, port, 0, 1, SYN | ACK)),
+                (0, there, tcp(port, 6379, 1, 1, ACK)),
+                (1, there, tcp(port, 6379, 1, 1, PSH | ACK, bytes(30))),
+            ):
+                records.append(((connected + ms) * MS, ethernet(ipv4(src, dst, segment))))
+    lines.sort(key=lambda line: line.ms)
+    (tmp_path / "lambda.json").write_text(filter_compact([replace(line, id=k) for k, line in enumerate(lines)]))
+    (tmp_path / "server.pcap").write_bytes(pcap(sorted(records)))
+    story = analyzer.read(tmp_path).story
+    clients = {t.id: story.connections.client(int(t.connection[1:]) - 1) for t in story.transports if t.connection}
+    of = {stream(n): address(n) for n in range(40)}
+    expected = {t.id: f"{of[t.environment]}:{39_999 + int(t.number)}" for t in story.transports}
+    assert len(expected) == 80
+    assert clients.items() <= expected.items() and len(clients) >= 76
+    ends = [t for t in story.ties if t.kind == "environment-address" and t.confidence != "possible"]
+    assert {(t.left, t.right) for t in ends} == set(of.items())
