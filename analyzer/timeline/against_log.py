@@ -19,7 +19,18 @@ from msgspec.structs import replace
 from analyzer.model.clocks import PPM, Clock, Piece, inverted
 from analyzer.model.times import MS, SECOND
 from analyzer.timeline.bounds import MAX_PPM, Bounds, fit
-from analyzer.timeline.log_anchors import QUICK_START_NS, START_SLACK_NS, Kind, Kinds, Pairs, Said, anchors_of, tilted
+from analyzer.timeline.log_anchors import (
+    LEAST_CHANCE,
+    QUICK_START_NS,
+    START_SLACK_NS,
+    Kind,
+    Kinds,
+    Pairs,
+    Said,
+    anchors_of,
+    surprises,
+    tilted,
+)
 from analyzer.timeline.points import Point
 from analyzer.timeline.shown import Shown
 
@@ -65,8 +76,8 @@ GOOD_SHARE = 0.85
 REPLY_TO_LINE_NS = 4 * MS
 #: … or by a busy guest so much later, all of them.
 BUSY_NS = 8 * MS
-#: So many standard deviations (of counts, by Poisson) above the usual number of coincidences is none.
-CLEARLY = 3
+#: So improbable by chance, as `Kind.surprises` counts and given how many places there are, is no coincidence.
+CLEARLY = 3.0
 HOW = "invocation windows, connects, pings and resets"
 
 
@@ -518,8 +529,9 @@ def _beside(kinds: Kinds, found: _Leeway, lines: Ints) -> _Leeway:
     beside = Kind(lines, kinds.replies, slack, 0, 1.0)
     offsets = np.arange(found.low, found.high + 1, MS, dtype=np.int64)
     scores = beside.hits(offsets)
-    best, usual = scores.max(), max(scores.mean(), 1)
-    if best < 0.25 * len(lines) or best <= usual + CLEARLY * usual**0.5:
+    best, usual = scores.max(), min(max(scores.mean() / len(lines), LEAST_CHANCE), 1 - LEAST_CHANCE)
+    places = max((found.high - found.low) / slack, 1)
+    if best < 0.25 * len(lines) or surprises(best, len(lines), usual) < CLEARLY + math.log(places):
         return found
     good = offsets[scores >= GOOD_SHARE * best]
     low, high = int(good.min()) - slack, min(int(good.max()) + slack + BUSY_NS, found.high)

@@ -316,7 +316,7 @@ class Kinds(Struct, frozen=True):
         return np.sort(np.concatenate([np.empty(0, np.int64), *(k.log for k in self.voters)]))
 
 
-def surprises(hits: Ints, tried: Ints, chance: float) -> NDArray[np.float64]:
+def surprises(hits: Ints | int, tried: Ints | int, chance: float) -> NDArray[np.float64]:
     """How improbable so many hits among so many tries are by chance: the logarithm of the likelihood ratio (Bernoulli), 0 where
     chance gives as many."""
     share = hits / np.maximum(tried, 1)
