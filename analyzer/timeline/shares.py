@@ -36,7 +36,7 @@ WHILE_RUNNING = 0.95
 BLOCK = 1_000_000
 #: So many pairs of a burst and an environment that fits are weighed, of addresses that fewest fit first: what fits hundreds tells
 #: nothing.
-MOST_WEIGHED = 5_000_000
+MOST_WEIGHED = 1_000_000
 #: Bursts that come as long after the beginning of an invocation, within this, are alike; what is known of so many bursts counts as
 #: much as what may be supposed.
 ALIKE_NS, UNLEARNT = 20 * MS, 10
@@ -44,13 +44,14 @@ ALIKE_NS, UNLEARNT = 20 * MS, 10
 FARTHEST_NS = 500 * MS
 #: Clocks further apart than they may be fit better where the bursts are so much likelier (3 times).
 BETTER = 1.1
-#: Addresses that are asked whether they would.
-MOST_ASKED = 400
+#: Addresses that are asked whether they would, and at most how many clocks within their error, on either side.
+MOST_ASKED, MOST_SHIFTS = 400, 12
 
 
 class Shares:
     """How many bursts of each address, or connection, fall into each environment's invocations. `address_of` numbers the address of
-    each connection; `telling` are the environments of logs whose lines told of the captures' clock."""
+    each connection; `telling` are the environments of logs whose lines told of the captures' clock. Windows are wider by a slack, and
+    by the clocks' error."""
 
     def __init__(
         self,
@@ -60,16 +61,18 @@ class Shares:
         windows: dict[str, list[tuple[int, int]]],
         telling: set[str],
         slack_ns: int,
+        error_ns: int,
     ) -> None:
         self._names, self._number = list(windows), {env: n for n, env in enumerate(windows)}
         self._telling = np.array([env in telling for env in windows], np.bool_)
         self._ks, self._times = bursts_of(cs, captures)
-        ends = (int(self._times[0]) - slack_ns, int(self._times[-1]) + slack_ns + 1) if len(self._times) else (0, 1)
-        self._ends, self._slack, self._address_of = ends, slack_ns, address_of
+        apart = slack_ns + error_ns
+        ends = (int(self._times[0]) - apart, int(self._times[-1]) + apart + 1) if len(self._times) else (0, 1)
+        self._ends, self._slack, self._error, self._address_of = ends, slack_ns + error_ns, error_ns, address_of
         self._table = np.array([(n, *w) for n, env in enumerate(windows) for w in windows[env]], np.int64).reshape(
             -1, 3
         )
-        self._running = self._shifted(0)
+        self._running = self._shifted(0, apart)
         self._address = address_of[self._ks]
         self._anybody = _of_anybody(self._address, self._times, ends)
         self._count = np.bincount(self._ks, minlength=len(address_of)).tolist()
@@ -78,9 +81,9 @@ class Shares:
         self._learnt = _Learnt(*np.empty((2, 0), np.int64))
         self.addresses, self.connections = self._fitting(self._address, ()), self._fitting(self._ks, ())
 
-    def _shifted(self, shift_ns: int) -> Running:
+    def _shifted(self, shift_ns: int, slack_ns: int) -> Running:
         """When environments run by a log's clock that is shifted so, as far as the capture goes."""
-        windows = self._table + np.array([0, shift_ns - self._slack, shift_ns + self._slack])
+        windows = self._table + np.array([0, shift_ns - slack_ns, shift_ns + slack_ns])
         windows[:, 1:] = windows[:, 1:].clip(*self._ends)
         return Running(windows[windows[:, 1] < windows[:, 2]])
 
@@ -124,9 +127,10 @@ class Shares:
             return 0.0
         return float((self._running.interval(np.full(len(times), at), times) >= 0).mean())
 
-    def is_doubtful(self) -> bool:
-        """Whether addresses would find their environments better by clocks that are further apart than they may be: who runs when
-        then proves nothing. Looks at some addresses of many."""
+    def is_doubtful(self, decided: dict[int, str]) -> bool:
+        """Whether what was decided of addresses hangs on the clocks: by clocks that are further apart than they may be addresses
+        would find their environments better, or by clocks that are as far apart as they may be others as well. Who runs when then
+        proves nothing. Looks at some addresses of many."""
         addresses = np.unique(self._address)
         if len(addresses) < 2 or not len(self._table):
             return False
@@ -134,15 +138,22 @@ class Shares:
         step = max(len(addresses) // MOST_ASKED + 1, -(-pairs // BLOCK))
         chosen = np.isin(self._address, addresses[::step])
         group, times = self._address[chosen], self._times[chosen]
-        anybody = _of_anybody(group, times, self._ends)
+        anybody, nobody = _of_anybody(group, times, self._ends), np.zeros_like(self._telling)
 
-        def fit(shift_ns: int) -> float:
-            running = self._shifted(shift_ns)
-            return Fitting(self._names, np.zeros_like(self._telling), running, group, times, anybody).best()
+        def fit(shift_ns: int, slack_ns: int) -> Fitting:
+            return Fitting(self._names, nobody, self._shifted(shift_ns, slack_ns), group, times, anybody)
 
-        as_it_is = fit(0)
+        as_it_is = fit(0, self._slack).best()
         shifts = range(self._slack * 5 // 2, max(FARTHEST_NS, self._slack * 3), self._slack)
-        return any(fit(sign * by) > as_it_is + BETTER for by in shifts for sign in (-1, 1))
+        if any(fit(sign * by, self._slack).best() > as_it_is + BETTER for by in shifts for sign in (-1, 1)):
+            return True
+        asked = decided.keys() & set(group.tolist())
+        within = []
+        for shift in range(-self._error, self._error + 1, max(self._slack - self._error, self._error // MOST_SHIFTS)):
+            fitting = fit(shift, self._slack - self._error)
+            within.append((fitting.best(), sum(fitting.favourite(g) == decided[g] for g in asked)))
+        best = max(how_well for how_well, _ in within)
+        return any(2 * same < len(asked) for how_well, same in within if how_well > best - CLEARLY)
 
 
 class Fitting:
@@ -221,6 +232,11 @@ class Fitting:
         best = np.zeros(len(self._groups))
         np.maximum.at(best, self._group, self._gains)
         return float(best.sum())
+
+    def favourite(self, group: int) -> str | None:
+        """The environment that fits best."""
+        gains = self.gains(group)
+        return max(gains, key=gains.__getitem__, default=None)
 
     def _of(self, group: int) -> tuple[list[str], list[float], list[float]]:
         """Names, gains and shares of those that fit."""

@@ -38,6 +38,8 @@ SURELY, RATHER = 4.6, 1.1
 LEAST_BURSTS = 3
 #: The longest an invocation that has no end may have run (Lambda's limit).
 LONGEST_NS = 900 * SECOND
+#: Environments between which nothing decides, where that is told at all.
+MOST_TOLD = 32
 #: Addresses of which every pairing is weighed; of more, each pair alone. How often what they tell is learnt from.
 MOST_TOGETHER, MOST_ROUNDS = 400, 6
 
@@ -95,10 +97,10 @@ def _shares(story: Story, together: list[int], address_of: NDArray[np.int64]) ->
         frame, captures = points[first].clock.frame, [p for p, g in enumerate(together) if g == first]
         here = {env: w for env, w in windows.items() if frames[env] == frame}
         # START is stamped before the guest runs, END after it has spoken.
-        slack = END_SLACK_NS + frame_error(story, frame, {points[p].source.id for p in captures})
+        error = frame_error(story, frame, {points[p].source.id for p in captures})
         told_by = frozenset().union(*(points[p].told_by for p in captures))
         telling = {env for env in here if not told_by.isdisjoint(logs[env])}
-        found[first] = Shares(story.connections, captures, address_of, here, telling, slack)
+        found[first] = Shares(story.connections, captures, address_of, here, telling, END_SLACK_NS, error)
     return found
 
 
@@ -116,7 +118,8 @@ def _decide(addresses: list[_Address], shares: Shares) -> None:
             break
         known = now
         shares.learn(known)
-    if any(a.decided is not None for a in addresses) and shares.is_doubtful():
+    decided = {a.number: a.decided for a in addresses if a.decided is not None}
+    if decided and shares.is_doubtful(decided):
         for a in addresses:
             a.decided = None
 
@@ -293,6 +296,8 @@ class _Address:
         self._note(environment)
 
     def _untied(self, kind: str, right: str, fitting: list[tuple[float, str]]) -> None:
+        if len(fitting) > MOST_TOLD:
+            return  # it may be nearly anybody's
         for rank, (share, environment) in enumerate(fitting, 1):
             others = [env for _, env in fitting if env != environment]
             also = f"as into those of {' and '.join(others)}" if others else "as they may by chance"
