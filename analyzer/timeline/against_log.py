@@ -419,7 +419,8 @@ def _range(kinds: Kinds, offset: int) -> _Range:
     at, tilts = (start + end) // 2, _tilts(end - start, FINE_NS)
     tilts = tilts if len(tilts) > 1 else [0.0, DRIFT_PPM, -DRIFT_PPM]
     tried = _leeways(kinds, offset, tilts, at)
-    possible = [x for x in tried if x.low <= x.high]
+    about = [replace(x, low=min(x.low, x.high), high=max(x.low, x.high)) for x in tried if x.low <= x.high + MS]
+    possible = about if any(x.low <= x.high for x in tried) else []  # stamps cut to ms contradict each other by as much
     if not possible:  # anchors contradict each other: what is left is the neighbourhood of both
         flat = tried[0]
         possible = [replace(flat, low=flat.high - START_SLACK_NS, high=flat.low + START_SLACK_NS)]

@@ -282,3 +282,17 @@ def test_the_log_of_another_incident_places_no_capture(name, capture, other, sec
     both = read(packets | lines, tmp_path)
     assert not both.story.aligned
     assert said(both) == said(analyzer.read(tmp_path / capture)) + said(analyzer.read(tmp_path / "lambda.json"))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("ppm", [-39, -58, 180])
+def test_stamps_cut_to_milliseconds_leave_drifts_open(shared, ppm, tmp_path):
+    """A log of ten pings and a capture that contradict each other by a quarter of a millisecond, if drift is none."""
+    folder = shared / "cases" / "7_goaway_too_many_pings"
+    files = {name: (folder / name).read_bytes() for name in ("fn.pcap", "srv.pcapng", "lambda.json")}
+    since = first_ns(files)
+    trace = read(files | {"fn.pcap": warp.pcap(files["fn.pcap"], warp.drifting(ppm, since))}, tmp_path)
+    (clock,) = (s.clocks[0] for s in trace.story.sources if s.path.endswith("fn.pcap"))
+    for true in (since, since + 12 * 10**9, since + 25 * 10**9):
+        stamp = warp.drifting(ppm, since)(true)
+        assert abs(clock.aligned(stamp) - true) <= clock.misplaced(stamp) < 10e6
