@@ -129,7 +129,7 @@ class Shares:
 
     def is_doubtful(self, decided: dict[int, str]) -> bool:
         """Whether what was decided of addresses hangs on the clocks: by clocks that are further apart than they may be addresses
-        would find their environments better, or by clocks that are as far apart as they may be others as well. Who runs when then
+        would find other environments, and better, or by clocks that are as far apart as they may be others as well. Who runs when then
         proves nothing. Looks at some addresses of many."""
         addresses = np.unique(self._address)
         if len(addresses) < 2 or not len(self._table):
@@ -143,17 +143,20 @@ class Shares:
         def fit(shift_ns: int, slack_ns: int) -> Fitting:
             return Fitting(self._names, nobody, self._shifted(shift_ns, slack_ns), group, times, anybody)
 
-        as_it_is = fit(0, self._slack).best()
-        shifts = range(self._slack * 5 // 2, max(FARTHEST_NS, self._slack * 3), self._slack)
-        if any(fit(sign * by, self._slack).best() > as_it_is + BETTER for by in shifts for sign in (-1, 1)):
-            return True
         asked = decided.keys() & set(group.tolist())
-        within = []
-        for shift in range(-self._error, self._error + 1, max(self._slack - self._error, self._error // MOST_SHIFTS)):
-            fitting = fit(shift, self._slack - self._error)
-            within.append((fitting.best(), sum(fitting.favourite(g) == decided[g] for g in asked)))
+
+        def same(fitting: Fitting) -> int:
+            return sum(fitting.favourite(g) == decided[g] for g in asked)
+
+        as_it_is = fit(0, self._slack).best()
+        for by in range(self._slack * 5 // 2, max(FARTHEST_NS, self._slack * 3), self._slack):
+            for further in (fit(sign * by, self._slack) for sign in (-1, 1)):
+                if further.best() > as_it_is + BETTER and same(further) < LEAST_SHARE * len(asked):
+                    return True
+        shifts = range(-self._error, self._error + 1, max(self._slack - self._error, self._error // MOST_SHIFTS))
+        within = [(f.best(), same(f)) for f in (fit(shift, self._slack - self._error) for shift in shifts)]
         best = max(how_well for how_well, _ in within)
-        return any(2 * same < len(asked) for how_well, same in within if how_well > best - CLEARLY)
+        return any(2 * alike < len(asked) for how_well, alike in within if how_well > best - CLEARLY)
 
 
 class Fitting:
