@@ -103,6 +103,33 @@ def apart_from_platform(events: list[Event], event_cut: int) -> dict[str | None,
     return found
 
 
+def _printed_by_guest(events: list[Event], clocks: dict[str | None, Clock]) -> dict[str | None, bool]:
+    """By environment whose guest's clock is another than the service's, whether that stamped its lines without a stamp of their own,
+    too: as more of them stand in invocations so or otherwise; not known where as many do."""
+    starts, ends, lines = (defaultdict[str | None, list[int]](list) for _ in range(3))
+    for e in events if clocks else ():
+        if e.environment not in clocks or e.event_ns is None:
+            continue
+        if e.layer == "lambda":
+            if e.kind in ("start", "report"):
+                (starts if e.kind == "start" else ends)[e.environment].append(e.event_ns)
+        elif e.inner_ns is None:
+            lines[e.environment].append(e.event_ns)
+    found = {}
+    for environment, stamps in lines.items():
+        at, clock = np.array(stamps, np.int64), clocks[environment]
+        error = clock.worst_error(int(at.min()), int(at.max()))
+        begun, over = np.sort(starts[environment]) - error, np.sort(ends[environment]) + END_SLACK_NS + error
+
+        def inside(times: Ints, begun: Ints = begun, over: Ints = over) -> int:
+            return int(np.count_nonzero(np.searchsorted(begun, times, side="right") > np.searchsorted(over, times)))
+
+        by_guest, by_service = inside(clock.aligned_all(at)), inside(at)
+        if by_guest != by_service:
+            found[environment] = by_guest > by_service
+    return found
+
+
 def _requests(events: list[Event], event_cut: int) -> dict[str | None, list[tuple[int, int, int]]]:
     """By environment, for each request with START, END and lines: when it began to print, and by how much its lines' clock is
     behind at least and at most."""
@@ -318,6 +345,8 @@ class LogClock(Struct):
     event_span: tuple[int, int] | None = None
     #: By environment, from a guest's event stamps to the service's, where they are of another clock than START and END.
     behind: dict[str | None, Clock] = {}
+    #: … and whether lines without a stamp of their own have the guest's, where that is known.
+    printed: dict[str | None, bool] = {}
     inner_span: tuple[int, int] | None = None
 
     @property
@@ -356,13 +385,14 @@ class LogClock(Struct):
         return unstamped
 
     def _by_guest(self, e: Event) -> None:
-        """A line by its event stamp: the guest's, where a logger stamped it as well; who stamped what was just printed is not known."""
+        """A line by its event stamp: the guest's, where a logger stamped it as well; who stamped what was just printed may not be known."""
         behind = self.behind.get(e.environment)
-        if behind is None or e.event_ns is None:
+        guests = True if e.inner_ns is not None else self.printed.get(e.environment)
+        if behind is None or e.event_ns is None or guests is False:
             return
         aligned = behind.aligned(e.event_ns)
         e.error_ns += behind.error_at(e.event_ns)
-        if e.inner_ns is not None:
+        if guests:
             e.time_ns += aligned - e.event_ns
         else:
             e.error_ns += abs(aligned - e.event_ns)
@@ -401,6 +431,7 @@ def log_clocks(logs: list[tuple[Source, list[Event]]], twin_of: dict[str, Twin])
             guests |= {name: _behind(guests[name], pieces) for name, pieces in behind.items() if name in guests}
             clock = LogClock(source, SERVICE, Clock("event"), _summary(guests), guests, cut, inner_cut)
             clock.behind = {name: Clock("event", pieces=pieces) for name, pieces in behind.items()}
+            clock.printed = _printed_by_guest(events, clock.behind)
         elif source.id in twin_of:
             clock = _as_twin(source, twin_of[source.id], found, cut, inner_cut)
         else:

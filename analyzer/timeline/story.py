@@ -122,7 +122,7 @@ class Story(Struct):
 
     def invocation_of(self, event: Event, slack_ns: int = 0) -> Invocation | None:
         """The invocation in which a line stands: where its stamp leaves that open the one that it names, or whose START is
-        above it in its log.
+        above it in its log, or the only one that it may stand in.
 
         A line may carry the id of an invocation that ended long before: then it is not that one.
         """
@@ -132,9 +132,11 @@ class Story(Struct):
             return own or self.invocation_at(event.environment, event.time_ns, slack_ns)
         mine = self.invocations_of(event.environment)
         at = bisect_right(self._column(_BEGUN, event.environment, mine), event.time_ns)
-        near = (i for i in reversed(mine[max(at - MOST_NEAR, 0) : at + MOST_NEAR]) if _may_stand_in(event, i))
+        near = [i for i in reversed(mine[max(at - MOST_NEAR, 0) : at + MOST_NEAR]) if _may_stand_in(event, i)]
         above = next((i for i in near if self._begins_above(i, event)), None)
-        return above or self.invocation_at(event.environment, event.time_ns, slack_ns)
+        if above is not None or len(near) == 1:
+            return above or near[0]
+        return self.invocation_at(event.environment, event.time_ns, 0 if near else slack_ns)
 
     def _invocations_named(self) -> dict[tuple[str | None, str], list[Invocation]]:
         if self._named[0] != len(self.invocations):

@@ -142,7 +142,7 @@ def test_a_guests_clock_may_be_off(seconds, tmp_path):
     assert abs(inner.offset_ns + round(seconds * 1e9)) <= inner.error_ns
 
 
-@pytest.mark.parametrize("name", ["frozen-keepalive", "zombie-fin-wait-2", "slow-query"])
+@pytest.mark.parametrize("name", ["frozen-keepalive", "zombie-fin-wait-2", "slow-query", "nat-reset"])
 @pytest.mark.parametrize("seconds", [0.3, -0.7])
 def test_a_guest_may_stamp_its_events_too(name, seconds, tmp_path):
     """A runtime hands lines on with the guest's time: they stand before START, or after END. START, END and REPORT are the service's."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.model.clocks import Clock
 from analyzer.model.events import Event
+from analyzer.model.records import Source
 from analyzer.model.times import MS, SECOND
-from analyzer.timeline.log_clocks import apart_from_platform
+from analyzer.timeline.log_clocks import apart_from_platform, log_clocks
 
 ENVIRONMENT = "2026/11/21/[$LATEST]0123456789abcdef0123456789abcdef"
 AT = 1_795_000_000 * SECOND
@@ -38,7 +40,7 @@ def log(durations, delay, behind):
 @given(
     st.lists(st.integers(20, 400), min_size=2, max_size=12),
     st.floats(0, 1),
-    st.integers(-1_900, 3_000),
+    st.integers(-1_700, 3_000),
 )
 def test_lines_outside_their_requests_tell_the_clock(durations, delay, behind):
     """Whatever is said of it is true; by a clock that agrees nothing is said, and of one far off something is."""
@@ -68,3 +70,18 @@ def test_a_clock_that_stands_in_freezes_is_told_by_each_request():
     for n, ms in enumerate(behind):
         stamp = AT + 5 * n * SECOND + 25 * MS - ms * MS
         assert abs(clock.aligned(stamp) - stamp - ms * MS) <= clock.error_at(stamp) <= 50 * MS
+
+
+@pytest.mark.parametrize("guests", [True, False])
+def test_who_stamped_what_was_just_printed_is_told_by_where_it_stands(guests):
+    """Lines without a stamp of their own: the guest's clock is 700 ms behind, theirs is that one or the service's."""
+    events = log([50, 60, 40, 70], 0.1, lambda at: 700 * MS)
+    printed = []
+    for n in range(4):
+        line = event("app", "line", AT + 5 * n * SECOND + 30 * MS - (700 * MS if guests else 0), None)
+        line.inner_ns = None
+        printed.append(line)
+    (clock,) = log_clocks([(Source("s1", "a.json", "lambda-log", "json"), [*events, *printed])], {}).values()
+    clock.read([*events, *printed])
+    for n, line in enumerate(printed):
+        assert abs(line.time_ns - (AT + 5 * n * SECOND + 30 * MS)) <= line.error_ns + MS < 50 * MS
