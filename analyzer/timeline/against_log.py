@@ -488,7 +488,7 @@ def _leeways(kinds: Kinds, offset: int, ppms: list[float], at: int) -> list[_Lee
 def _effect(kind: Kind, pairs: Pairs) -> tuple[Ints, Ints]:
     """The quickest of an effect's pairs, for what is at least, and the one to trust for what is at most."""
     tenth = pairs.share(10)
-    if not kind.loose or (kind.error and not kind.alone):
+    if not kind.loose or kind.error:
         return tenth, tenth
     alike, middle, quickest = _alike(pairs), pairs.share(50), pairs.apart[:, 0]
     trusted = np.where(alike, tenth, quickest) if kind.alone else middle

@@ -449,7 +449,8 @@ def anchors_of(log: Said, shown: Shown) -> Kinds:
         starts = _kind(log.starts, shown.begins, 5 * MS, 3 * START_SLACK_NS + rtt, 1.0, late, loose=True)
         owner = np.array(log.owners, np.int64)[np.argsort(log.starts, kind="stable")]
         effect.append(replace(starts, owner=owner))
-    ends = _calm(log.ends, log.starts, START_SLACK_NS + 2 * late)
+    # Misplaced ends are looked for that far on either side, at offsets that are not known better.
+    ends = _calm(log.ends, log.starts, START_SLACK_NS + 4 * late)
     window = [_kind(ends, shown.lasts, 3 * SECOND, END_SLACK_NS + RUNS_ON_NS + rtt, 0.0, late)]
     spans = np.array(log.spans, np.int64).reshape(-1, 2)
     lines = np.sort(np.array(log.lines, np.int64))

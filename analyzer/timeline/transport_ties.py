@@ -23,7 +23,7 @@ from analyzer.model.addresses import endpoint, host
 from analyzer.model.clocks import PPM
 from analyzer.model.grpc import GO, JAVA
 from analyzer.model.records import Tie, Transport
-from analyzer.model.times import MS, SECOND
+from analyzer.model.times import MS, SECOND, seconds
 from analyzer.tcp import fields as f
 from analyzer.timeline.joined import Joined
 from analyzer.timeline.points import Connections
@@ -157,7 +157,8 @@ def _connected(pair: _Pair) -> str:
 def _by_own_address(story: Story, frames: dict[str, int]) -> None:
     """Transports whose dialect prints the client's own port (grpc-java, sockets of grpc-go): the connection with both ends.
 
-    Ports come round again, so among several the one that was established nearest in time; unaligned, only a single one.
+    Ports come round again, so among several the one that was established nearest in time; unaligned, only a single one. Where that
+    was long before or after, and another one to the server was established just then, both are told.
     """
     connections = story.connections
     told: dict[tuple[str, str], list[Transport]] = defaultdict(list)
@@ -166,13 +167,18 @@ def _by_own_address(story: Story, frames: dict[str, int]) -> None:
             told[t.local, t.remote].append(t)
     if not told:
         return
+    remotes = {remote for _, remote in told}
     found: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+    begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for k in range(len(connections)):
-        ends = (connections.client(k), connections.server(k))
-        if ends in told:
-            point = connections.points[connections.seen_at(k)[0]]
-            first = int(point.rows[connections.members[k, connections.seen_at(k)[0]]][f.FIRST_TS])
-            found[ends].append((k, point.aligned(first), point.clock.frame))
+        if (server := connections.server(k)) not in remotes:
+            continue
+        point = connections.points[connections.seen_at(k)[0]]
+        first = point.aligned(int(point.rows[connections.members[k, connections.seen_at(k)[0]]][f.FIRST_TS]))
+        begun[server, point.clock.frame].append((first, k))
+        found[connections.client(k), server].append((k, first, point.clock.frame))
+    for rows in begun.values():
+        rows.sort()
     for ends, mine in told.items():
         same = found[ends]
         for t in mine:
@@ -181,7 +187,32 @@ def _by_own_address(story: Story, frames: dict[str, int]) -> None:
             if not near and len(same) == len(mine) == 1:
                 near = [(0, same[0][0])]
             if near:
-                _tie(story, _Pair(t, min(near)[1], 0, ""), "certain", "both addresses")
+                pair = _Pair(t, min(near)[1], min(near)[0], "")
+                slack = CONNECT_SLACK_NS + frame_error(story, frame)
+                others = _begun(begun[ends[1], frame], t, slack) if pair.apart_ns > SECOND + slack else []
+                if others:
+                    _contradicted(story, pair, others)
+                else:
+                    _tie(story, pair, "certain", "both addresses")
+
+
+def _begun(rows: list[tuple[int, int]], t: Transport, slack_ns: int) -> list[int]:
+    """Which of these (time, connection) began when a transport did."""
+    if t.opened_ns is None:
+        return []
+    ends = bisect_left(rows, (t.opened_ns - slack_ns,)), bisect_left(rows, (t.opened_ns + slack_ns + 1,))
+    return [k for _, k in rows[slice(*ends)]]
+
+
+def _contradicted(story: Story, pair: _Pair, others: list[int]) -> None:
+    """Tie a transport by the addresses that it prints, and tell what times say."""
+    t, cs = pair.transport, story.connections
+    names = [cs.id(k) for k in others]
+    why = f"both addresses, but established {seconds(pair.apart_ns)} from when the transport was"
+    _tie(story, pair, "likely", why, names)
+    for rank, name in enumerate(names[:MOST_TOLD], 2):
+        told = "established when the transport was, from another address than it prints"
+        story.ties.append(Tie(KIND, t.id, name, "possible", told, False, rank, [cs.id(pair.k)]))
 
 
 # ---- candidates

@@ -310,3 +310,18 @@ def test_the_clients_own_port_ties_without_a_clock():
     t.connection = None
     tie(t, Connections(("10.0.0.1:5000", A, 7 * S), ("10.0.0.1:5000", A, 99 * S)), frame=0)
     assert t.connection == "C2"
+
+
+def test_a_port_and_a_time_that_contradict_each_other_are_both_told():
+    t = Transport("env/?/transport/4", "env", None, "4", "grpc-java", None, A, opened_ns=100 * S, local="10.0.0.1:5000")
+    connections = Connections(("10.0.0.1:5000", A, 7 * S), ("10.0.0.1:6000", A, 100 * S), ("10.0.0.1:7000", A, 140 * S))
+    story = Story([], connections, environments=[Environment("env", frame=0)], transports=[t])
+    tie_transports(story)
+    assert [(x.right, x.confidence, x.used, x.rank, x.conflicts) for x in story.ties] == [
+        ("C1", "likely", True, 1, ["C2"]),
+        ("C2", "possible", False, 2, ["C1"]),
+    ]
+    assert (
+        t.connection == "C1"
+        and story.ties[0].evidence == "both addresses, but established 93 s from when the transport was"
+    )

@@ -388,3 +388,23 @@ def test_few_lines_that_agree_with_a_clock_do_not_outvote_many_that_do_not(tmp_p
     capture = tmp_path / "server.pcap"
     capture.write_bytes(warp.pcap((folder / "server.pcap").read_bytes(), warp.off(10)))
     assert said(analyzer.read(capture, log)) == said(analyzer.read(folder / "server.pcap", log))
+
+
+@pytest.mark.parametrize("name", ["go-nat-reset", "frozen-keepalive", "healthy", "zombie-fin-wait-2"])
+@pytest.mark.parametrize("tenths", [0, 3])
+def test_a_log_cut_to_seconds_states_an_error_that_holds(name, tenths, tmp_path):
+    (folder,) = (f for f in ALL_CASES if f.name == name)
+    shift = warp.off(tenths / 10)
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".pcap", ".json", ".gz") and "truth" not in p.name):
+        if path.name == "expected.json":
+            continue
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        clock = warp.off(0) if path.suffix == ".pcap" else lambda t: warp.whole_seconds(shift(t))
+        files[path.name.removesuffix(".gz")] = (
+            warp.pcap(content, clock) if path.suffix == ".pcap" else warp.log(content, clock, clock)
+        )
+    for source in read(files, tmp_path).story.sources:
+        clock = source.clocks[0]
+        if source.kind == "pcap" and clock.offset_ns is not None:
+            assert abs(clock.offset_ns - tenths * 100 * warp.MS) <= clock.error_ns
