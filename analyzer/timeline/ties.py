@@ -154,9 +154,8 @@ class _Address:
         self._environments = environments
         self.decided: str | None = None
         self.supposed: str | None = None
-        self._named: dict[str, list[int]] = defaultdict(
-            list
-        )  # environments: their connections; none where one may be its
+        #: Environments whose transports come from here, with their connections; none where one only may be its.
+        self._named: dict[str, list[int]] = defaultdict(list)
         for k in ks:
             for t in story.connections.transports.get(k, []):
                 self._named[story.transport(t).environment or ""].append(k)
