@@ -17,7 +17,7 @@ from analyzer.model.events import Event
 from analyzer.model.findings import Evidence
 from analyzer.model.grpc import message
 from analyzer.model.records import Call, Environment, Examined, Freeze, Invocation, Ping, Source, Tie, Transport
-from analyzer.model.times import seconds
+from analyzer.model.times import SECOND, seconds
 from analyzer.tcp.segments import Segment
 from analyzer.timeline.functions import functions_of
 from analyzer.timeline.icmp import AboutConnection
@@ -32,6 +32,8 @@ _SUBJECT = re.compile(r"^\(\d+\) \S+:\d+ ")
 _TIME, _BEGUN, _FROZEN, _THAWED = (attrgetter(name) for name in ("time_ns", "start_ns", "start_ns", "end_ns"))
 #: Invocations before and after a time that are looked at for one in which a line with a coarse stamp may stand.
 MOST_NEAR = 8
+#: Guests' clocks are off by no more (measured: 0.7 s).
+GUEST_AHEAD_NS = SECOND
 
 
 class Story(Struct):
@@ -129,7 +131,8 @@ class Story(Struct):
         if event.request_id is not None:
             named = self._invocations_named().get((event.environment, event.request_id), [])
             own = next((i for i in named if _may_stand_in(event, i)), None)
-            return own or self.invocation_at(event.environment, event.time_ns, slack_ns)
+            running = own or self.invocation_at(event.environment, event.time_ns, slack_ns)
+            return running or (self._since(named[-1], event) if named else None)
         mine = self.invocations_of(event.environment)
         at = bisect_right(self._column(_BEGUN, event.environment, mine), event.time_ns)
         near = [i for i in reversed(mine[max(at - MOST_NEAR, 0) : at + MOST_NEAR]) if _may_stand_in(event, i)]
@@ -137,6 +140,16 @@ class Story(Struct):
         if above is not None or len(near) == 1:
             return above or near[0]
         return self.invocation_at(event.environment, event.time_ns, 0 if near else slack_ns)
+
+    def _since(self, named: Invocation, event: Event) -> Invocation | None:
+        """The invocation that began since the one that a line names, and ended just before the line: lines are printed while some
+        invocation runs, and a guest's clock may be ahead."""
+        mine = self.invocations_of(event.environment)
+        at = bisect_right(self._column(_BEGUN, event.environment, mine), event.time_ns) - 1
+        if at < 0 or mine[at].start_ns <= named.start_ns:
+            return None
+        end = mine[at].end_ns
+        return mine[at] if end is not None and event.time_ns - end <= GUEST_AHEAD_NS else None
 
     def _invocations_named(self) -> dict[tuple[str | None, str], list[Invocation]]:
         if self._named[0] != len(self.invocations):

@@ -157,6 +157,17 @@ def test_a_guest_may_stamp_its_events_too(name, seconds, tmp_path):
         assert source.kind != "pcap" or abs(clock.offset_ns) <= clock.error_ns
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.3])
+def test_a_guest_ahead_prints_in_the_invocation_that_began_last(seconds, tmp_path):
+    """A timer that fires at the thaw, under the id of the request before, stamped after END of the short invocation that it fired in:
+    too few lines stand outside their requests to tell the clock, and the request is the one that ran all the same."""
+    (folder,) = (f for f in ALL_CASES if f.name == "keepalive-fin-wait-2")
+    files = inputs(folder)
+    plain = said(analyzer.read(*(folder / n for n in files)))
+    files["lambda.json"] = warp.guest(files["lambda.json"], warp.off(seconds))
+    assert said(read(files, tmp_path)) == plain
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.name)
 def test_a_guests_clock_may_stand_while_its_machine_does(folder, tmp_path):
     """Lines take the service's stamps then, and the report says so."""
