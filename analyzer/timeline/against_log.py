@@ -303,9 +303,9 @@ def _next(times: Ints, edge: int, step: int) -> tuple[int, int] | None:
 
 
 def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) -> tuple[float, list[int], float] | None:
-    """The drift and the offset that most anchors agree with, the quickest of rivals, the smallest of equals; the outermost of its
-    neighbours that are about as quick, as where one environment starts after the other; how many agree. None where too few do, or
-    another offset does as well."""
+    """The drift and the offset that most anchors agree with, of rivals those of clocks that agree, the quickest, the smallest; the
+    outermost of its neighbours that are about as quick, as where one environment starts after the other; how many agree. None where
+    too few do, or another offset does as well."""
     every, scores, drifts = (np.empty(0, dtype) for dtype in (np.int64, np.float64, np.float64))
     for ppm, kinds in tried:
         candidates = _candidates(kinds.voters, around)
@@ -323,7 +323,9 @@ def _vote(tried: list[tuple[float, Kinds]], least: float, around: int | None) ->
     for drift, kinds_then in tried:
         mine = drifts == drift
         quick[mine] = np.sum([k.quick().hits(every[mine]) for k in kinds_then.voters if k.loose], axis=0)
-    chosen = np.lexsort((np.abs(drifts), np.abs(every), -scores - quick))[0]
+    agreeing = np.abs(every) <= SECOND  # clocks that agree need not be the quickest of those that fit as well
+    ranked = np.lexsort((np.abs(drifts), np.abs(every), -scores - quick))
+    chosen = ranked[agreeing[ranked]][0] if scores[agreeing].max(initial=0.0) == best else ranked[0]
     start, ppm = int(every[chosen]), float(drifts[chosen])
     near = np.abs(every - start) <= SECOND + 2 * kinds.error
     if abs(start) > SECOND and not near.all():
