@@ -296,3 +296,27 @@ def test_stamps_cut_to_milliseconds_leave_drifts_open(shared, ppm, tmp_path):
     for true in (since, since + 12 * 10**9, since + 25 * 10**9):
         stamp = warp.drifting(ppm, since)(true)
         assert abs(clock.aligned(stamp) - true) <= clock.misplaced(stamp) < 10e6
+
+
+def test_clocks_that_agree_need_not_be_the_quickest_that_fit():
+    """Two of four invocations find a burst where clocks agree, the cold starts none (measured); seconds away two find one sooner."""
+    log, packets = ["00:00:01.363 INIT -"], []
+    for n, (at, ended) in enumerate([(2.939, 5.558), (7.163, 7.282), (9.505, 13.519), (18.505, 21.255)]):
+        log += [f"00:00:{at:06.3f} START {n + 1}", f"00:00:{ended:06.3f} REPORT {n + 1}"]
+    log.insert(-2, "00:00:13.520 INIT -")
+    opened = (
+        (0, "> SYN"),
+        (0.001, "< SYN-ACK"),
+        (0.022, "> ACK"),
+        (0.491, "> 8"),
+        (0.492, "< 1"),
+        (0.603, "> 105"),
+        (0.7, "< 300"),
+    )
+    for port, connected in ((4000, 4.725), (4001, 19.949)):
+        packets += [f"{connected + after:.3f} {what} port={port}" for after, what in opened]
+    used = (7.176, "> 52"), (7.177, "< 40"), (7.191, "> ACK"), (9.543, "> 62"), (9.544, "< ACK"), (13.742, "> FIN")
+    packets += [f"{at} {what} port=4000" for at, what in used]
+    packets.sort(key=lambda line: float(line.split()[0]))
+    clock = Case("", "\n".join(log), "\n".join(packets)).story().connections.points[0].clock
+    assert clock.offset_ns is not None and abs(clock.offset_ns) <= clock.error_ns < 100e6
