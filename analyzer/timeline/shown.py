@@ -74,17 +74,17 @@ class Shown:
     @cached_property
     def round_trip(self) -> int:
         """The median of those of handshakes, 0 where there are none."""
-        rows = self.point.rows
-        whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, f.SYN_TS] > 0) if len(rows) else np.empty(0, np.bool_)
-        times = rows[whole, f.ESTABLISHED_TS] - rows[whole, f.SYN_TS]
-        return int(min(np.median(times), SECOND)) if len(times) else 0
+        return self._until_established(f.SYN_TS)
 
     @cached_property
     def to_client(self) -> int:
         """The median round trip between here and the clients, 0 where no handshake tells: next to nothing in a client's own capture."""
+        return self._until_established(f.SYN_ACK_TS)
+
+    def _until_established(self, since: int) -> int:
         rows = self.point.rows
-        whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, f.SYN_ACK_TS] > 0) if len(rows) else np.empty(0, np.bool_)
-        times = rows[whole, f.ESTABLISHED_TS] - rows[whole, f.SYN_ACK_TS]
+        whole = (rows[:, f.ESTABLISHED_TS] > 0) & (rows[:, since] > 0) if len(rows) else np.empty(0, np.bool_)
+        times = rows[whole, f.ESTABLISHED_TS] - rows[whole, since]
         return int(min(np.median(times), SECOND)) if len(times) else 0
 
     @cached_property
