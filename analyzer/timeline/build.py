@@ -12,6 +12,7 @@ from analyzer.model.events import Event
 from analyzer.model.memory import uncollected
 from analyzer.model.problems import Problem
 from analyzer.model.records import Invocation, Source
+from analyzer.model.times import seconds
 from analyzer.timeline import environments as env
 from analyzer.timeline import grpc
 from analyzer.timeline.calls import calls_of
@@ -40,6 +41,10 @@ _IN_ORDER = attrgetter("time_ns", "source", "order")
 _STRANGE_GUESTS = (
     "the stamps that the guest{s} of {lost} environment{s} printed do not run with the log service's "
     "(a clock that stands in freezes?): the service's are taken"
+)
+_GUESTS_OFF = (
+    "lines of {count} environment{s} stand outside the requests that they name: by START and END the guest's clock "
+    "is {apart} off, and its lines are read so"
 )
 
 
@@ -116,6 +121,10 @@ def _read_logs(
     for clock in clocks.values():
         if lost := sum(1 for guest in clock.guests.values() if guest is None):
             clock.source.problems.append(Problem("", _STRANGE_GUESTS.format(s="s" if lost > 1 else "", lost=lost)))
+        if off := [abs(guest.pieces[-1].shift_ns) for guest in clock.behind.values()]:
+            apart = seconds(max(off)) if len(off) == 1 else f"up to {seconds(max(off))}"
+            what = _GUESTS_OFF.format(count=len(off), s="s" if len(off) > 1 else "", apart=apart)
+            clock.source.problems.append(Problem("", what))
     _place_by_requests(clocks, events)
     lines: dict[str, list[Event]] = defaultdict(list)
     for e in events:

@@ -155,6 +155,7 @@ def test_a_guest_may_stamp_its_events_too(name, seconds, tmp_path):
     for source in trace.story.sources:
         clock = source.clocks[0]
         assert source.kind != "pcap" or abs(clock.offset_ns) <= clock.error_ns
+    assert any("by START and END the guest's clock is" in p.what for s in trace.story.sources for p in s.problems)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.3])
