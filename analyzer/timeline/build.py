@@ -121,9 +121,10 @@ def _read_logs(
     for clock in clocks.values():
         if lost := sum(1 for guest in clock.guests.values() if guest is None):
             clock.source.problems.append(Problem("", _STRANGE_GUESTS.format(s="s" if lost > 1 else "", lost=lost)))
-        if off := [abs(guest.pieces[-1].shift_ns) for guest in clock.behind.values()]:
-            apart = seconds(max(off)) if len(off) == 1 else f"up to {seconds(max(off))}"
-            what = _GUESTS_OFF.format(count=len(off), s="s" if len(off) > 1 else "", apart=apart)
+        if count := len(clock.behind):
+            off = [abs(piece.shift_ns) for guest in clock.behind.values() for piece in guest.pieces]
+            apart = f"{'up to ' if len(off) > 1 else ''}{seconds(max(off))}"
+            what = _GUESTS_OFF.format(count=f"{count:,}", s="s" if count > 1 else "", apart=apart)
             clock.source.problems.append(Problem("", what))
     _place_by_requests(clocks, events)
     lines: dict[str, list[Event]] = defaultdict(list)

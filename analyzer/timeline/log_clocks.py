@@ -2,8 +2,9 @@
 
 Exports of the log service share its clock. A guest's clock is another one (0.05 to 0.7 s apart in virtual machines): lines
 that carry both stamps say how far, environment by environment. A runtime may hand its lines on with the guest's time as the
-event's stamp, too: then they stand before START or after END of the requests that they name, which says how far. A log without event stamps (a bare trace) is placed by the
-lines that it shares with another, or by the requests that its lines name; else it stands alone until packets place it.
+event's stamp, too: then they stand before START or after END of the requests that they name, which says how far. A log without
+event stamps (a bare trace) is placed by the lines that it shares with another, or by the requests that its lines name; else it
+stands alone until packets place it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ OUTSIDE_NS = 5 * MS
 #: and no more than that. What they say must fit most requests.
 LEAST_AFTER, MOST_REQUESTS, MOST_AHEAD_NS = 2, 0.8, 2 * SECOND
 #: A guest prints this long after END was stamped at most.
-END_SLACK_NS = 20 * MS
+LATE_LINE_NS = 20 * MS
 #: Between these a request's lines stand.
 _BOUNDS = frozenset(("start", "end", "report"))
 #: Lines by which two logs are compared, and how many of them must meet at one distance.
@@ -119,15 +120,16 @@ def _printed_by_guest(events: list[Event], clocks: dict[str | None, Clock]) -> d
     for environment, stamps in lines.items():
         at, clock = np.array(stamps, np.int64), clocks[environment]
         error = clock.worst_error(int(at.min()), int(at.max()))
-        begun, over = np.sort(starts[environment]) - error, np.sort(ends[environment]) + END_SLACK_NS + error
-
-        def inside(times: Ints, begun: Ints = begun, over: Ints = over) -> int:
-            return int(np.count_nonzero(np.searchsorted(begun, times, side="right") > np.searchsorted(over, times)))
-
-        by_guest, by_service = inside(clock.aligned_all(at)), inside(at)
+        begun, over = np.sort(starts[environment]) - error, np.sort(ends[environment]) + LATE_LINE_NS + error
+        by_guest, by_service = (_inside(times, begun, over) for times in (clock.aligned_all(at), at))
         if by_guest != by_service:
             found[environment] = by_guest > by_service
     return found
+
+
+def _inside(times: Ints, begun: Ints, over: Ints) -> int:
+    """How many of these times stand in invocations that began and ended at those, in order."""
+    return int(np.count_nonzero(np.searchsorted(begun, times, side="right") > np.searchsorted(over, times)))
 
 
 def _requests(events: list[Event], event_cut: int) -> dict[str | None, list[tuple[int, int, int]]]:
@@ -150,9 +152,9 @@ def _requests(events: list[Event], event_cut: int) -> dict[str | None, list[tupl
         if len(starts) != 1 or not ends:
             continue
         start, end, first = starts[0], min(ends), min(stamps)
-        latest = first + end - start + END_SLACK_NS  # later ones carry a stale id
+        latest = first + end - start + LATE_LINE_NS  # later ones carry a stale id
         last = max(stamp for stamp in stamps if stamp <= latest) if latest >= first else first
-        found[key[0]].append((first, start - first - event_cut, end - last + END_SLACK_NS + event_cut))
+        found[key[0]].append((first, start - first - event_cut, end - last + LATE_LINE_NS + event_cut))
     return found
 
 

@@ -18,9 +18,9 @@ from itertools import islice, pairwise
 from operator import attrgetter
 
 from analyzer.model.records import Invocation
-from analyzer.model.times import MS, SECOND
+from analyzer.model.times import MS
 from analyzer.timeline.joined import Joined
-from analyzer.timeline.log_anchors import END_SLACK_NS
+from analyzer.timeline.log_anchors import END_SLACK_NS, LONGEST_NS
 from analyzer.timeline.shares import bursts_of
 from analyzer.timeline.story import Story
 from analyzer.timeline.transport_ties import frame_error
@@ -29,9 +29,7 @@ _START = attrgetter("start_ns")
 #: Invocations overlap by more than this: REPORT is stamped a few ms after the next START now and then.
 OVERLAP_NS = 10 * MS
 #: A connection silent this long speaks anew.
-BURST_GAP_NS = 20 * MS
-#: The longest an invocation that has no end may have run (Lambda's limit).
-LONGEST_NS = 900 * SECOND
+SPEAKS_ANEW_NS = 20 * MS
 #: Of more invocations at a time, or in a gap, none is told from the others; of more altogether, none is looked at.
 MOST_AT_ONCE, MOST_BETWEEN, MOST_RUNS = 8, 64, 10_000
 #: How often what is joined tells more, and how often a connection that does not fit is left out.
@@ -48,7 +46,7 @@ def rejoined(story: Story, invocations: list[Invocation], guessed: set[str]) -> 
         if len(runs) <= MOST_RUNS and any(i.environment in guessed for i in runs):
             captures = [p for p, point in enumerate(cs.points) if point.clock.frame == frame]
             error = frame_error(story, frame, {cs.points[p].source.id for p in captures})
-            ks, times = bursts_of(cs, captures, BURST_GAP_NS)
+            ks, times = bursts_of(cs, captures, SPEAKS_ANEW_NS)
             bursts = list(zip(times.tolist(), ks.tolist(), strict=True))
             hosts = {k: cs.client(k).rpartition(":")[0] for k in set(ks.tolist())}
             found |= by_connections(runs, guessed, bursts, hosts, error)

@@ -17,10 +17,9 @@ import numpy as np
 
 from analyzer.model.addresses import host
 from analyzer.model.records import Environment, Tie
-from analyzer.model.times import SECOND
 from analyzer.tcp import fields as f
 from analyzer.timeline.joined import Joined
-from analyzer.timeline.log_anchors import END_SLACK_NS
+from analyzer.timeline.log_anchors import END_SLACK_NS, LONGEST_NS
 from analyzer.timeline.pairing import best_of_both, best_pairs
 from analyzer.timeline.points import Connections
 from analyzer.timeline.shares import LEAST_SHARE, Shares
@@ -36,8 +35,6 @@ KIND, KIND_OF_ONE = "environment-address", "environment-connection"
 SURELY, RATHER = 4.6, 1.1
 #: So few bursts of one connection prove nothing against what is known of its address.
 LEAST_BURSTS = 3
-#: The longest an invocation that has no end may have run (Lambda's limit).
-LONGEST_NS = 900 * SECOND
 #: Environments between which nothing decides, where that is told at all.
 MOST_TOLD = 32
 #: Addresses of which every pairing is weighed; of more, each pair alone. How often what they tell is learnt from.
@@ -316,9 +313,8 @@ def _windows(story: Story) -> dict[str, list[tuple[int, int]]]:
         end = i.end_ns if i.end_ns is not None else min([i.start_ns + LONGEST_NS, *following])
         found[i.environment].append((i.start_ns - i.error_ns, end + i.error_ns))
         starts[i.environment].append(i.start_ns)
-    for e in story.of_kind(
-        "init-start"
-    ):  # an initialisation, the first or one after a crash, runs until the next START
+    # An initialisation, the first or one after a crash, runs until the next START.
+    for e in story.of_kind("init-start"):
         if mine := starts.get(e.environment or ""):
             before = bisect_right(mine, -e.time_ns, key=neg)
             if before:
